@@ -1,0 +1,1 @@
+//! Measurements against the floor of bare decoding and inference.

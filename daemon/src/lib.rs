@@ -1,0 +1,1 @@
+//! The shell that every daemon shares: configuration, telemetry, shutdown, supervision, health and metrics.

@@ -1,0 +1,1 @@
+//! Relays results to browsers and API clients over WebSocket and HTTP, and serves the dashboard.

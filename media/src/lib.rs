@@ -1,0 +1,1 @@
+//! Video sources, decoding to I420, resizing and JPEG: used by the producer and by offline analysis.

@@ -1,0 +1,1 @@
+//! Reads frames, detects, tracks, measures speed, commits results; and the offline analyze, track and speed commands.

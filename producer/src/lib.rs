@@ -1,0 +1,1 @@
+//! Takes frames from sources and publishes them to Redis: capture, decode, resize, publish.

@@ -1,0 +1,27 @@
+//! Wire types: what travels between the daemons and to the browser, and nothing else.
+//!
+//! Every struct is sent as a MessagePack array in the order of its fields ([`wire_struct!`]), every
+//! plain enum as a small integer ([`wire_enum!`]); pixels and pictures are MessagePack binary.
+//! The same types serialise to JSON with names, for people and for offline files.
+//! `docs/protocol.md` and `web/src/wire.ts` are generated from the declarations here (see [`describe`]).
+
+mod camera;
+pub mod codec;
+pub mod describe;
+mod frame;
+mod ids;
+mod message;
+mod result;
+mod stage;
+
+pub use camera::*;
+pub use codec::{DecodeError, decode, encode};
+pub use frame::*;
+pub use ids::*;
+pub use message::*;
+pub use result::*;
+pub use stage::*;
+
+/// Version of everything in this crate that is sent. Raised when a field changes its meaning or goes away;
+/// a field added at the end of a struct keeps it.
+pub const SCHEMA: u16 = 1;

@@ -1,0 +1,209 @@
+use serde_bytes::ByteBuf;
+
+use crate::{CameraId, FrameId, Size, wire_enum, wire_struct, wire_union};
+
+wire_struct! {
+    /// Choose what to receive about a camera. A later one for the same camera replaces it.
+    pub struct Subscribe {
+        /// The cameras; empty for all there are and will be.
+        pub cameras: Vec<CameraId>,
+        /// Send results.
+        pub results: bool,
+        /// Send pictures of at most this width; none for no pictures.
+        pub preview_width: Option<u32>,
+    }
+}
+
+wire_struct! {
+    /// Receive nothing more about these cameras.
+    pub struct Unsubscribe {
+        /// The cameras; empty for all.
+        pub cameras: Vec<CameraId>,
+    }
+}
+
+wire_struct! {
+    /// Measures the round trip and the offset of the clocks.
+    #[derive(Copy)]
+    pub struct Ping {
+        /// The client's clock in microseconds; comes back unchanged.
+        pub client_time_us: i64,
+    }
+}
+
+wire_struct! {
+    /// When a frame was painted, so that its last stages can be counted.
+    pub struct Painted {
+        /// The camera.
+        pub camera: CameraId,
+        /// The frame.
+        pub id: FrameId,
+        /// From written by the gateway to decoded, microseconds.
+        pub deliver_us: u32,
+        /// From decoded to painted, microseconds.
+        pub paint_us: u32,
+    }
+}
+
+wire_union! {
+    /// From a client to the gateway, one per WebSocket message.
+    pub enum ClientMessage {
+        /// Choose what to receive.
+        Subscribe(Subscribe) = "subscribe",
+        /// Stop receiving.
+        Unsubscribe(Unsubscribe) = "unsubscribe",
+        /// Measure the connection.
+        Ping(Ping) = "ping",
+        /// Report a painted frame.
+        Painted(Painted) = "painted",
+    }
+}
+
+wire_enum! {
+    /// How a camera is doing, in one word.
+    pub enum CameraHealth {
+        /// Opening its source for the first time.
+        Starting = 0 "starting",
+        /// Frames and results flow.
+        Live = 1 "live",
+        /// The source was lost; trying again.
+        Reconnecting = 2 "reconnecting",
+        /// Frames come, but no processor owns the camera.
+        NoOwner = 3 "no_owner",
+        /// No producer holds the camera.
+        NoProducer = 4 "no_producer",
+        /// The file has ended.
+        Ended = 5 "ended",
+        /// The source cannot be opened and trying again will not help, see `error`.
+        Failed = 6 "failed",
+    }
+}
+
+wire_struct! {
+    /// What the gateway knows of a camera.
+    pub struct CameraState {
+        /// The camera.
+        pub camera: CameraId,
+        /// A name for people.
+        pub name: String,
+        /// How it is doing.
+        pub health: CameraHealth,
+        /// What is wrong, in a sentence, credentials masked.
+        pub error: Option<String>,
+        /// Size of the source picture.
+        pub source: Option<Size>,
+        /// Frames per second that the source gives.
+        pub source_fps: f32,
+        /// Frames published per second, lately.
+        pub fps_in: f32,
+        /// Results per second, lately.
+        pub fps_out: f32,
+        /// Frames waiting in the stream.
+        pub backlog: u32,
+        /// The worker that owns it.
+        pub owner: Option<String>,
+        /// Class names by class id.
+        pub classes: Vec<String>,
+        /// Region of interest, source pixels.
+        pub region: Vec<[f32; 2]>,
+        /// Whether speeds are measured.
+        pub calibrated: bool,
+    }
+}
+
+wire_struct! {
+    /// First message after connecting.
+    pub struct Welcome {
+        /// The schema version.
+        pub schema: u16,
+        /// The gateway's release.
+        pub version: String,
+        /// The gateway's clock, microseconds since the Unix epoch.
+        pub server_time_us: i64,
+    }
+}
+
+wire_struct! {
+    /// All cameras; sent after connecting and whenever one changes, at most four times a second.
+    pub struct Cameras {
+        /// One entry a camera, sorted by id.
+        pub cameras: Vec<CameraState>,
+    }
+}
+
+wire_struct! {
+    /// A result.
+    pub struct ResultMessage {
+        /// The camera.
+        pub camera: CameraId,
+        /// The frame.
+        pub id: FrameId,
+        /// When the gateway saw it committed, microseconds since the Unix epoch.
+        pub seen_at_us: i64,
+        /// An encoded `FrameResult`, as it stands in the stream.
+        pub result: ByteBuf,
+    }
+}
+
+wire_struct! {
+    /// A picture.
+    pub struct Preview {
+        /// The camera.
+        pub camera: CameraId,
+        /// The frame that it shows.
+        pub id: FrameId,
+        /// Its size in pixels.
+        pub size: Size,
+        /// JPEG.
+        pub jpeg: ByteBuf,
+    }
+}
+
+wire_struct! {
+    /// Answer to a ping.
+    #[derive(Copy)]
+    pub struct Pong {
+        /// The client's clock as it was sent.
+        pub client_time_us: i64,
+        /// The gateway's clock, microseconds since the Unix epoch.
+        pub server_time_us: i64,
+    }
+}
+
+wire_struct! {
+    /// The client was too slow and misses messages.
+    pub struct Missed {
+        /// The camera.
+        pub camera: CameraId,
+        /// Messages dropped since the connection began.
+        pub total: u64,
+    }
+}
+
+wire_struct! {
+    /// What the client did wrong, or why the connection ends.
+    pub struct Problem {
+        /// A sentence with the way out.
+        pub message: String,
+    }
+}
+
+wire_union! {
+    /// From the gateway to a client, one per WebSocket message.
+    pub enum ServerMessage {
+        /// Greets.
+        Welcome(Welcome) = "welcome",
+        /// Lists the cameras.
+        Cameras(Cameras) = "cameras",
+        /// Brings a result.
+        Result(ResultMessage) = "result",
+        /// Brings a picture.
+        Preview(Preview) = "preview",
+        /// Answers a ping.
+        Pong(Pong) = "pong",
+        /// Tells of messages dropped for this client.
+        Missed(Missed) = "missed",
+        /// Tells what went wrong.
+        Problem(Problem) = "problem",
+    }
+}

@@ -1,0 +1,54 @@
+use crate::{wire_enum, wire_struct};
+
+wire_enum! {
+    /// The stages of a frame's journey: one name each, in code, metrics, spans, docs and the dashboard.
+    pub enum Stage {
+        /// Waiting for the source to have the next frame.
+        Capture = 0 "capture",
+        /// Packet to picture.
+        Decode = 1 "decode",
+        /// Source size to analysis size.
+        Resize = 2 "resize",
+        /// A lossless source waits for the stream to have room.
+        Credit = 3 "credit",
+        /// Writing the frame into its stream.
+        Publish = 4 "publish",
+        /// Lying in the stream until a processor takes it.
+        Queue = 5 "queue",
+        /// From the reader's wake-up to the decoded header.
+        Read = 6 "read",
+        /// Waiting for a batch or for a worker thread.
+        Wait = 7 "wait",
+        /// I420 to the model's letterboxed planar input.
+        Preprocess = 8 "preprocess",
+        /// The model.
+        Infer = 9 "infer",
+        /// The model's output to boxes, and non-maximum suppression.
+        Postprocess = 10 "postprocess",
+        /// Boxes to tracks.
+        Track = 11 "track",
+        /// Tracks to speeds.
+        Speed = 12 "speed",
+        /// Tracks to zones and regions.
+        Zones = 13 "zones",
+        /// Result, checkpoint and progress written in one script.
+        Commit = 14 "commit",
+        /// From the commit seen by the gateway to the bytes written to the client.
+        Relay = 15 "relay",
+        /// From there to decoded in the browser.
+        Deliver = 16 "deliver",
+        /// From there to painted.
+        Paint = 17 "paint",
+    }
+}
+
+wire_struct! {
+    /// How long a stage took for one frame.
+    #[derive(Eq, Copy)]
+    pub struct StageTime {
+        /// Which stage.
+        pub stage: Stage,
+        /// Microseconds by a monotonic clock.
+        pub us: u32,
+    }
+}

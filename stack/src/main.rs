@@ -1,0 +1,2 @@
+//! The stack binary.
+fn main() {}

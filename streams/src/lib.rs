@@ -1,0 +1,1 @@
+//! The Redis protocol: keys, leases, commit scripts, frame and result readers and writers.
