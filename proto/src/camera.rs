@@ -79,7 +79,14 @@ pub struct AnalysisConfig {
 
 impl Default for AnalysisConfig {
     fn default() -> Self {
-        Self { size: None, classes: Vec::new(), confidence: 0.35, nms_iou: 0.5, region: Vec::new(), track: TrackConfig::default() }
+        Self {
+            size: None,
+            classes: Vec::new(),
+            confidence: 0.35,
+            nms_iou: 0.5,
+            region: Vec::new(),
+            track: TrackConfig::default(),
+        }
     }
 }
 
@@ -157,9 +164,15 @@ impl CameraConfig {
         let unit = |value: f32| (0.0..=1.0).contains(&value);
         check(!self.source.uri.trim().is_empty(), "source.uri is empty: give a path or an address".into());
         if let Some(fps) = self.source.fps {
-            check(fps.is_finite() && fps > 0.0 && fps <= 1000.0, format!("source.fps is {fps}: use a rate above 0 and up to 1000"));
+            check(
+                fps.is_finite() && fps > 0.0 && fps <= 1000.0,
+                format!("source.fps is {fps}: use a rate above 0 and up to 1000"),
+            );
         }
-        check(self.source.every >= 1, "source.every is 0: use 1 for every frame, 2 for every second one".into());
+        check(
+            self.source.every >= 1,
+            "source.every is 0: use 1 for every frame, 2 for every second one".into(),
+        );
         let analysis = &self.analysis;
         if let Some(size) = analysis.size {
             let fine = (16..=8192).contains(&size.width) && (16..=8192).contains(&size.height);
@@ -176,20 +189,37 @@ impl CameraConfig {
         ] {
             check(unit(value), format!("{name} is {value}: use 0 to 1"));
         }
-        check(track.low_threshold <= track.high_threshold, "analysis.track.low_threshold is above high_threshold".into());
+        check(
+            track.low_threshold <= track.high_threshold,
+            "analysis.track.low_threshold is above high_threshold".into(),
+        );
         let buffer = track.lost_track_buffer_s;
-        check((0.0..=600.0).contains(&buffer), format!("analysis.track.lost_track_buffer_s is {buffer}: use 0 to 600"));
-        check((1..=1024).contains(&track.max_tracks), format!("analysis.track.max_tracks is {}: use 1 to 1024", track.max_tracks));
+        check(
+            (0.0..=600.0).contains(&buffer),
+            format!("analysis.track.lost_track_buffer_s is {buffer}: use 0 to 600"),
+        );
+        check(
+            (1..=1024).contains(&track.max_tracks),
+            format!("analysis.track.max_tracks is {}: use 1 to 1024", track.max_tracks),
+        );
         check(
             analysis.region.is_empty() || analysis.region.len() >= 3,
             format!("analysis.region has {} points: a polygon needs at least three", analysis.region.len()),
         );
-        check(analysis.region.iter().flatten().all(|v| v.is_finite()), "analysis.region has a value that is no number".into());
+        check(
+            analysis.region.iter().flatten().all(|v| v.is_finite()),
+            "analysis.region has a value that is no number".into(),
+        );
         if let Some(calibration) = &self.calibration {
             match (&calibration.world_from_image, calibration.points.len()) {
                 (Some(_), 0) | (None, 4..) => {}
-                (Some(_), _) => check(false, "calibration has both points and world_from_image: keep one".into()),
-                (None, n) => check(false, format!("calibration has {n} points: at least four are needed, or world_from_image")),
+                (Some(_), _) => {
+                    check(false, "calibration has both points and world_from_image: keep one".into())
+                }
+                (None, n) => check(
+                    false,
+                    format!("calibration has {n} points: at least four are needed, or world_from_image"),
+                ),
             }
         }
         problems

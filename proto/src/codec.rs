@@ -16,7 +16,9 @@ pub enum DecodeError {
         source: rmp_serde::decode::Error,
     },
     /// Written by another version.
-    #[error("{what} has schema version {found}, this build reads {SCHEMA}: run the same release of every daemon")]
+    #[error(
+        "{what} has schema version {found}, this build reads {SCHEMA}: run the same release of every daemon"
+    )]
     Schema {
         /// The type's name.
         what: &'static str,
@@ -103,7 +105,8 @@ pub fn decode<T: Checked>(bytes: &[u8]) -> Result<T, DecodeError> {
     let mut rest = bytes;
     let mut reader = rmp_serde::Deserializer::new(&mut rest);
     reader.set_max_depth(16);
-    let value = T::deserialize(&mut reader).map_err(|source| DecodeError::Malformed { what: T::NAME, source })?;
+    let value =
+        T::deserialize(&mut reader).map_err(|source| DecodeError::Malformed { what: T::NAME, source })?;
     drop(reader);
     if !rest.is_empty() {
         return Err(DecodeError::Trailing { what: T::NAME, extra: rest.len() });

@@ -224,3 +224,41 @@ macro_rules! wire_union {
         }
     };
 }
+
+/// Every declared type, those without dependencies first.
+pub fn declarations() -> Vec<Declaration> {
+    use crate as p;
+    vec![
+        p::Stage::declaration(),
+        p::StageTime::declaration(),
+        p::Size::declaration(),
+        p::PixelFormat::declaration(),
+        p::ColourMatrix::declaration(),
+        p::ColourRange::declaration(),
+        p::Colour::declaration(),
+        p::LossReason::declaration(),
+        p::LossCount::declaration(),
+        p::FrameHeader::declaration(),
+        p::ResultStatus::declaration(),
+        p::TrackState::declaration(),
+        p::Detection::declaration(),
+        p::Speed::declaration(),
+        p::Track::declaration(),
+        p::FrameResult::declaration(),
+        p::Subscribe::declaration(),
+        p::Unsubscribe::declaration(),
+        p::Ping::declaration(),
+        p::Painted::declaration(),
+        p::ClientMessage::declaration(),
+        p::CameraHealth::declaration(),
+        p::CameraState::declaration(),
+        p::Welcome::declaration(),
+        p::Cameras::declaration(),
+        p::ResultMessage::declaration(),
+        p::Preview::declaration(),
+        p::Pong::declaration(),
+        p::Missed::declaration(),
+        p::Problem::declaration(),
+        p::ServerMessage::declaration(),
+    ]
+}

@@ -8,7 +8,9 @@ use crate::describe::{Wire, WireType};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// A camera id has letters, digits, `-`, `_` and `.` only, 1 to 64 of them.
-    #[error("`{0}` is no camera id: use 1 to 64 letters, digits, `-`, `_` or `.`, starting with a letter or digit")]
+    #[error(
+        "`{0}` is no camera id: use 1 to 64 letters, digits, `-`, `_` or `.`, starting with a letter or digit"
+    )]
     Camera(String),
     /// A frame id is `<milliseconds>-<sequence>`.
     #[error("`{0}` is no frame id: it should look like 1700000000000-0")]

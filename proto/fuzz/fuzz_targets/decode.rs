@@ -1,0 +1,15 @@
+//! Any bytes, into every decoder: `cargo +nightly fuzz run decode` in `proto/`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use peregrine_proto::{ClientMessage, FrameHeader, FrameResult, ServerMessage, decode, encode};
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = decode::<ClientMessage>(bytes);
+    let _ = decode::<ServerMessage>(bytes);
+    let _ = decode::<FrameResult>(bytes);
+    if let Ok(header) = decode::<FrameHeader>(bytes) {
+        let _ = header.data_len();
+        assert!(decode::<FrameHeader>(&encode(&header)).is_ok());
+    }
+});

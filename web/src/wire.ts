@@ -1,0 +1,602 @@
+// Generated from the declarations in proto/src; do not edit.
+// A value travels as MessagePack: a struct as an array of its fields, a plain enum as its code, a message as a map with one entry.
+// The `read…` functions take what a MessagePack decoder gives; they throw a WireError on anything else.
+
+export const SCHEMA = 1;
+
+/** What came over the wire is not what it should be. */
+export class WireError extends Error {}
+
+function readArray(value: unknown, what: string): unknown[] {
+  if (!Array.isArray(value)) throw new WireError(`a ${what} should be an array`);
+  return value;
+}
+function readNumber(value: unknown): number {
+  if (typeof value === "number") return value;
+  if (typeof value === "bigint") return Number(value);
+  throw new WireError(`expected a number, found ${typeof value}`);
+}
+function readBoolean(value: unknown): boolean {
+  if (typeof value !== "boolean") throw new WireError(`expected a boolean, found ${typeof value}`);
+  return value;
+}
+function readText(value: unknown): string {
+  if (typeof value !== "string") throw new WireError(`expected text, found ${typeof value}`);
+  return value;
+}
+function readBytes(value: unknown): Uint8Array {
+  if (!(value instanceof Uint8Array)) throw new WireError(`expected binary, found ${typeof value}`);
+  return value;
+}
+function readList<T>(value: unknown, read: (value: unknown) => T, length?: number): T[] {
+  const list = readArray(value, "list");
+  if (length !== undefined && list.length !== length) throw new WireError(`expected ${String(length)} values, found ${String(list.length)}`);
+  return list.map(read);
+}
+function readEnum<T>(codes: ReadonlyMap<number, T>, value: unknown, what: string): T {
+  const found = codes.get(readNumber(value));
+  if (found === undefined) throw new WireError(`${String(value)} is no ${what}`);
+  return found;
+}
+function readVariant(value: unknown, what: string): [string, unknown] {
+  const entries = typeof value === "object" && value !== null ? Object.entries(value) : [];
+  const [entry] = entries;
+  if (entries.length !== 1 || entry === undefined) throw new WireError(`a ${what} should be a map with one entry`);
+  return entry;
+}
+
+/** The stages of a frame's journey: one name each, in code, metrics, spans, docs and the dashboard. */
+export type Stage = "capture" | "decode" | "resize" | "credit" | "publish" | "queue" | "read" | "wait" | "preprocess" | "infer" | "postprocess" | "track" | "speed" | "zones" | "commit" | "relay" | "deliver" | "paint";
+const codesOfStage: ReadonlyMap<number, Stage> = new Map<number, Stage>([[0, "capture"], [1, "decode"], [2, "resize"], [3, "credit"], [4, "publish"], [5, "queue"], [6, "read"], [7, "wait"], [8, "preprocess"], [9, "infer"], [10, "postprocess"], [11, "track"], [12, "speed"], [13, "zones"], [14, "commit"], [15, "relay"], [16, "deliver"], [17, "paint"]]);
+export function readStage(value: unknown): Stage { return readEnum(codesOfStage, value, "Stage"); }
+
+/** How long a stage took for one frame. */
+export interface StageTime {
+  /** Which stage. */
+  stage: Stage;
+  /** Microseconds by a monotonic clock. */
+  us: number;
+}
+export function readStageTime(value: unknown): StageTime {
+  const a = readArray(value, "StageTime");
+  return {
+    stage: readStage(a[0]),
+    us: readNumber(a[1]),
+  };
+}
+
+/** A size in pixels. */
+export interface Size {
+  /** Columns. */
+  width: number;
+  /** Rows. */
+  height: number;
+}
+export function readSize(value: unknown): Size {
+  const a = readArray(value, "Size");
+  return {
+    width: readNumber(a[0]),
+    height: readNumber(a[1]),
+  };
+}
+
+/** How a frame's bytes are laid out. */
+export type PixelFormat = "i420";
+const codesOfPixelFormat: ReadonlyMap<number, PixelFormat> = new Map<number, PixelFormat>([[0, "i420"]]);
+export function readPixelFormat(value: unknown): PixelFormat { return readEnum(codesOfPixelFormat, value, "PixelFormat"); }
+
+/** Which luma coefficients the YUV values were made with. */
+export type ColourMatrix = "bt601" | "bt709" | "bt2020";
+const codesOfColourMatrix: ReadonlyMap<number, ColourMatrix> = new Map<number, ColourMatrix>([[0, "bt601"], [1, "bt709"], [2, "bt2020"]]);
+export function readColourMatrix(value: unknown): ColourMatrix { return readEnum(codesOfColourMatrix, value, "ColourMatrix"); }
+
+/** Which values stand for black and white. */
+export type ColourRange = "limited" | "full";
+const codesOfColourRange: ReadonlyMap<number, ColourRange> = new Map<number, ColourRange>([[0, "limited"], [1, "full"]]);
+export function readColourRange(value: unknown): ColourRange { return readEnum(codesOfColourRange, value, "ColourRange"); }
+
+/** How to turn YUV into RGB. */
+export interface Colour {
+  /** The luma coefficients. */
+  matrix: ColourMatrix;
+  /** The range of values. */
+  range: ColourRange;
+}
+export function readColour(value: unknown): Colour {
+  const a = readArray(value, "Colour");
+  return {
+    matrix: readColourMatrix(a[0]),
+    range: readColourRange(a[1]),
+  };
+}
+
+/** Why a frame ended without being processed. */
+export type LossReason = "queue_full" | "redis_full" | "redis_unreachable" | "stale_producer" | "undecodable" | "not_wanted" | "too_old" | "malformed" | "poison" | "inference_failed";
+const codesOfLossReason: ReadonlyMap<number, LossReason> = new Map<number, LossReason>([[0, "queue_full"], [1, "redis_full"], [2, "redis_unreachable"], [3, "stale_producer"], [4, "undecodable"], [5, "not_wanted"], [6, "too_old"], [7, "malformed"], [8, "poison"], [9, "inference_failed"]]);
+export function readLossReason(value: unknown): LossReason { return readEnum(codesOfLossReason, value, "LossReason"); }
+
+/** How many frames were lost for a reason, counted since the camera's counter began. */
+export interface LossCount {
+  /** Why. */
+  reason: LossReason;
+  /** How many. */
+  count: number;
+}
+export function readLossCount(value: unknown): LossCount {
+  const a = readArray(value, "LossCount");
+  return {
+    reason: readLossReason(a[0]),
+    count: readNumber(a[1]),
+  };
+}
+
+/** What travels with each frame's pixels. */
+export interface FrameHeader {
+  /** The schema version, see `SCHEMA`. */
+  schema: number;
+  /** Counts the frames given to the stream; never restarts, so a gap is a loss. */
+  n: number;
+  /** The producer's lease epoch: a smaller one than seen before is a producer that was succeeded. */
+  inc: number;
+  /** Index of the frame in its source, from 0; starts again when a file loops. */
+  position: number;
+  /** Drives tracking and speed: presentation time for files, capture wall time for live sources. Microseconds. */
+  media_time_us: number;
+  /** Wall clock at capture, microseconds since the Unix epoch. */
+  captured_at_us: number;
+  /** Width and height of the source picture after rotation; results are in its pixels. */
+  source: Size;
+  /** Width and height of the pixels that travel here. */
+  analysed: Size;
+  /** Source pixels per analysed pixel along x and y. */
+  scale: [number, number];
+  /** Width of a source pixel over its height. */
+  pixel_aspect: number;
+  /** Clockwise degrees by which the picture was already turned: 0, 90, 180 or 270. */
+  rotation: number;
+  /** Layout of the bytes. */
+  format: PixelFormat;
+  /** YUV matrix and range. */
+  colour: Colour;
+  /** The media time does not continue the last frame's (loop, seek, reconnect after a gap): trackers start anew. */
+  discontinuity: boolean;
+  /** Closes a file: there is no picture, and none follows. */
+  end: boolean;
+  /** A file or images: waits instead of dropping, and is never skipped for its age. */
+  lossless: boolean;
+  /** Frames lost before publishing, cumulative. */
+  lost: LossCount[];
+  /** What this frame's stages took so far. */
+  stages: StageTime[];
+}
+export function readFrameHeader(value: unknown): FrameHeader {
+  const a = readArray(value, "FrameHeader");
+  return {
+    schema: readNumber(a[0]),
+    n: readNumber(a[1]),
+    inc: readNumber(a[2]),
+    position: readNumber(a[3]),
+    media_time_us: readNumber(a[4]),
+    captured_at_us: readNumber(a[5]),
+    source: readSize(a[6]),
+    analysed: readSize(a[7]),
+    scale: readList(a[8], (x) => readNumber(x), 2) as [number, number],
+    pixel_aspect: readNumber(a[9]),
+    rotation: readNumber(a[10]),
+    format: readPixelFormat(a[11]),
+    colour: readColour(a[12]),
+    discontinuity: readBoolean(a[13]),
+    end: readBoolean(a[14]),
+    lossless: readBoolean(a[15]),
+    lost: readList(a[16], (x) => readLossCount(x)),
+    stages: readList(a[17], (x) => readStageTime(x)),
+  };
+}
+
+/** In which of its ends a published frame ended. */
+export type ResultStatus = "ok" | "skipped" | "poison" | "end";
+const codesOfResultStatus: ReadonlyMap<number, ResultStatus> = new Map<number, ResultStatus>([[0, "ok"], [1, "skipped"], [2, "poison"], [3, "end"]]);
+export function readResultStatus(value: unknown): ResultStatus { return readEnum(codesOfResultStatus, value, "ResultStatus"); }
+
+/** Where a track is in its life. */
+export type TrackState = "new" | "tracked" | "lost" | "removed";
+const codesOfTrackState: ReadonlyMap<number, TrackState> = new Map<number, TrackState>([[0, "new"], [1, "tracked"], [2, "lost"], [3, "removed"]]);
+export function readTrackState(value: unknown): TrackState { return readEnum(codesOfTrackState, value, "TrackState"); }
+
+/** What the detector saw. */
+export interface Detection {
+  /** Left, top, right, bottom in source pixels. */
+  xyxy: [number, number, number, number];
+  /** Score, 0 to 1. */
+  confidence: number;
+  /** Index into the model's class names. */
+  class_id: number;
+}
+export function readDetection(value: unknown): Detection {
+  const a = readArray(value, "Detection");
+  return {
+    xyxy: readList(a[0], (x) => readNumber(x), 4) as [number, number, number, number],
+    confidence: readNumber(a[1]),
+    class_id: readNumber(a[2]),
+  };
+}
+
+/** Speed over ground with its uncertainty; absent until it is known to be good. */
+export interface Speed {
+  /** Metres per second. */
+  speed_mps: number;
+  /** One standard error of it, metres per second. */
+  std_error_mps: number;
+  /** Direction of motion on the ground plane, radians from +X towards +Y. */
+  heading_rad: number;
+}
+export function readSpeed(value: unknown): Speed {
+  const a = readArray(value, "Speed");
+  return {
+    speed_mps: readNumber(a[0]),
+    std_error_mps: readNumber(a[1]),
+    heading_rad: readNumber(a[2]),
+  };
+}
+
+/** An object followed over frames. */
+export interface Track {
+  /** Unique within the track epoch. */
+  track_id: number;
+  /** Where the track is in its life. */
+  state: TrackState;
+  /** Left, top, right, bottom in source pixels: the filter's estimate. */
+  xyxy: [number, number, number, number];
+  /** Score of the detection that was matched last. */
+  confidence: number;
+  /** Index into the model's class names. */
+  class_id: number;
+  /** Index into `detections` of the one matched in this frame. */
+  detection: number | null;
+  /** Foot point on the ground plane in metres, where the camera is calibrated. */
+  ground_m: [number, number] | null;
+  /** Speed, once known. */
+  speed: Speed | null;
+  /** Whether the foot point lies in the camera's region (always true without one). */
+  in_region: boolean;
+}
+export function readTrack(value: unknown): Track {
+  const a = readArray(value, "Track");
+  return {
+    track_id: readNumber(a[0]),
+    state: readTrackState(a[1]),
+    xyxy: readList(a[2], (x) => readNumber(x), 4) as [number, number, number, number],
+    confidence: readNumber(a[3]),
+    class_id: readNumber(a[4]),
+    detection: (a[5] ?? null) === null ? null : readNumber(a[5]),
+    ground_m: (a[6] ?? null) === null ? null : readList(a[6], (x) => readNumber(x), 2) as [number, number],
+    speed: (a[7] ?? null) === null ? null : readSpeed(a[7]),
+    in_region: readBoolean(a[8]),
+  };
+}
+
+/** Everything known about one frame. Its id in the stream is the frame's. */
+export interface FrameResult {
+  /** The schema version, see `SCHEMA`. */
+  schema: number;
+  /** The frame's `n`. */
+  n: number;
+  /** The frame's `inc`. */
+  inc: number;
+  /** Index of the frame in its source. */
+  position: number;
+  /** The frame's media time, microseconds. */
+  media_time_us: number;
+  /** Wall clock at capture, microseconds since the Unix epoch. */
+  captured_at_us: number;
+  /** How the frame ended. */
+  status: ResultStatus;
+  /** Why, where it was not analysed. */
+  reason: LossReason | null;
+  /** Size of the source picture: the space of all boxes. */
+  source: Size;
+  /** Raised whenever the tracker starts anew; a track id is unique within it. */
+  track_epoch: number;
+  /** What was detected, sorted by falling confidence. */
+  detections: Detection[];
+  /** The tracks after this frame. */
+  tracks: Track[];
+  /** What the stages took, from capture to zones. */
+  stages: StageTime[];
+  /** The worker that analysed it, without its nonce. */
+  worker: string;
+  /** Frames of this camera lost so far, by reason, as the consumer of the stream counts them. */
+  lost: LossCount[];
+}
+export function readFrameResult(value: unknown): FrameResult {
+  const a = readArray(value, "FrameResult");
+  return {
+    schema: readNumber(a[0]),
+    n: readNumber(a[1]),
+    inc: readNumber(a[2]),
+    position: readNumber(a[3]),
+    media_time_us: readNumber(a[4]),
+    captured_at_us: readNumber(a[5]),
+    status: readResultStatus(a[6]),
+    reason: (a[7] ?? null) === null ? null : readLossReason(a[7]),
+    source: readSize(a[8]),
+    track_epoch: readNumber(a[9]),
+    detections: readList(a[10], (x) => readDetection(x)),
+    tracks: readList(a[11], (x) => readTrack(x)),
+    stages: readList(a[12], (x) => readStageTime(x)),
+    worker: readText(a[13]),
+    lost: readList(a[14], (x) => readLossCount(x)),
+  };
+}
+
+/** Choose what to receive about a camera. A later one for the same camera replaces it. */
+export interface Subscribe {
+  /** The cameras; empty for all there are and will be. */
+  cameras: string[];
+  /** Send results. */
+  results: boolean;
+  /** Send pictures of at most this width; none for no pictures. */
+  preview_width: number | null;
+}
+export function readSubscribe(value: unknown): Subscribe {
+  const a = readArray(value, "Subscribe");
+  return {
+    cameras: readList(a[0], (x) => readText(x)),
+    results: readBoolean(a[1]),
+    preview_width: (a[2] ?? null) === null ? null : readNumber(a[2]),
+  };
+}
+export function writeSubscribe(v: Subscribe): unknown[] { return [v.cameras, v.results, v.preview_width]; }
+
+/** Receive nothing more about these cameras. */
+export interface Unsubscribe {
+  /** The cameras; empty for all. */
+  cameras: string[];
+}
+export function readUnsubscribe(value: unknown): Unsubscribe {
+  const a = readArray(value, "Unsubscribe");
+  return {
+    cameras: readList(a[0], (x) => readText(x)),
+  };
+}
+export function writeUnsubscribe(v: Unsubscribe): unknown[] { return [v.cameras]; }
+
+/** Measures the round trip and the offset of the clocks. */
+export interface Ping {
+  /** The client's clock in microseconds; comes back unchanged. */
+  client_time_us: number;
+}
+export function readPing(value: unknown): Ping {
+  const a = readArray(value, "Ping");
+  return {
+    client_time_us: readNumber(a[0]),
+  };
+}
+export function writePing(v: Ping): unknown[] { return [v.client_time_us]; }
+
+/** When a frame was painted, so that its last stages can be counted. */
+export interface Painted {
+  /** The camera. */
+  camera: string;
+  /** The frame. */
+  id: string;
+  /** From written by the gateway to decoded, microseconds. */
+  deliver_us: number;
+  /** From decoded to painted, microseconds. */
+  paint_us: number;
+}
+export function readPainted(value: unknown): Painted {
+  const a = readArray(value, "Painted");
+  return {
+    camera: readText(a[0]),
+    id: readText(a[1]),
+    deliver_us: readNumber(a[2]),
+    paint_us: readNumber(a[3]),
+  };
+}
+export function writePainted(v: Painted): unknown[] { return [v.camera, v.id, v.deliver_us, v.paint_us]; }
+
+/** From a client to the gateway, one per WebSocket message. */
+export type ClientMessage =
+  | { kind: "subscribe"; value: Subscribe }
+  | { kind: "unsubscribe"; value: Unsubscribe }
+  | { kind: "ping"; value: Ping }
+  | { kind: "painted"; value: Painted };
+export function writeClientMessage(m: ClientMessage): Record<string, unknown> {
+  switch (m.kind) {
+    case "subscribe": return { subscribe: writeSubscribe(m.value) };
+    case "unsubscribe": return { unsubscribe: writeUnsubscribe(m.value) };
+    case "ping": return { ping: writePing(m.value) };
+    case "painted": return { painted: writePainted(m.value) };
+  }
+}
+
+/** How a camera is doing, in one word. */
+export type CameraHealth = "starting" | "live" | "reconnecting" | "no_owner" | "no_producer" | "ended" | "failed";
+const codesOfCameraHealth: ReadonlyMap<number, CameraHealth> = new Map<number, CameraHealth>([[0, "starting"], [1, "live"], [2, "reconnecting"], [3, "no_owner"], [4, "no_producer"], [5, "ended"], [6, "failed"]]);
+export function readCameraHealth(value: unknown): CameraHealth { return readEnum(codesOfCameraHealth, value, "CameraHealth"); }
+
+/** What the gateway knows of a camera. */
+export interface CameraState {
+  /** The camera. */
+  camera: string;
+  /** A name for people. */
+  name: string;
+  /** How it is doing. */
+  health: CameraHealth;
+  /** What is wrong, in a sentence, credentials masked. */
+  error: string | null;
+  /** Size of the source picture. */
+  source: Size | null;
+  /** Frames per second that the source gives. */
+  source_fps: number;
+  /** Frames published per second, lately. */
+  fps_in: number;
+  /** Results per second, lately. */
+  fps_out: number;
+  /** Frames waiting in the stream. */
+  backlog: number;
+  /** The worker that owns it. */
+  owner: string | null;
+  /** Class names by class id. */
+  classes: string[];
+  /** Region of interest, source pixels. */
+  region: [number, number][];
+  /** Whether speeds are measured. */
+  calibrated: boolean;
+}
+export function readCameraState(value: unknown): CameraState {
+  const a = readArray(value, "CameraState");
+  return {
+    camera: readText(a[0]),
+    name: readText(a[1]),
+    health: readCameraHealth(a[2]),
+    error: (a[3] ?? null) === null ? null : readText(a[3]),
+    source: (a[4] ?? null) === null ? null : readSize(a[4]),
+    source_fps: readNumber(a[5]),
+    fps_in: readNumber(a[6]),
+    fps_out: readNumber(a[7]),
+    backlog: readNumber(a[8]),
+    owner: (a[9] ?? null) === null ? null : readText(a[9]),
+    classes: readList(a[10], (x) => readText(x)),
+    region: readList(a[11], (x) => readList(x, (x) => readNumber(x), 2) as [number, number]),
+    calibrated: readBoolean(a[12]),
+  };
+}
+
+/** First message after connecting. */
+export interface Welcome {
+  /** The schema version. */
+  schema: number;
+  /** The gateway's release. */
+  version: string;
+  /** The gateway's clock, microseconds since the Unix epoch. */
+  server_time_us: number;
+}
+export function readWelcome(value: unknown): Welcome {
+  const a = readArray(value, "Welcome");
+  return {
+    schema: readNumber(a[0]),
+    version: readText(a[1]),
+    server_time_us: readNumber(a[2]),
+  };
+}
+
+/** All cameras; sent after connecting and whenever one changes, at most four times a second. */
+export interface Cameras {
+  /** One entry a camera, sorted by id. */
+  cameras: CameraState[];
+}
+export function readCameras(value: unknown): Cameras {
+  const a = readArray(value, "Cameras");
+  return {
+    cameras: readList(a[0], (x) => readCameraState(x)),
+  };
+}
+
+/** A result. */
+export interface ResultMessage {
+  /** The camera. */
+  camera: string;
+  /** The frame. */
+  id: string;
+  /** When the gateway saw it committed, microseconds since the Unix epoch. */
+  seen_at_us: number;
+  /** An encoded `FrameResult`, as it stands in the stream. */
+  result: Uint8Array;
+}
+export function readResultMessage(value: unknown): ResultMessage {
+  const a = readArray(value, "ResultMessage");
+  return {
+    camera: readText(a[0]),
+    id: readText(a[1]),
+    seen_at_us: readNumber(a[2]),
+    result: readBytes(a[3]),
+  };
+}
+
+/** A picture. */
+export interface Preview {
+  /** The camera. */
+  camera: string;
+  /** The frame that it shows. */
+  id: string;
+  /** Its size in pixels. */
+  size: Size;
+  /** JPEG. */
+  jpeg: Uint8Array;
+}
+export function readPreview(value: unknown): Preview {
+  const a = readArray(value, "Preview");
+  return {
+    camera: readText(a[0]),
+    id: readText(a[1]),
+    size: readSize(a[2]),
+    jpeg: readBytes(a[3]),
+  };
+}
+
+/** Answer to a ping. */
+export interface Pong {
+  /** The client's clock as it was sent. */
+  client_time_us: number;
+  /** The gateway's clock, microseconds since the Unix epoch. */
+  server_time_us: number;
+}
+export function readPong(value: unknown): Pong {
+  const a = readArray(value, "Pong");
+  return {
+    client_time_us: readNumber(a[0]),
+    server_time_us: readNumber(a[1]),
+  };
+}
+
+/** The client was too slow and misses messages. */
+export interface Missed {
+  /** The camera. */
+  camera: string;
+  /** Messages dropped since the connection began. */
+  total: number;
+}
+export function readMissed(value: unknown): Missed {
+  const a = readArray(value, "Missed");
+  return {
+    camera: readText(a[0]),
+    total: readNumber(a[1]),
+  };
+}
+
+/** What the client did wrong, or why the connection ends. */
+export interface Problem {
+  /** A sentence with the way out. */
+  message: string;
+}
+export function readProblem(value: unknown): Problem {
+  const a = readArray(value, "Problem");
+  return {
+    message: readText(a[0]),
+  };
+}
+
+/** From the gateway to a client, one per WebSocket message. */
+export type ServerMessage =
+  | { kind: "welcome"; value: Welcome }
+  | { kind: "cameras"; value: Cameras }
+  | { kind: "result"; value: ResultMessage }
+  | { kind: "preview"; value: Preview }
+  | { kind: "pong"; value: Pong }
+  | { kind: "missed"; value: Missed }
+  | { kind: "problem"; value: Problem };
+export function readServerMessage(value: unknown): ServerMessage {
+  const [kind, inner] = readVariant(value, "ServerMessage");
+  switch (kind) {
+    case "welcome": return { kind, value: readWelcome(inner) };
+    case "cameras": return { kind, value: readCameras(inner) };
+    case "result": return { kind, value: readResultMessage(inner) };
+    case "preview": return { kind, value: readPreview(inner) };
+    case "pong": return { kind, value: readPong(inner) };
+    case "missed": return { kind, value: readMissed(inner) };
+    case "problem": return { kind, value: readProblem(inner) };
+    default: throw new WireError(`${kind} is no ServerMessage`);
+  }
+}
