@@ -1,1 +1,4 @@
 //! Reads frames, detects, tracks, measures speed, commits results; and the offline analyze, track and speed commands.
+
+pub mod camera_analysis;
+pub mod commands;

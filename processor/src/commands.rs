@@ -1,0 +1,4 @@
+//! The offline commands: one file each, with its arguments and its `run`.
+
+pub mod speed;
+pub mod track;
