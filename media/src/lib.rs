@@ -1,1 +1,19 @@
 //! Video sources, decoding to I420, resizing and JPEG: used by the producer and by offline analysis.
+//!
+//! [`open`] turns a camera's source address into a [`Source`], whose [`Source::next`] gives [`Captured`] pictures with
+//! their times. [`Resizer`] makes the small tight I420 that is analysed, [`Jpeg`] the picture that people watch.
+
+mod allow;
+mod jpeg;
+mod mask;
+mod picture;
+mod resize;
+mod source;
+pub mod synthetic;
+
+pub use allow::{AllowConfig, AllowList, Denied};
+pub use jpeg::{Jpeg, JpegError, JpegPicture};
+pub use mask::mask;
+pub use picture::{Picture, PictureError, Plane};
+pub use resize::{ResizeError, Resizer, fit, scale};
+pub use source::{Captured, OpenOptions, Source, SourceError, SourceInfo, open};
