@@ -2,3 +2,7 @@
 
 pub mod camera_analysis;
 pub mod commands;
+pub mod infer;
+pub mod model;
+pub mod postprocess;
+pub mod preprocess;
