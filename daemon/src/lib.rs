@@ -1,1 +1,144 @@
-//! The shell that every daemon shares: configuration, telemetry, shutdown, supervision, health and metrics.
+//! The shell that every daemon shares: configuration, telemetry, shutdown and drain, backoff, health and metrics.
+//!
+//! A daemon is one `run(config, shell)` and a `main` that calls [`start`]; see the README beside this crate.
+//! Nothing here knows a stage.
+
+mod admin;
+mod backoff;
+mod config;
+mod mask;
+pub mod metrics;
+mod shutdown;
+mod telemetry;
+
+use std::{process::ExitCode, time::Duration};
+
+use tokio::runtime;
+use tracing::{error, info};
+
+pub use admin::{BindError, Health, bind};
+pub use backoff::Backoff;
+pub use config::{
+    AdminSection, CommonArgs, ConfigErrors, DaemonConfig, DaemonSection, Loaded, LogFormat, LogSection,
+    Problem, Problems, RedisSection, ShellConfig, load,
+};
+pub use mask::mask;
+pub use metrics::Metric;
+pub use shutdown::Shutdown;
+pub use telemetry::init as init_telemetry;
+
+/// How a daemon's process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Drained and left.
+    Clean = 0,
+    /// `run` gave up; the reason is in the log.
+    Failed = 1,
+    /// The configuration or the command line is wrong, or the admin port is taken; nothing was started.
+    Configuration = 2,
+    /// Draining took longer than the grace period; what was in hand is left to whoever takes over.
+    DrainTimeout = 3,
+    /// A second Ctrl-C.
+    Killed = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// What a daemon's `run` gets beside its own configuration.
+#[derive(Debug, Clone)]
+pub struct Shell {
+    /// Says when to stop taking work.
+    pub shutdown: Shutdown,
+    /// What `/readyz` answers; not ready until `run` says so.
+    pub health: Health,
+    /// This process among its peers: the configured name, or `<hostname>-<pid>`.
+    pub worker: String,
+}
+
+/// Runs a daemon from its arguments to its exit code.
+///
+/// Loads the configuration (defaults < file < environment < flags) and reports everything wrong with it at once, installs
+/// telemetry, binds the admin port, and runs `run` on a multi-threaded runtime. SIGTERM or Ctrl-C requests the
+/// shutdown; `run` then has the grace period to finish what it has in hand. A second Ctrl-C ends the process at once.
+pub fn start<C, F>(args: &CommonArgs, run: F) -> ExitCode
+where
+    C: DaemonConfig,
+    F: AsyncFnOnce(C, Shell) -> anyhow::Result<()>,
+{
+    let loaded = match load::<C>(args) {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            telemetry::complain(&errors.to_string());
+            return Exit::Configuration.into();
+        }
+    };
+    if args.check_config {
+        telemetry::say(&loaded.effective);
+        return Exit::Clean.into();
+    }
+    telemetry::init(&loaded.shell.log);
+    run_loaded(loaded, run).into()
+}
+
+fn run_loaded<C, F>(loaded: Loaded<C>, run: F) -> Exit
+where
+    C: DaemonConfig,
+    F: AsyncFnOnce(C, Shell) -> anyhow::Result<()>,
+{
+    let Loaded { config, shell: settings, .. } = loaded;
+    let shell =
+        Shell { shutdown: Shutdown::new(), health: Health::starting(), worker: settings.worker.clone() };
+    let metrics = match metrics::install() {
+        Ok(handle) => handle,
+        Err(reason) => {
+            error!(reason, "cannot install the metrics recorder");
+            return Exit::Failed;
+        }
+    };
+    let admin = match admin::serve(
+        settings.admin.listen.as_deref().unwrap_or(C::ADMIN),
+        metrics,
+        shell.clone(),
+        settings.grace,
+    ) {
+        Ok(address) => address,
+        Err(problem) => {
+            error!(error = %problem, "cannot serve health and metrics");
+            return Exit::Configuration;
+        }
+    };
+    let runtime = match runtime::Builder::new_multi_thread().enable_all().thread_name("async").build() {
+        Ok(runtime) => runtime,
+        Err(problem) => {
+            error!(error = %problem, "cannot start the asynchronous runtime");
+            return Exit::Failed;
+        }
+    };
+    metrics::build_info(C::NAME);
+    info!(
+        daemon = C::NAME,
+        version = env!("CARGO_PKG_VERSION"),
+        worker = shell.worker,
+        admin = %format_args!("http://{admin}"),
+        "started"
+    );
+    let outcome = runtime.block_on(run(config, shell.clone()));
+    shell.health.ready(false, "stopped");
+    // Blocking work that ignores its shutdown must not hold the process: the grace period is over for it.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    match outcome {
+        Ok(()) => {
+            info!(daemon = C::NAME, "stopped");
+            Exit::Clean
+        }
+        Err(problem) => {
+            error!(daemon = C::NAME, error = %mask(&format!("{problem:#}")), "failed");
+            Exit::Failed
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Every metric of the project, once: name, kind, meaning, labels and buckets. `docs/metrics.md` is generated from here.
+
+use std::fmt::Write;
+
+pub use ::metrics::{Counter, Gauge, Histogram};
+use ::metrics::{Key, Label, Level, Metadata, with_recorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use peregrine_proto::Stage;
+
+/// What kind of series a metric is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by size, in these buckets.
+    Histogram(Buckets),
+}
+
+/// Upper bounds of a histogram's buckets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Buckets {
+    /// The bounds, rising.
+    pub bounds: &'static [f64],
+    /// Why these.
+    pub why: &'static str,
+}
+
+const STAGE_SECONDS: Buckets = Buckets {
+    bounds: &[
+        0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.25,
+        0.5, 1.0, 5.0,
+    ],
+    why: "From a tracker's tenth of a millisecond to a wait of seconds, densest at 10 to 80 ms, where inference and the frame \
+          intervals of 15 to 60 fps lie.",
+};
+
+const AGE_SECONDS: Buckets = Buckets {
+    bounds: &[0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 2.0, 5.0, 10.0, 30.0],
+    why: "A live picture is good below 100 ms and noticeably late above 400 ms; beyond a second only the order of magnitude \
+          matters.",
+};
+
+const BATCH_FRAMES: Buckets = Buckets {
+    bounds: &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0],
+    why: "Batches are powers of two in practice, and none is larger than 32.",
+};
+
+macro_rules! metrics {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $kind:expr, [$($label:literal),*];)*) => {
+        /// The name of everything that is measured, in one place.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Metric { $($(#[doc = $doc])+ $variant,)* }
+
+        impl Metric {
+            /// All of them, in the order of the documentation.
+            pub const ALL: &'static [Metric] = &[$(Metric::$variant),*];
+
+            /// The name: `peregrine_<what>_<unit>[_total]`.
+            pub const fn name(self) -> &'static str { match self { $(Metric::$variant => $name),* } }
+
+            /// What kind of series it is.
+            pub const fn kind(self) -> Kind { match self { $(Metric::$variant => $kind),* } }
+
+            /// What it means, in a sentence.
+            pub fn help(self) -> String { match self { $(Metric::$variant => peregrine_proto::describe::doc(&[$($doc),+])),* } }
+
+            /// The names of its labels, in the order in which their values are given.
+            pub const fn labels(self) -> &'static [&'static str] { match self { $(Metric::$variant => &[$($label),*]),* } }
+        }
+    };
+}
+
+metrics! {
+    /// Always 1; says which daemon and release runs.
+    BuildInfo = "peregrine_build_info", Kind::Gauge, ["daemon", "version"];
+    /// CPU time used by this process, user and system.
+    ProcessCpu = "peregrine_process_cpu_seconds_total", Kind::Counter, [];
+    /// Memory of this process that is resident.
+    ProcessMemory = "peregrine_process_resident_memory_bytes", Kind::Gauge, [];
+    /// Threads of this process.
+    ProcessThreads = "peregrine_process_threads", Kind::Gauge, [];
+
+    /// How long a stage took for one frame, by a monotonic clock. Stages are named in the order of a frame's journey.
+    StageDuration = "peregrine_stage_duration_seconds", Kind::Histogram(STAGE_SECONDS), ["stage", "camera"];
+    /// From a frame's capture to its committed result, by the wall clocks of the two machines.
+    ResultAge = "peregrine_result_age_seconds", Kind::Histogram(AGE_SECONDS), ["camera"];
+
+    /// Frames taken from the source, before any was left out.
+    FramesCaptured = "peregrine_frames_captured_total", Kind::Counter, ["camera"];
+    /// Frames given to the camera's stream.
+    FramesPublished = "peregrine_frames_published_total", Kind::Counter, ["camera"];
+    /// Frames lost on their way to the stream, as the producer counts them.
+    FramesDropped = "peregrine_frames_dropped_total", Kind::Counter, ["camera", "reason"];
+    /// Frames with a committed analysis.
+    FramesProcessed = "peregrine_frames_processed_total", Kind::Counter, ["camera"];
+    /// Frames committed without an analysis.
+    FramesSkipped = "peregrine_frames_skipped_total", Kind::Counter, ["camera", "reason"];
+    /// Frames that left the stream unread: gaps in the frames' own count, as the processor sees them.
+    FramesLost = "peregrine_frames_lost_total", Kind::Counter, ["camera", "reason"];
+    /// Frames that lie in the camera's stream, waiting.
+    BacklogFrames = "peregrine_backlog_frames", Kind::Gauge, ["camera"];
+
+    /// 1 while the source gives frames, 0 while it is being opened or was lost.
+    SourceUp = "peregrine_source_up", Kind::Gauge, ["camera"];
+    /// How often a source was opened again after it was lost.
+    SourceReconnects = "peregrine_source_reconnects_total", Kind::Counter, ["camera"];
+    /// JPEG pictures encoded for people who watch.
+    PreviewsEncoded = "peregrine_previews_encoded_total", Kind::Counter, ["camera"];
+    /// Pictures that were wanted but not sent, because encoding or Redis was behind.
+    PreviewsDropped = "peregrine_previews_dropped_total", Kind::Counter, ["camera"];
+
+    /// Cameras that this worker owns.
+    LeasesHeld = "peregrine_leases_held", Kind::Gauge, ["role"];
+    /// Leases taken.
+    LeasesAcquired = "peregrine_leases_acquired_total", Kind::Counter, ["role"];
+    /// Leases given up or taken away, by the reason.
+    LeasesLost = "peregrine_leases_lost_total", Kind::Counter, ["role", "reason"];
+    /// Commits by their outcome.
+    Commits = "peregrine_commits_total", Kind::Counter, ["outcome"];
+    /// Bytes of the tracker's state in the last checkpoint.
+    CheckpointBytes = "peregrine_checkpoint_bytes", Kind::Gauge, ["camera"];
+
+    /// Redis commands that failed, by the kind of failure.
+    RedisErrors = "peregrine_redis_errors_total", Kind::Counter, ["kind"];
+    /// Connections to Redis made again after one was lost.
+    RedisReconnects = "peregrine_redis_reconnects_total", Kind::Counter, [];
+
+    /// Always 1; says which model runs on which execution provider.
+    ModelInfo = "peregrine_model_info", Kind::Gauge, ["model", "head", "provider"];
+    /// Frames in one call of the model.
+    BatchSize = "peregrine_batch_frames", Kind::Histogram(BATCH_FRAMES), [];
+    /// Objects detected.
+    Detections = "peregrine_detections_total", Kind::Counter, ["camera"];
+    /// Tracks that are being followed, lost ones included.
+    Tracks = "peregrine_tracks", Kind::Gauge, ["camera"];
+
+    /// Clients connected over WebSocket.
+    Clients = "peregrine_clients", Kind::Gauge, [];
+    /// Messages handed to clients, by kind.
+    MessagesSent = "peregrine_messages_sent_total", Kind::Counter, ["kind"];
+    /// Messages dropped because their client was too slow, by kind.
+    MessagesDropped = "peregrine_messages_dropped_total", Kind::Counter, ["kind"];
+    /// Connections ended, by the reason.
+    Disconnects = "peregrine_disconnects_total", Kind::Counter, ["reason"];
+    /// Requests answered, by route and status.
+    HttpRequests = "peregrine_http_requests_total", Kind::Counter, ["route", "status"];
+    /// From a frame's capture to painted in a browser, as browsers report it, on the gateway's clock.
+    PaintAge = "peregrine_paint_age_seconds", Kind::Histogram(AGE_SECONDS), ["camera"];
+}
+
+impl Metric {
+    /// The counter with these label values, in the order of [`Metric::labels`]. Keep it: making one takes a lock.
+    pub fn counter<const N: usize>(self, values: [&str; N]) -> Counter {
+        match self.key(&values, self.kind() == Kind::Counter) {
+            Some(key) => with_recorder(|recorder| recorder.register_counter(&key, &METADATA)),
+            None => Counter::noop(),
+        }
+    }
+
+    /// The gauge with these label values, in the order of [`Metric::labels`].
+    pub fn gauge<const N: usize>(self, values: [&str; N]) -> Gauge {
+        match self.key(&values, self.kind() == Kind::Gauge) {
+            Some(key) => with_recorder(|recorder| recorder.register_gauge(&key, &METADATA)),
+            None => Gauge::noop(),
+        }
+    }
+
+    /// The histogram with these label values, in the order of [`Metric::labels`].
+    pub fn histogram<const N: usize>(self, values: [&str; N]) -> Histogram {
+        match self.key(&values, matches!(self.kind(), Kind::Histogram(_))) {
+            Some(key) => with_recorder(|recorder| recorder.register_histogram(&key, &METADATA)),
+            None => Histogram::noop(),
+        }
+    }
+
+    fn key(self, values: &[&str], right_kind: bool) -> Option<Key> {
+        let labels = self.labels();
+        let fits = right_kind && labels.len() == values.len();
+        debug_assert!(
+            fits,
+            "{self:?} is a {:?} with labels {labels:?}, used with values {values:?}",
+            self.kind()
+        );
+        if !fits {
+            tracing::error!(
+                metric = self.name(),
+                "metric used with another kind or other labels, not counted"
+            );
+            return None;
+        }
+        let labels = labels.iter().zip(values).map(|(name, value)| Label::new(*name, (*value).to_owned()));
+        Some(Key::from_parts(self.name(), labels.collect::<Vec<_>>()))
+    }
+}
+
+const METADATA: Metadata<'static> = Metadata::new("peregrine", Level::INFO, None);
+
+/// The histograms of one camera's stages; made once, then recording takes no lock.
+#[derive(Debug, Clone)]
+pub struct StageHistograms(Vec<Histogram>);
+
+impl StageHistograms {
+    /// Those of a camera.
+    pub fn new(camera: &str) -> Self {
+        let histogram = |stage: &Stage| Metric::StageDuration.histogram([stage.as_str(), camera]);
+        Self(Stage::ALL.iter().map(histogram).collect())
+    }
+
+    /// Counts how long a stage took.
+    pub fn record(&self, stage: Stage, took: std::time::Duration) {
+        // Stages are numbered from 0 in the order of `Stage::ALL`.
+        if let Some(histogram) = self.0.get(stage as usize) {
+            histogram.record(took.as_secs_f64());
+        }
+    }
+}
+
+/// Installs the recorder of this process.
+pub(crate) fn install() -> Result<PrometheusHandle, String> {
+    let mut builder = PrometheusBuilder::new();
+    for metric in Metric::ALL {
+        if let Kind::Histogram(buckets) = metric.kind() {
+            let name = Matcher::Full(metric.name().into());
+            builder = builder.set_buckets_for_metric(name, buckets.bounds).map_err(|e| e.to_string())?;
+        }
+    }
+    let handle = builder.install_recorder().map_err(|e| e.to_string())?;
+    with_recorder(|recorder| {
+        for metric in Metric::ALL {
+            let (name, help) = (metric.name().into(), metric.help().into());
+            match metric.kind() {
+                Kind::Counter => recorder.describe_counter(name, None, help),
+                Kind::Gauge => recorder.describe_gauge(name, None, help),
+                Kind::Histogram(_) => recorder.describe_histogram(name, None, help),
+            }
+        }
+    });
+    Ok(handle)
+}
+
+/// Counts the release that runs.
+pub(crate) fn build_info(daemon: &str) {
+    Metric::BuildInfo.gauge([daemon, env!("CARGO_PKG_VERSION")]).set(1.0);
+}
+
+/// What the kernel knows of this process, in Prometheus' text form: read when asked for. Counters of the recorder are whole
+/// numbers, and CPU seconds are not.
+pub(crate) fn process_text() -> String {
+    let mut text = String::new();
+    let mut line = |metric: Metric, kind: &str, value: f64| {
+        let (name, help) = (metric.name(), metric.help());
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    };
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second field is the command in parentheses, and may hold anything: count from behind it.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let field = |number: usize| fields.get(number).and_then(|f| f.parse::<f64>().ok());
+    // proc(5): utime and stime, in ticks of 1/100 s.
+    if let (Some(user), Some(system)) = (field(11), field(12)) {
+        line(Metric::ProcessCpu, "counter", (user + system) / 100.0);
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+        value.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    if let Some(kilobytes) = field("VmRSS:") {
+        line(Metric::ProcessMemory, "gauge", kilobytes * 1024.0);
+    }
+    if let Some(threads) = field("Threads:") {
+        line(Metric::ProcessThreads, "gauge", threads);
+    }
+    text
+}
+
+/// The documentation of every metric, as Markdown.
+pub fn document() -> String {
+    let mut text = String::from(
+        "# Metrics\n\nGenerated from `daemon/src/metrics.rs`; `UPDATE_DOCS=1 cargo test -p peregrine-daemon` writes it anew.\n\n\
+         Every daemon serves them under `/metrics` on its admin port. Labels are bounded by configuration: never a track id or an \
+         address.\n\n| name | kind | labels | meaning |\n|---|---|---|---|\n",
+    );
+    let mut buckets = Vec::new();
+    for metric in Metric::ALL {
+        let kind = match metric.kind() {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        };
+        if let Kind::Histogram(these) = metric.kind() {
+            buckets.push((metric.name(), these));
+        }
+        let labels: Vec<String> = metric.labels().iter().map(|label| format!("`{label}`")).collect();
+        let _ =
+            writeln!(text, "| `{}` | {kind} | {} | {} |", metric.name(), labels.join(", "), metric.help());
+    }
+    text.push_str("\n## Buckets\n");
+    for (name, Buckets { bounds, why }) in buckets {
+        let bounds: Vec<String> = bounds.iter().map(f64::to_string).collect();
+        let _ = write!(text, "\n`{name}`: {}\n\n{why}\n", bounds.join(", "));
+    }
+    text
+}
