@@ -110,7 +110,7 @@ wire_struct! {
         pub stages: Vec<StageTime>,
         /// The worker that analysed it, without its nonce.
         pub worker: String,
-        /// Frames of this camera lost so far, by reason, as the consumer of the stream counts them.
+        /// Frames of this camera that never came, cumulative: gaps in `n`, as the consumer of the stream counts them.
         pub lost: Vec<LossCount>,
     }
 }

@@ -305,7 +305,7 @@ export interface FrameResult {
   stages: StageTime[];
   /** The worker that analysed it, without its nonce. */
   worker: string;
-  /** Frames of this camera lost so far, by reason, as the consumer of the stream counts them. */
+  /** Frames of this camera that never came, cumulative: gaps in `n`, as the consumer of the stream counts them. */
   lost: LossCount[];
 }
 export function readFrameResult(value: unknown): FrameResult {
