@@ -282,7 +282,7 @@ fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<
     let most = (name.len() / 3).clamp(1, 3);
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= most)
+        .filter(|(distance, candidate)| *distance <= most || candidate.starts_with(name))
         .min()
         .map(|(_, candidate)| candidate)
 }

@@ -278,7 +278,7 @@ pub(crate) fn process_text() -> String {
 /// The documentation of every metric, as Markdown.
 pub fn document() -> String {
     let mut text = String::from(
-        "# Metrics\n\nGenerated from `daemon/src/metrics.rs`; `UPDATE_DOCS=1 cargo test -p peregrine-daemon` writes it anew.\n\n\
+        "# Metrics\n\nGenerated from `daemon/src/metrics.rs`; `UPDATE_GENERATED=1 cargo test -p peregrine-daemon` writes it anew.\n\n\
          Every daemon serves them under `/metrics` on its admin port. Labels are bounded by configuration: never a track id or an \
          address.\n\n| name | kind | labels | meaning |\n|---|---|---|---|\n",
     );
