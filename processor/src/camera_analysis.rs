@@ -1,7 +1,7 @@
 //! One camera's analysis: detections of a frame in, tracks with speeds and regions out. Its whole state is here,
 //! reads no clock and does no I/O, so that a recorded stream replays to the same bytes.
 
-use peregrine_proto::{CameraConfig, Detection, Stage, Track};
+use peregrine_proto::{CameraConfig, Detection, Size, Stage, Track};
 
 /// What came out of one frame.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +59,11 @@ impl CameraAnalysis {
         let _ = track_epoch;
     }
 
+    /// The epoch of the tracks, see `FrameResult::track_epoch`.
+    pub fn track_epoch(&self) -> u32 {
+        0
+    }
+
     /// Detections below this score have no use here: the threshold for the detector's postprocessing.
     pub fn least_confidence(&self) -> f32 {
         0.1
@@ -69,16 +74,17 @@ impl CameraAnalysis {
         None
     }
 
-    /// Takes in the next frame. `detections` are all of the detector's above [`Self::least_confidence`], in source
-    /// pixels. `stage_done` is called after `track`, `speed` and `zones`: the caller reads the clock, never this code.
+    /// Takes in the next frame. `detections` are all of the detector's above [`Self::least_confidence`], in
+    /// source pixels; `source` is the size of the picture. `stage_done` is called after `track`, `speed` and `zones`: the caller reads the clock, never this code.
     pub fn update(
         &mut self,
         media_time_us: i64,
         discontinuity: bool,
+        source: Size,
         detections: &[Detection],
         mut stage_done: impl FnMut(Stage),
     ) -> Analysed {
-        let _ = (media_time_us, discontinuity, detections);
+        let _ = (media_time_us, discontinuity, source, detections);
         stage_done(Stage::Track);
         stage_done(Stage::Speed);
         stage_done(Stage::Zones);
