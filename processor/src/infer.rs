@@ -1,19 +1,22 @@
 //! `infer`: the model itself, through ONNX Runtime.
 
-use crate::preprocess::Letterbox;
+use ort::value::{DynValue, TensorElementType, TensorRef};
+use peregrine_proto::Size;
 
-/// The model's input: 1x3xHxW float, planar, letterboxed. Send it to the inferring thread and back to use it again.
+use crate::preprocess::{Letterbox, ModelInput};
+
+/// A loaded model.
 #[derive(Debug)]
-pub struct ModelInput {
-    /// How its pixels correspond to the source's.
-    pub letterbox: Letterbox,
+pub struct Session {
+    session: ort::session::Session,
+    output: usize,
 }
 
 /// The model's output as ONNX Runtime left it; not copied.
 #[derive(Debug)]
 pub struct RawOutput {
-    /// How the model's pixels correspond to the source's.
-    pub letterbox: Letterbox,
+    letterbox: Letterbox,
+    value: DynValue,
 }
 
 /// Why an inference failed.
@@ -21,16 +24,83 @@ pub struct RawOutput {
 #[error("inference failed: {0}")]
 pub struct InferError(String);
 
-/// A loaded model.
+/// The output that detections are read from, as the first run found it.
 #[derive(Debug)]
-pub struct Session {}
+pub(crate) struct OutputFound {
+    /// Batch (always 1), rows, columns; zeros where no output is of that kind.
+    pub shape: [usize; 3],
+    /// All outputs, for people.
+    pub found: String,
+}
 
 impl Session {
+    /// Runs the model on an empty picture to see what comes out. `named` chooses among several outputs; without it,
+    /// the first float output of rank 3 is read.
+    pub(crate) fn start(
+        mut session: ort::session::Session,
+        input: Size,
+        named: Option<&str>,
+    ) -> Result<(Self, OutputFound), InferError> {
+        let blank = ModelInput::new(input, 0.5);
+        let outputs = run(&mut session, &blank)?;
+        let mut chosen = None;
+        let mut found = Vec::new();
+        for (index, (name, value)) in outputs.iter().enumerate() {
+            let dtype = value.dtype();
+            let shape: Vec<usize> = dtype.tensor_shape().map_or_else(Vec::new, |shape| {
+                shape.iter().map(|side| usize::try_from(*side).unwrap_or(0)).collect()
+            });
+            let sides: Vec<String> = shape.iter().map(usize::to_string).collect();
+            let kind = dtype.tensor_type().map_or("no tensor".to_owned(), |kind| kind.to_string());
+            found.push(format!("output `{name}` is {} {kind}", sides.join("x")));
+            let readable = dtype.tensor_type() == Some(TensorElementType::Float32);
+            if let (None, true, &[batch, rows, columns]) = (&chosen, readable, &shape[..])
+                && named.is_none_or(|named| named == name)
+            {
+                chosen = Some((index, [batch, rows, columns]));
+            }
+        }
+        drop(outputs);
+        let (output, shape) = chosen.unwrap_or((0, [0; 3]));
+        Ok((Self { session, output }, OutputFound { shape, found: found.join(", ") }))
+    }
+
     /// Runs the model once. Blocks; CPU work.
     ///
     /// # Errors
     /// What ONNX Runtime says.
     pub fn run(&mut self, input: &ModelInput) -> Result<RawOutput, InferError> {
-        Ok(RawOutput { letterbox: input.letterbox })
+        let outputs = run(&mut self.session, input)?;
+        let value = outputs.into_iter().nth(self.output);
+        let (_, value) = value.ok_or_else(|| InferError("the model gave no output".into()))?;
+        Ok(RawOutput { letterbox: input.letterbox(), value })
+    }
+}
+
+fn run<'s>(
+    session: &'s mut ort::session::Session,
+    input: &ModelInput,
+) -> Result<ort::session::SessionOutputs<'s>, InferError> {
+    let failed = |error: ort::Error| InferError(error.message().to_owned());
+    let tensor = TensorRef::from_array_view((input.shape(), input.pixels())).map_err(failed)?;
+    session.run(ort::inputs![tensor]).map_err(failed)
+}
+
+impl RawOutput {
+    /// How the model's pixels correspond to the source's.
+    pub fn letterbox(&self) -> Letterbox {
+        self.letterbox
+    }
+
+    /// The values, row by row, if there are as many as `shape` has.
+    pub(crate) fn values(&self, shape: [usize; 3]) -> Result<&[f32], InferError> {
+        let (found, values) =
+            self.value.try_extract_tensor::<f32>().map_err(|error| InferError(error.message().to_owned()))?;
+        let same = found.iter().map(|side| usize::try_from(*side).unwrap_or(0)).eq(shape);
+        if same {
+            Ok(values)
+        } else {
+            Err(InferError(format!("the output's shape became {found} from {shape:?}")))
+        }
     }
 }

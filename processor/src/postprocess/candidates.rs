@@ -1,0 +1,179 @@
+//! Reading each head's output into candidates: boxes in model pixels with their best class.
+
+use peregrine_proto::Size;
+
+use crate::model::{Head, ModelInfo, grid, strides};
+
+/// A box that scores high enough.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Candidate {
+    /// Left, top, right, bottom in pixels of the model's input, not clipped.
+    pub xyxy: [f32; 4],
+    pub score: f32,
+    pub class_id: u16,
+}
+
+impl Candidate {
+    fn centred([x, y, width, height]: [f32; 4], score: f32, class_id: u16) -> Self {
+        let (half_width, half_height) = (width / 2.0, height / 2.0);
+        Self { xyxy: [x - half_width, y - half_height, x + half_width, y + half_height], score, class_id }
+    }
+
+    /// Numbers all of them, and an area: the rest of the code need not think of anything else.
+    pub(super) fn is_sane(&self) -> bool {
+        let [left, top, right, bottom] = self.xyxy;
+        // So far outside, areas would overflow; no picture is that large.
+        let in_reach = self.xyxy.iter().all(|side| side.abs() < 1e6);
+        in_reach && self.score.is_finite() && left < right && top < bottom
+    }
+}
+
+/// Memory of a reader, kept between frames.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Scratch {
+    best: Vec<f32>,
+    class: Vec<u32>,
+}
+
+/// How a model's output is read.
+#[derive(Debug)]
+pub(super) struct Reader {
+    head: Head,
+    columns: usize,
+    classes: usize,
+    /// YOLOX only: for each candidate, its cell's left and top in cells, and the cell's size in model pixels.
+    cells: Vec<[f32; 3]>,
+}
+
+impl Reader {
+    /// Of an output of this shape; or why it cannot be.
+    pub(super) fn new(info: &ModelInfo, [_, rows, columns]: [usize; 3]) -> Result<Self, String> {
+        let cells = if info.head == Head::YoloX {
+            let strides = strides(info.input, rows)
+                .ok_or_else(|| format!("{rows} rows are no YOLOX grid of {}", info.input))?;
+            cells(info.input, strides)
+        } else {
+            Vec::new()
+        };
+        Ok(Self { head: info.head, columns, classes: info.classes.len().min(usize::from(u16::MAX)), cells })
+    }
+
+    /// Whether the graph has already chosen among overlapping boxes.
+    pub(super) fn suppressed_in_graph(&self) -> bool {
+        self.head == Head::EndToEnd
+    }
+
+    /// Hands over every candidate with at least this score, in the order of the output.
+    pub(super) fn read(
+        &self,
+        values: &[f32],
+        least: f32,
+        scratch: &mut Scratch,
+        found: impl FnMut(Candidate),
+    ) {
+        match self.head {
+            Head::YoloV5 => self.read_rows(values, least, |_, row| [row[0], row[1], row[2], row[3]], found),
+            Head::YoloX => self.read_rows(values, least, |i, row| self.decode_cell(i, row), found),
+            Head::YoloV8 => self.read_columns(values, least, scratch, found),
+            Head::EndToEnd => self.read_chosen(values, least, found),
+        }
+    }
+
+    /// Rows of centre, size, objectness, class scores. The score is objectness times class score, neither above 1.
+    fn read_rows(
+        &self,
+        values: &[f32],
+        least: f32,
+        decode: impl Fn(usize, &[f32]) -> [f32; 4],
+        mut found: impl FnMut(Candidate),
+    ) {
+        for (i, row) in values.chunks_exact(self.columns).enumerate() {
+            let objectness = row[4];
+            // Most rows end here, one value read.
+            if objectness >= least {
+                let (class_id, best) = best(&row[5..]);
+                let score = objectness * best;
+                if score >= least {
+                    found(Candidate::centred(decode(i, row), score, class_id));
+                }
+            }
+        }
+    }
+
+    /// YOLOX: centre relative to the cell in cells, size as the logarithm of cells.
+    fn decode_cell(&self, i: usize, row: &[f32]) -> [f32; 4] {
+        let Some([left, top, size]) = self.cells.get(i) else { return [f32::NAN; 4] };
+        [(row[0] + left) * size, (row[1] + top) * size, row[2].exp() * size, row[3].exp() * size]
+    }
+
+    /// Columns of centre, size, class scores. The output is scanned row by row, as it lies in memory: the best
+    /// class of all candidates is found together, several candidates an instruction.
+    fn read_columns(
+        &self,
+        values: &[f32],
+        least: f32,
+        scratch: &mut Scratch,
+        mut found: impl FnMut(Candidate),
+    ) {
+        let count = self.columns;
+        let (boxes, scores) = values.split_at(4 * count);
+        let Scratch { best, class } = scratch;
+        best.clear();
+        best.resize(count, f32::NEG_INFINITY);
+        class.clear();
+        class.resize(count, 0);
+        for (id, row) in scores.chunks_exact(count).enumerate() {
+            take_better(row, id as u32, best, class);
+        }
+        for (i, (&score, &class_id)) in best.iter().zip(class.iter()).enumerate() {
+            if score >= least {
+                let centred = [boxes[i], boxes[count + i], boxes[2 * count + i], boxes[3 * count + i]];
+                found(Candidate::centred(centred, score, class_id as u16));
+            }
+        }
+    }
+
+    /// Rows of left, top, right, bottom, score, class.
+    fn read_chosen(&self, values: &[f32], least: f32, mut found: impl FnMut(Candidate)) {
+        let (rows, _) = values.as_chunks::<6>();
+        for &[left, top, right, bottom, score, class] in rows {
+            let class = class.round();
+            if score >= least && class >= 0.0 && class < self.classes as f32 {
+                found(Candidate { xyxy: [left, top, right, bottom], score, class_id: class as u16 });
+            }
+        }
+    }
+}
+
+fn take_better(row: &[f32], id: u32, best: &mut [f32], class: &mut [u32]) {
+    let count = row.len();
+    let (best, class) = (&mut best[..count], &mut class[..count]);
+    for i in 0..count {
+        let better = row[i] > best[i];
+        best[i] = if better { row[i] } else { best[i] };
+        class[i] = if better { id } else { class[i] };
+    }
+}
+
+/// The highest of some scores, the first where several are.
+fn best(scores: &[f32]) -> (u16, f32) {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (id, &score) in scores.iter().enumerate() {
+        if score > best.1 {
+            best = (id as u16, score);
+        }
+    }
+    best
+}
+
+/// Every cell of all grids, stride after stride, row by row.
+fn cells(input: Size, strides: &[u32]) -> Vec<[f32; 3]> {
+    let mut cells = Vec::new();
+    for &stride in strides {
+        let (columns, rows) = grid(input, stride);
+        for row in 0..rows {
+            cells.extend((0..columns).map(|column| [column as f32, row as f32, stride as f32]));
+        }
+    }
+    cells
+}
