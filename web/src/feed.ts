@@ -1,0 +1,191 @@
+import { signal } from "@preact/signals";
+
+import { drawOverlay, shownTracks, type OverlayOptions } from "./draw/overlay";
+import { Trails } from "./draw/trails";
+import { journey, type Journey } from "./journey";
+import { browserNow } from "./link/clock";
+import type { Arrival, Painted } from "./link/messages";
+import type { Seen } from "./situation";
+import type { LossCount, Track } from "./wire";
+
+/** Two canvases, one on the other: the picture as it came, and what is drawn over it. */
+export interface Surface {
+  picture: HTMLCanvasElement;
+  overlay: HTMLCanvasElement;
+  options: () => OverlayOptions;
+}
+
+/** What the page's numbers are made of: taken four times a second, never more often. */
+export interface Numbers {
+  seen: Seen;
+  objects: number;
+  tracks: readonly Track[];
+  /** Of the frame on the screen; none before the first. */
+  journey: Journey | undefined;
+  frameId: string | undefined;
+  worker: string | undefined;
+  lost: readonly LossCount[];
+  paintedPerSecond: number;
+}
+
+const NOTHING: Numbers = {
+  seen: { pictureAgeMs: undefined, watchedForMs: 0, resultAgeMs: undefined },
+  objects: 0, tracks: [], journey: undefined, frameId: undefined, worker: undefined, lost: [], paintedPerSecond: 0,
+};
+
+interface Frame {
+  arrival: Arrival;
+  pictureId: string;
+  picture: ImageBitmap;
+}
+
+/** One camera as this page sees it: the frame on the screen, the next one, the trails and the numbers. */
+export class Feed {
+  readonly numbers = signal<Numbers>(NOTHING);
+
+  private readonly trails = new Trails();
+  private surface: Surface | undefined;
+  private current: Frame | undefined;
+  private next: Frame | undefined;
+  private newest: Arrival | undefined;
+  private paintedAtMs = 0;
+  private watchedSinceMs = browserNow();
+  private readonly paintTimes: number[] = [];
+
+  constructor(
+    readonly camera: string,
+    private readonly requestPaint: (feed: Feed) => void,
+    private readonly released: (camera: string, painted: Painted | undefined) => void,
+  ) {}
+
+  /** Shows this camera on a surface from now on. Returns how to stop. */
+  attach(surface: Surface): () => void {
+    this.surface = surface;
+    this.watchedSinceMs = browserNow();
+    this.requestPaint(this);
+    return () => {
+      if (this.surface === surface) this.surface = undefined;
+    };
+  }
+
+  /** Draws the same frame again: the size, the unit or the theme changed. */
+  redraw(): void {
+    this.requestPaint(this);
+  }
+
+  addResult(arrival: Arrival): void {
+    this.newest = arrival;
+    this.trails.add(arrival.result);
+  }
+
+  addFrame(frame: Frame): void {
+    if (this.next !== undefined) this.drop(this.next);
+    this.next = frame;
+    if (this.surface === undefined) {
+      this.drop(this.next);
+      this.next = undefined;
+    } else this.requestPaint(this);
+  }
+
+  /** Paints picture and overlay of one and the same frame. Called once per screen refresh at most. */
+  paint(offsetMs: number): void {
+    const surface = this.surface;
+    if (surface === undefined) return;
+    const fresh = this.next;
+    if (fresh !== undefined) {
+      this.current?.picture.close();
+      this.current = fresh;
+      this.next = undefined;
+    }
+    const frame = this.current;
+    if (frame === undefined) return;
+    const { arrival } = frame;
+    paintPicture(surface.picture, frame.picture);
+    const boxes = this.paintOverlay(surface, arrival);
+    label(surface.picture, this.camera, frame, boxes);
+    if (fresh === undefined) return;
+
+    this.paintedAtMs = browserNow();
+    this.paintTimes.push(this.paintedAtMs);
+    while ((this.paintTimes[0] ?? this.paintedAtMs) < this.paintedAtMs - 2_000) this.paintTimes.shift();
+    const deliverUs = (arrival.decodedAtMs + offsetMs) * 1000 - arrival.seenAtUs;
+    const paintUs = (this.paintedAtMs - arrival.decodedAtMs) * 1000;
+    this.released(this.camera, { id: arrival.id, deliverUs: u32(deliverUs), paintUs: u32(paintUs) });
+  }
+
+  /** Takes the numbers anew; `offsetMs` is what the gateway's clock is ahead of ours. */
+  tick(offsetMs: number): void {
+    const now = browserNow();
+    const gatewayNowUs = (now + offsetMs) * 1000;
+    const frame = this.current?.arrival;
+    const ageMs = (arrival: Arrival | undefined): number | undefined =>
+      arrival === undefined ? undefined : (gatewayNowUs - arrival.result.captured_at_us) / 1000;
+    // Without pictures the numbers still follow the results.
+    const shown = frame !== undefined && (ageMs(frame) ?? 0) < 4_000 ? frame : (this.newest ?? frame);
+    const tracks = shown === undefined ? [] : shownTracks(shown.result);
+    while ((this.paintTimes[0] ?? now) < now - 2_000) this.paintTimes.shift();
+    this.numbers.value = {
+      seen: { pictureAgeMs: ageMs(frame), watchedForMs: now - this.watchedSinceMs, resultAgeMs: ageMs(this.newest) },
+      objects: tracks.filter((track) => track.state !== "lost" && track.in_region).length,
+      tracks,
+      journey:
+        frame === undefined
+          ? undefined
+          : journey(frame.result, {
+              seenUs: frame.seenAtUs,
+              decodedUs: (frame.decodedAtMs + offsetMs) * 1000,
+              paintedUs: (this.paintedAtMs + offsetMs) * 1000,
+            }),
+      frameId: frame?.id,
+      worker: shown?.result.worker,
+      lost: shown?.result.lost ?? [],
+      paintedPerSecond: this.paintTimes.length / 2,
+    };
+  }
+
+  /** Gives back what the pictures hold. */
+  close(): void {
+    this.current?.picture.close();
+    this.next?.picture.close();
+    this.current = undefined;
+    this.next = undefined;
+  }
+
+  private paintOverlay({ overlay, options }: Surface, { result }: Arrival): number {
+    const pixelRatio = window.devicePixelRatio;
+    const width = Math.max(1, Math.round(overlay.clientWidth * pixelRatio));
+    const height = Math.max(1, Math.round(overlay.clientHeight * pixelRatio));
+    if (overlay.width !== width || overlay.height !== height) {
+      overlay.width = width;
+      overlay.height = height;
+    }
+    const canvas = overlay.getContext("2d");
+    return canvas === null ? 0 : drawOverlay(canvas, width, height, pixelRatio, result, this.trails, options());
+  }
+
+  private drop({ picture }: Frame): void {
+    picture.close();
+    this.released(this.camera, undefined);
+  }
+}
+
+function paintPicture(canvas: HTMLCanvasElement, picture: ImageBitmap): void {
+  if (canvas.width !== picture.width || canvas.height !== picture.height) {
+    canvas.width = picture.width;
+    canvas.height = picture.height;
+  }
+  canvas.getContext("2d", { alpha: false })?.drawImage(picture, 0, 0);
+}
+
+/** Says on the element itself what it shows, for tests and for automation. */
+function label(canvas: HTMLCanvasElement, camera: string, { arrival, pictureId }: Frame, boxes: number): void {
+  canvas.dataset.camera = camera;
+  canvas.dataset.frameId = pictureId;
+  canvas.dataset.resultId = arrival.id;
+  canvas.dataset.boxes = String(boxes);
+  canvas.dataset.position = String(arrival.result.position);
+}
+
+function u32(us: number): number {
+  return Math.min(0xffff_ffff, Math.max(0, Math.round(us)));
+}

@@ -1,0 +1,94 @@
+import { signal } from "@preact/signals";
+
+import { go, route } from "./route";
+import { session } from "./session";
+import { nextTheme, nextUnit } from "./settings";
+
+export const helpOpen = signal(false);
+
+/** What the help dialog lists. */
+export const KEYS: readonly { keys: readonly string[]; does: string }[] = [
+  { keys: ["/"], does: "Search cameras" },
+  { keys: ["←", "→"], does: "Previous or next camera" },
+  { keys: ["Enter"], does: "Open the chosen camera" },
+  { keys: ["Esc"], does: "Back to all cameras" },
+  { keys: ["u"], does: "km/h or mph" },
+  { keys: ["t"], does: "Theme: as the system, dark, light" },
+  { keys: ["?"], does: "This help" },
+];
+
+/** Listens to the keyboard of the whole page; returns how to stop. */
+export function listenToKeys(): () => void {
+  window.addEventListener("keydown", onKey);
+  return () => {
+    window.removeEventListener("keydown", onKey);
+  };
+}
+
+function onKey(event: KeyboardEvent): void {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || helpOpen.value) return;
+  if (event.target instanceof HTMLInputElement) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  switch (event.key) {
+    case "/":
+      search();
+      break;
+    case "?":
+      helpOpen.value = true;
+      break;
+    case "Escape":
+      if (route.value.view !== "wall") go({ view: "wall", search: "" });
+      break;
+    case "ArrowLeft":
+    case "ArrowUp":
+      step(-1, event.key === "ArrowUp");
+      break;
+    case "ArrowRight":
+    case "ArrowDown":
+      step(1, event.key === "ArrowDown");
+      break;
+    case "u":
+      nextUnit();
+      break;
+    case "t":
+      nextTheme();
+      break;
+    default:
+      return;
+  }
+  if (!event.key.startsWith("Arrow") && event.key !== "Escape") event.preventDefault();
+}
+
+function search(): void {
+  if (route.value.view !== "wall") go({ view: "wall", search: "" });
+  // The field is there once the wall is.
+  requestAnimationFrame(() => {
+    requestAnimationFrame(() => document.querySelector<HTMLInputElement>("#search")?.focus());
+  });
+}
+
+/** On the wall, moves the focus among the tiles; with a camera open, opens its neighbour. */
+function step(by: number, vertical: boolean): void {
+  const at = route.value;
+  if (at.view === "wall") {
+    const tiles = [...document.querySelectorAll<HTMLAnchorElement>(".tile")];
+    const current = tiles.findIndex((tile) => tile === document.activeElement);
+    if (vertical && current < 0) return;
+    const columns = vertical ? tiles.filter((tile) => tile.offsetTop === tiles[0]?.offsetTop).length : 1;
+    tiles[current < 0 ? 0 : current + by * columns]?.focus();
+    return;
+  }
+  if (vertical) return;
+  const neighbour = neighbourOf(at.camera, by);
+  if (neighbour !== undefined) go({ view: "camera", camera: neighbour });
+}
+
+/** The camera before or after one, round the end. */
+export function neighbourOf(camera: string, by: number): string | undefined {
+  const cameras = session.cameras.value ?? [];
+  const index = cameras.findIndex((each) => each.camera === camera);
+  if (index < 0 || cameras.length < 2) return undefined;
+  return cameras[(index + by + cameras.length) % cameras.length]?.camera;
+}

@@ -1,0 +1,171 @@
+import { batch, effect, signal } from "@preact/signals";
+
+import { Feed } from "./feed";
+import { browserNow } from "./link/clock";
+import type { Connection, FromWorker, ToWorker } from "./link/messages";
+import type { CameraState } from "./wire";
+
+/** Numbers on the screen change this often at most. */
+const TICK_MS = 250;
+
+/** Everything this page knows; per-frame data is in the feeds and never passes through here. */
+export class Session {
+  readonly connection = signal<Connection>({ state: "connecting", attempt: 0 });
+  /** None before the gateway said which cameras there are. */
+  readonly cameras = signal<readonly CameraState[] | undefined>(undefined);
+  readonly roundTripMs = signal<number | undefined>(undefined);
+  /** What the gateway last complained about. */
+  readonly problem = signal<string | undefined>(undefined);
+  /** Messages that this client was too slow for, by camera. */
+  readonly missed = signal<ReadonlyMap<string, number>>(new Map());
+  /** The browser's clock, every tick: for countdowns. */
+  readonly nowMs = signal(browserNow());
+
+  private readonly worker = new Worker(new URL("./link/worker.ts", import.meta.url), { type: "module" });
+  private readonly feeds = new Map<string, Feed>();
+  /** Cameras on the screen with the width they are wanted in; they are asked for only while the page is visible. */
+  private readonly watched = new Map<string, number>();
+  private readonly dirty = new Set<Feed>();
+  private offsetMs = 0;
+  private paintRequested = false;
+
+  constructor() {
+    this.worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
+      this.receive(data);
+    };
+    setInterval(() => {
+      if (!document.hidden) this.tick();
+    }, TICK_MS);
+    document.addEventListener("visibilitychange", () => {
+      this.visibilityChanged();
+    });
+    window.addEventListener("online", () => {
+      this.retry();
+    });
+    effect(() => {
+      document.body.dataset.connection = this.connection.value.state;
+    });
+  }
+
+  start(): void {
+    const url = new URL("ws", document.baseURI);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    url.hash = "";
+    this.send({ kind: "start", url: url.href });
+  }
+
+  /** Try to connect now instead of at the next attempt. */
+  retry(): void {
+    this.send({ kind: "retry" });
+  }
+
+  feed(camera: string): Feed {
+    let feed = this.feeds.get(camera);
+    if (feed === undefined) {
+      feed = new Feed(
+        camera,
+        (dirty) => {
+          this.requestPaint(dirty);
+        },
+        (of, painted) => {
+          this.send({ kind: "released", camera: of, painted });
+        },
+      );
+      this.feeds.set(camera, feed);
+    }
+    return feed;
+  }
+
+  /** Asks for a camera's results and pictures of about this many pixels across; again for another width. */
+  watch(camera: string, pixels: number): void {
+    const previewWidth = PREVIEW_WIDTHS.find((width) => width >= pixels) ?? LARGEST_PREVIEW;
+    if (this.watched.get(camera) === previewWidth) return;
+    this.watched.set(camera, previewWidth);
+    if (!document.hidden) this.send({ kind: "watch", camera, previewWidth });
+  }
+
+  unwatch(camera: string): void {
+    if (this.watched.delete(camera)) this.send({ kind: "unwatch", camera });
+  }
+
+  /** Draws what is on the screen again. */
+  redraw(): void {
+    for (const feed of this.feeds.values()) feed.redraw();
+  }
+
+  private visibilityChanged(): void {
+    for (const [camera, previewWidth] of this.watched) {
+      this.send(document.hidden ? { kind: "unwatch", camera } : { kind: "watch", camera, previewWidth });
+    }
+    if (!document.hidden) this.tick();
+  }
+
+  private receive(message: FromWorker): void {
+    switch (message.kind) {
+      case "connection":
+        this.connection.value = message.connection;
+        if (message.connection.state === "open") this.problem.value = undefined;
+        else this.roundTripMs.value = undefined;
+        this.tick();
+        break;
+      case "cameras":
+        this.cameras.value = message.cameras;
+        this.forget(message.cameras);
+        break;
+      case "result":
+        this.feed(message.camera).addResult(message.arrival);
+        break;
+      case "frame":
+        this.feed(message.camera).addFrame(message);
+        break;
+      case "clock":
+        this.offsetMs = message.offsetMs;
+        this.roundTripMs.value = message.roundTripMs;
+        break;
+      case "missed":
+        this.missed.value = new Map(this.missed.value).set(message.camera, message.total);
+        break;
+      case "problem":
+        this.problem.value = message.message;
+        break;
+    }
+  }
+
+  /** Cameras that are gone take their picture with them: memory stays flat. */
+  private forget(cameras: readonly CameraState[]): void {
+    const known = new Set(cameras.map(({ camera }) => camera));
+    for (const [camera, feed] of this.feeds) {
+      if (known.has(camera) || this.watched.has(camera)) continue;
+      feed.close();
+      this.feeds.delete(camera);
+    }
+  }
+
+  private tick(): void {
+    batch(() => {
+      this.nowMs.value = browserNow();
+      for (const camera of this.watched.keys()) this.feed(camera).tick(this.offsetMs);
+    });
+  }
+
+  private requestPaint(feed: Feed): void {
+    this.dirty.add(feed);
+    if (this.paintRequested) return;
+    this.paintRequested = true;
+    requestAnimationFrame(() => {
+      this.paintRequested = false;
+      for (const each of this.dirty) each.paint(this.offsetMs);
+      this.dirty.clear();
+    });
+  }
+
+  private send(message: ToWorker): void {
+    this.worker.postMessage(message);
+  }
+}
+
+/** Few widths, so that watchers of one camera share pictures. */
+const PREVIEW_WIDTHS = [320, 480, 640, 960, 1280, 1920];
+const LARGEST_PREVIEW = 1920;
+
+export const session = new Session();

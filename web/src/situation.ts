@@ -1,0 +1,130 @@
+import { age } from "./format";
+import type { Connection } from "./link/messages";
+import type { CameraState } from "./wire";
+
+/** Told by shape as well as by word and colour. */
+export type Shape = "dot" | "ring" | "triangle" | "square" | "cross";
+export type Tone = "good" | "quiet" | "warn" | "bad";
+
+/** How a camera is doing, in a word, and what to do about it. */
+export interface Situation {
+  word: string;
+  shape: Shape;
+  tone: Tone;
+  /** What is on the screen is not the present. */
+  old: boolean;
+  /** What is going on, and the next step; nothing where all is well. */
+  help: Help | undefined;
+}
+
+export interface Help {
+  title: string;
+  next: string;
+  /** Something to type. */
+  command?: string;
+}
+
+/** A picture older than this is not live. */
+export const STALE_MS = 2_000;
+/** Results for so long without a picture: something is wrong with the pictures. */
+export const NO_PICTURE_MS = 4_000;
+
+export interface Seen {
+  /** Age of the picture on the screen. */
+  pictureAgeMs: number | undefined;
+  /** How long this page has been asking for pictures. */
+  watchedForMs: number;
+  /** Age of the newest result. */
+  resultAgeMs: number | undefined;
+}
+
+export function situation(camera: CameraState, connection: Connection, seen: Seen): Situation {
+  const has = seen.pictureAgeMs !== undefined;
+  if (connection.state !== "open") {
+    return {
+      word: "disconnected",
+      shape: "cross",
+      tone: "bad",
+      old: true,
+      help: has ? undefined : { title: "Not connected", next: "The picture comes back when the gateway does." },
+    };
+  }
+  switch (camera.health) {
+    case "starting":
+      return {
+        word: "starting", shape: "ring", tone: "quiet", old: has,
+        help: { title: "Opening the source", next: "This takes a few seconds. A camera that needs longer is usually unreachable." },
+      };
+    case "reconnecting":
+      return {
+        word: "reconnecting", shape: "triangle", tone: "warn", old: true,
+        help: {
+          title: camera.error ?? "The source was lost",
+          next: "The producer keeps trying. Check the camera's power, network and password.",
+        },
+      };
+    case "no_owner":
+      return {
+        word: "no processor", shape: "triangle", tone: "warn", old: true,
+        help: { title: "Frames come in, but nobody analyses them", next: "Start a processor:", command: "./dev scale processor=1" },
+      };
+    case "no_producer":
+      return {
+        word: "no producer", shape: "triangle", tone: "warn", old: true,
+        help: { title: "Nobody reads this camera", next: "Start a producer that may open its source:", command: "./dev scale producer=1" },
+      };
+    case "ended":
+      return {
+        word: "ended", shape: "square", tone: "quiet", old: true,
+        help: { title: "The file has ended", next: "To start it again at its end, set in the camera's configuration:", command: "loop = true" },
+      };
+    case "failed":
+      return {
+        word: "failed", shape: "cross", tone: "bad", old: true,
+        help: {
+          title: camera.error ?? "The source cannot be opened",
+          next: "Correct the source in the camera's configuration; the producer then opens it at once.",
+        },
+      };
+    case "live":
+      return live(seen);
+  }
+}
+
+function live({ pictureAgeMs, watchedForMs, resultAgeMs }: Seen): Situation {
+  if (pictureAgeMs === undefined) {
+    const onlyResults = resultAgeMs !== undefined && resultAgeMs < STALE_MS && watchedForMs > NO_PICTURE_MS;
+    return {
+      word: "live", shape: "dot", tone: "good", old: false,
+      help: onlyResults
+        ? { title: "Results come, pictures do not", next: "Look into the producer's log for `preview`." }
+        : { title: "Waiting for the first picture", next: "It is made when somebody watches: a second at most." },
+    };
+  }
+  if (pictureAgeMs > STALE_MS) {
+    return {
+      word: "stale", shape: "triangle", tone: "warn", old: true,
+      help: undefined,
+    };
+  }
+  return { word: "live", shape: "dot", tone: "good", old: false, help: undefined };
+}
+
+/** The words under the connection's light. */
+export function connectionWords(connection: Connection, nowMs: number): string {
+  switch (connection.state) {
+    case "open":
+      return "Connected";
+    case "connecting":
+      return connection.attempt === 0 ? "Connecting…" : "Reconnecting…";
+    case "closed": {
+      const seconds = Math.max(0, Math.ceil((connection.retryAtMs - nowMs) / 1000));
+      return seconds === 0 ? "Reconnecting…" : `Reconnecting in ${seconds} s`;
+    }
+  }
+}
+
+/** The age badge's words. */
+export function ageWords(seen: Seen): string {
+  return seen.pictureAgeMs === undefined ? "no picture" : `${age(seen.pictureAgeMs)} old`;
+}

@@ -1,0 +1,139 @@
+import { className } from "../draw/overlay";
+import { count, plural, rate, words } from "../format";
+import { neighbourOf } from "../keys";
+import { routeHref } from "../route";
+import { session } from "../session";
+import { ageWords, situation } from "../situation";
+import type { Numbers } from "../feed";
+import type { CameraState } from "../wire";
+import { Empty } from "./empty";
+import { Picture } from "./picture";
+import { Icon, State } from "./shapes";
+import { Tracks } from "./tracks";
+import { Waterfall } from "./waterfall";
+
+/** One camera: what am I looking at, how old is it, where do the milliseconds go, what was lost? */
+export function CameraView({ camera: id }: { camera: string }) {
+  const cameras = session.cameras.value;
+  const camera = cameras?.find((each) => each.camera === id);
+  if (camera === undefined) {
+    if (cameras === undefined) return <Empty title="Connecting…" text={`Looking for the camera ${id}.`} />;
+    return (
+      <Empty title="No such camera" text={`There is no camera “${id}” (any more).`}>
+        <a class="button" href="#/">
+          All cameras
+        </a>
+      </Empty>
+    );
+  }
+  const numbers = session.feed(id).numbers.value;
+  const doing = situation(camera, session.connection.value, numbers.seen);
+  return (
+    <div class="camera">
+      <div class="camera-head">
+        <a class="tool" href="#/" aria-label="All cameras" title="All cameras (Esc)">
+          <Icon name="back" />
+        </a>
+        <h1>{camera.name || id}</h1>
+        <State situation={doing} />
+        <Neighbours camera={id} />
+      </div>
+      <div class="camera-main">
+        <Picture camera={camera} situation={doing} large />
+        <Figures camera={camera} numbers={numbers} />
+      </div>
+      <aside class="side" aria-label="Details">
+        <Waterfall journey={numbers.journey} />
+        <Tracks tracks={numbers.tracks} classes={camera.classes} calibrated={camera.calibrated} />
+        <Counts camera={camera} numbers={numbers} />
+      </aside>
+    </div>
+  );
+}
+
+function Neighbours({ camera }: { camera: string }) {
+  const before = neighbourOf(camera, -1);
+  const after = neighbourOf(camera, 1);
+  if (before === undefined || after === undefined) return null;
+  return (
+    <nav class="neighbours" aria-label="Other cameras">
+      <a class="tool" href={routeHref({ view: "camera", camera: before })} aria-label={`Previous camera: ${before}`} title="Previous camera (←)">
+        <Icon name="back" />
+      </a>
+      <a class="tool" href={routeHref({ view: "camera", camera: after })} aria-label={`Next camera: ${after}`} title="Next camera (→)">
+        <Icon name="next" />
+      </a>
+    </nav>
+  );
+}
+
+function Figures({ camera, numbers }: { camera: CameraState; numbers: Numbers }) {
+  const lost = numbers.lost.reduce((sum, { count: n }) => sum + n, 0);
+  return (
+    <dl class="figures">
+      <Figure name="Age" value={ageWords(numbers.seen)} about="From capture until now, for the picture on the screen" />
+      <Figure name="FPS in" value={rate(camera.fps_in)} about={`Frames a second published; the source gives ${rate(camera.source_fps)}`} />
+      <Figure name="FPS out" value={rate(camera.fps_out)} about="Results a second" />
+      <Figure name="FPS shown" value={rate(numbers.paintedPerSecond)} about="Frames a second painted by this browser" />
+      <Figure name="Objects" value={count(numbers.objects)} about="Seen now, in the region" />
+      <Figure name="Waiting" value={count(camera.backlog)} about="Frames in the stream that no processor has taken" />
+      <Figure name="Lost" value={count(lost)} about="Frames that ended without a result" />
+    </dl>
+  );
+}
+
+function Figure({ name, value, about }: { name: string; value: string; about: string }) {
+  return (
+    <div title={about}>
+      <dt>{name}</dt>
+      <dd>{value}</dd>
+    </div>
+  );
+}
+
+function Counts({ camera, numbers }: { camera: CameraState; numbers: Numbers }) {
+  const byClass = new Map<string, number>();
+  for (const track of numbers.tracks) {
+    if (track.state === "lost" || !track.in_region) continue;
+    const name = className(camera.classes, track.class_id);
+    byClass.set(name, (byClass.get(name) ?? 0) + 1);
+  }
+  const missed = session.missed.value.get(camera.camera) ?? 0;
+  const rows: [string, string][] = [
+    ...[...byClass].sort(([a], [b]) => a.localeCompare(b)).map(([name, n]): [string, string] => [name, count(n)]),
+  ];
+  return (
+    <section class="card" aria-labelledby="counts-title">
+      <h2 id="counts-title">Counts</h2>
+      <h3>In the picture</h3>
+      {rows.length === 0 ? <p class="nothing">Nothing</p> : <Rows rows={rows} />}
+      <h3>Lost frames</h3>
+      {numbers.lost.length === 0 ? (
+        <p class="nothing">None</p>
+      ) : (
+        <Rows rows={numbers.lost.map(({ reason, count: n }): [string, string] => [words(reason), count(n)])} />
+      )}
+      <h3>Where</h3>
+      <Rows
+        rows={[
+          ["processor", numbers.worker ?? camera.owner ?? "none"],
+          ["source", camera.source === null ? "not known yet" : `${camera.source.width} × ${camera.source.height}`],
+          ["too slow here", missed === 0 ? "nothing missed" : plural(missed, "message")],
+        ]}
+      />
+    </section>
+  );
+}
+
+function Rows({ rows }: { rows: readonly (readonly [string, string])[] }) {
+  return (
+    <dl class="rows">
+      {rows.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd title={value}>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}

@@ -1,0 +1,93 @@
+import { useEffect, useRef } from "preact/hooks";
+
+import type { OverlayOptions } from "../draw/overlay";
+import { session } from "../session";
+import { speedUnit } from "../settings";
+import { ageWords, type Situation } from "../situation";
+import type { CameraState } from "../wire";
+import { State } from "./shapes";
+
+interface PictureProps {
+  camera: CameraState;
+  situation: Situation;
+  /** With labels at the boxes and the full text of what to do; tiles have no room for it. */
+  large: boolean;
+}
+
+/** The live picture of a camera with its overlay; asks for frames only while it is on the screen. */
+export function Picture({ camera, situation, large }: PictureProps) {
+  const frame = useRef<HTMLDivElement>(null);
+  const picture = useRef<HTMLCanvasElement>(null);
+  const overlay = useRef<HTMLCanvasElement>(null);
+  const options = useRef<OverlayOptions>(NO_OPTIONS);
+  const id = camera.camera;
+  const feed = session.feed(id);
+  const { seen } = feed.numbers.value;
+
+  useEffect(() => {
+    options.current = { classes: camera.classes, region: camera.region, unit: speedUnit.value, labels: large };
+    feed.redraw();
+  }, [camera.classes, camera.region, speedUnit.value, large, feed]);
+
+  useEffect(() => {
+    const elements = { frame: frame.current, picture: picture.current, overlay: overlay.current };
+    if (elements.frame === null || elements.picture === null || elements.overlay === null) return undefined;
+    const box = elements.frame;
+    const detach = feed.attach({ picture: elements.picture, overlay: elements.overlay, options: () => options.current });
+    let visible = false;
+    const watch = (): void => {
+      if (visible) session.watch(id, box.clientWidth * window.devicePixelRatio);
+      else session.unwatch(id);
+    };
+    const onScreen = new IntersectionObserver(
+      (entries) => {
+        visible = entries.at(-1)?.isIntersecting ?? false;
+        watch();
+      },
+      { rootMargin: "100px" },
+    );
+    onScreen.observe(box);
+    const resized = new ResizeObserver(() => {
+      watch();
+      feed.redraw();
+    });
+    resized.observe(box);
+    return () => {
+      onScreen.disconnect();
+      resized.disconnect();
+      detach();
+      session.unwatch(id);
+    };
+  }, [feed, id]);
+
+  const ratio = camera.source === null ? 16 / 9 : camera.source.width / Math.max(1, camera.source.height);
+  const has = seen.pictureAgeMs !== undefined;
+  return (
+    <div class={`picture ${large ? "large" : "small"} ${situation.old && has ? "old" : ""}`} style={{ "--ratio": ratio }}>
+      <div class="frame" ref={frame}>
+        <canvas ref={picture} class="pixels" width="16" height="9" role="img" aria-label={`Live picture of ${camera.name || id}`} />
+        <canvas ref={overlay} class="overlay" width="16" height="9" aria-hidden="true" />
+        {situation.help !== undefined && (
+          <div class={`advice ${has ? "below" : "middle"}`}>
+            <strong>{situation.help.title}</strong>
+            {large && (
+              <span>
+                {situation.help.next} {situation.help.command !== undefined && <code>{situation.help.command}</code>}
+              </span>
+            )}
+          </div>
+        )}
+        <span class="badge top-left">
+          <State situation={situation} />
+        </span>
+        {has && (
+          <span class={`badge top-right age ${situation.old ? "warn" : ""}`} data-testid="age">
+            {ageWords(seen)}
+          </span>
+        )}
+      </div>
+    </div>
+  );
+}
+
+const NO_OPTIONS: OverlayOptions = { classes: [], region: [], unit: "km/h", labels: false };

@@ -1,0 +1,44 @@
+import { stageMs } from "../format";
+import { type Journey, STAGES } from "../journey";
+
+/** Where the milliseconds of the frame on the screen went, from capture to paint. */
+export function Waterfall({ journey }: { journey: Journey | undefined }) {
+  let end = Math.max(1, journey?.totalUs ?? 0);
+  for (const [stage, { startUs, us }] of journey?.steps ?? []) if (stage !== "capture") end = Math.max(end, startUs + us);
+  return (
+    <section class="card" aria-labelledby="waterfall-title">
+      <h2 id="waterfall-title">
+        Capture to paint
+        <span class="card-figure">{journey === undefined ? "–" : `${stageMs(journey.totalUs)} ms`}</span>
+      </h2>
+      <ol class="waterfall" aria-label="Stages with their milliseconds">
+        {STAGES.map(({ stage, doer, about }) => {
+          const step = journey?.steps.get(stage);
+          const before = stage === "capture";
+          return (
+            <li key={stage} class={`${doer} ${step === undefined ? "absent" : ""}`} title={about}>
+              <span class="stage">{stage}</span>
+              <span class="track" aria-hidden="true">
+                {step !== undefined && !before && (
+                  <span class="bar" style={{ left: percent(step.startUs / end), width: percent(step.us / end) }} />
+                )}
+                {before && <span class="before">before the frame</span>}
+              </span>
+              <span class="ms">{step === undefined ? "–" : stageMs(step.us)}</span>
+            </li>
+          );
+        })}
+      </ol>
+      <p class="legend" aria-hidden="true">
+        <span class="producer">producer</span>
+        <span class="stream">stream</span>
+        <span class="processor">processor</span>
+        <span class="delivery">to the screen</span>
+      </p>
+    </section>
+  );
+}
+
+function percent(share: number): string {
+  return `${(Math.min(1, Math.max(0, share)) * 100).toFixed(2)}%`;
+}
