@@ -1,0 +1,337 @@
+//! One client's session over its WebSocket: a half that reads what it asks for, a half that writes what waits
+//! for it, and one reason why it ends.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Error,
+    extract::ws::{CloseFrame, Message, WebSocket},
+};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use peregrine_daemon::Shutdown;
+use peregrine_proto::{
+    CameraId, ClientMessage, FrameId, Painted, Pong, Problem, SCHEMA, ServerMessage, Welcome, decode, encode,
+};
+use tracing::{debug, info};
+
+use crate::{
+    listen::WrittenBytes,
+    metrics::CameraMetrics,
+    now_us,
+    outbox::{Delivery, DeliveryKind, OutboxLimits, Outgoing},
+    relay::{Hub, Member},
+};
+
+/// The client is asked for a sign of life this often.
+const PING_EVERY: Duration = Duration::from_secs(3);
+/// Bytes that are handed to the socket before they are flushed; more is left in the queues, where it can be dropped.
+const BATCH: usize = 64 * 1024;
+/// A client that sends so many messages which make no sense is no client of ours.
+const MOST_MISTAKES: u32 = 5;
+/// Results that were written and whose paint report may still come.
+const UNPAINTED: usize = 256;
+/// A report of a stage longer than this is not a measurement.
+const LONGEST_REPORT: Duration = Duration::from_secs(60);
+/// How long a farewell may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What bounds a session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SessionLimits {
+    pub(crate) outbox: OutboxLimits,
+    /// No byte written and no sign of life for this long ends the session.
+    pub(crate) stalled: Duration,
+}
+
+/// Why a session ended: the label in metrics, the sentence in the log and to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SessionEnd {
+    ClosedByClient,
+    ConnectionLost,
+    NoWriteProgress,
+    NoSignOfLife,
+    ControlQueueFull,
+    MessageTooLarge,
+    TooManyMistakes,
+    ShuttingDown,
+}
+
+impl SessionEnd {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::ClosedByClient => "closed_by_client",
+            Self::ConnectionLost => "connection_lost",
+            Self::NoWriteProgress => "no_write_progress",
+            Self::NoSignOfLife => "no_sign_of_life",
+            Self::ControlQueueFull => "control_queue_full",
+            Self::MessageTooLarge => "message_too_large",
+            Self::TooManyMistakes => "too_many_mistakes",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+
+    /// What the client is told, with the code of its close frame; nothing where nobody listens any more.
+    fn farewell(self) -> Option<(u16, &'static str)> {
+        match self {
+            Self::ClosedByClient | Self::ConnectionLost => None,
+            Self::NoWriteProgress => Some((1008, "this client stopped reading: connect again")),
+            Self::NoSignOfLife => Some((1008, "this client did not answer pings: connect again")),
+            Self::ControlQueueFull => Some((1008, "this client does not read the answers to what it sends")),
+            Self::MessageTooLarge => Some((1009, "the message is too large: see gateway.max_message_bytes")),
+            Self::TooManyMistakes => Some((1007, "too many messages made no sense: see docs/protocol.md")),
+            Self::ShuttingDown => Some((1001, "the gateway is shutting down: connect again in a moment")),
+        }
+    }
+}
+
+/// Serves one client until either side ends it.
+pub(crate) async fn serve(
+    socket: WebSocket,
+    hub: Arc<Hub>,
+    limits: SessionLimits,
+    peer: SocketAddr,
+    written: Arc<WrittenBytes>,
+    shutdown: Shutdown,
+) {
+    let member = hub.join(limits.outbox);
+    hub.metrics.connected.increment(1);
+    debug!(%peer, "client connected");
+    let (mut sink, stream) = socket.split();
+    let unpainted = Unpainted::default();
+    member.outbox.control(&ServerMessage::Welcome(Welcome {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").into(),
+        server_time_us: now_us(),
+    }));
+    let end = tokio::select! {
+        end = receive(stream, &member, &unpainted, limits) => end,
+        end = send(&mut sink, &hub, &member, &unpainted, limits.stalled, &written) => end,
+        () = shutdown.requested() => SessionEnd::ShuttingDown,
+    };
+    member.outbox.end(end);
+    say_farewell(&mut sink, end).await;
+    drop(member);
+    hub.metrics.connected.decrement(1);
+    hub.metrics.ended(end);
+    match end {
+        SessionEnd::ClosedByClient | SessionEnd::ConnectionLost | SessionEnd::ShuttingDown => {
+            debug!(%peer, reason = end.label(), "client left");
+        }
+        _ => info!(%peer, reason = end.label(), "client disconnected"),
+    }
+}
+
+/// The half that reads. Everything that arrives, a pong included, is a sign of life.
+async fn receive(
+    mut stream: SplitStream<WebSocket>,
+    member: &Member,
+    unpainted: &Unpainted,
+    limits: SessionLimits,
+) -> SessionEnd {
+    let mut mistakes = 0;
+    loop {
+        let message = match tokio::time::timeout(limits.stalled, stream.next()).await {
+            Err(_) => return SessionEnd::NoSignOfLife,
+            Ok(None | Some(Ok(Message::Close(_)))) => return SessionEnd::ClosedByClient,
+            Ok(Some(Err(error))) => return end_of(&error),
+            Ok(Some(Ok(message))) => message,
+        };
+        let understood = match message {
+            Message::Binary(bytes) => match decode::<ClientMessage>(&bytes) {
+                Ok(message) => obey(message, member, unpainted),
+                Err(error) => Err(error.to_string()),
+            },
+            Message::Text(_) => {
+                Err("text messages are not understood: send MessagePack in binary ones".into())
+            }
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(()),
+        };
+        if let Err(mistake) = understood {
+            mistakes += 1;
+            member.outbox.control(&problem(mistake));
+            if mistakes >= MOST_MISTAKES {
+                return SessionEnd::TooManyMistakes;
+            }
+        }
+    }
+}
+
+/// Does what a message asks for; an error is a sentence for the client.
+fn obey(message: ClientMessage, member: &Member, unpainted: &Unpainted) -> Result<(), String> {
+    match message {
+        ClientMessage::Subscribe(choice) => {
+            let unknown = member.subscribe(choice).map_err(|error| error.to_string())?;
+            if !unknown.is_empty() {
+                let names: Vec<&str> = unknown.iter().take(5).map(CameraId::as_str).collect();
+                let more = if unknown.len() > names.len() { " and others" } else { "" };
+                member.outbox.control(&problem(format!(
+                    "there is no camera `{}`{more} now: what you chose begins when it is added",
+                    names.join("`, `")
+                )));
+            }
+        }
+        ClientMessage::Unsubscribe(choice) => {
+            member.unsubscribe(choice).map_err(|error| error.to_string())?;
+        }
+        ClientMessage::Ping(ping) => member.outbox.control(&ServerMessage::Pong(Pong {
+            client_time_us: ping.client_time_us,
+            server_time_us: now_us(),
+        })),
+        ClientMessage::Painted(painted) => unpainted.painted(&painted),
+    }
+    Ok(())
+}
+
+/// The half that writes: control first, then data, in batches, and a ping now and then.
+async fn send(
+    sink: &mut SplitSink<WebSocket, Message>,
+    hub: &Hub,
+    member: &Member,
+    unpainted: &Unpainted,
+    stalled: Duration,
+    written: &WrittenBytes,
+) -> SessionEnd {
+    let mut pings = tokio::time::interval(PING_EVERY.min(stalled / 3));
+    pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut batch = Vec::new();
+    loop {
+        let first = tokio::select! {
+            _ = pings.tick() => None,
+            next = member.outbox.next() => match next {
+                Ok(next) => Some(next),
+                Err(end) => return end,
+            },
+        };
+        let outcome = while_bytes_move(written, stalled, async {
+            match first {
+                None => sink.feed(Message::Ping(bytes::Bytes::new())).await?,
+                Some(first) => {
+                    let mut size = 0;
+                    let mut next = Some(first);
+                    while let Some(message) = next {
+                        size += message.bytes().len();
+                        sink.feed(Message::Binary(message.bytes().clone())).await?;
+                        if let Outgoing::Data(delivery) = message {
+                            batch.push(delivery);
+                        }
+                        // The end of the session, if it is that, is met again at the next turn.
+                        next = (size < BATCH).then(|| member.outbox.try_next()?.ok()).flatten();
+                    }
+                }
+            }
+            sink.flush().await
+        });
+        match outcome.await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return end_of(&error),
+            None => return SessionEnd::NoWriteProgress,
+        }
+        for delivery in batch.drain(..) {
+            hub.metrics.sent(delivery.kind);
+            if delivery.kind == DeliveryKind::Result {
+                unpainted.written(delivery);
+            }
+        }
+    }
+}
+
+/// Waits for a write, but only while the kernel still takes bytes now and then.
+async fn while_bytes_move<T>(
+    written: &WrittenBytes,
+    stalled: Duration,
+    write: impl Future<Output = T>,
+) -> Option<T> {
+    let mut write = std::pin::pin!(write);
+    let (mut total, mut moved) = (written.total(), Instant::now());
+    loop {
+        if let Ok(done) = tokio::time::timeout(stalled / 10, &mut write).await {
+            return Some(done);
+        }
+        if written.total() != total {
+            (total, moved) = (written.total(), Instant::now());
+        } else if moved.elapsed() >= stalled {
+            return None;
+        }
+    }
+}
+
+async fn say_farewell(sink: &mut SplitSink<WebSocket, Message>, end: SessionEnd) {
+    let Some((code, reason)) = end.farewell() else { return };
+    let farewell = async {
+        sink.feed(Message::Binary(encode(&problem(reason.to_owned())).into())).await?;
+        sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await
+    };
+    // Who does not read does not hear it either; the connection goes all the same.
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+}
+
+fn problem(message: String) -> ServerMessage {
+    ServerMessage::Problem(Problem { message })
+}
+
+fn end_of(error: &Error) -> SessionEnd {
+    use std::error::Error as _;
+    let too_large = |error: &tungstenite::Error| matches!(error, tungstenite::Error::Capacity(_));
+    let timed_out = |error: &tungstenite::Error| matches!(error, tungstenite::Error::Io(io) if io.kind() == std::io::ErrorKind::TimedOut);
+    match error.source().and_then(|source| source.downcast_ref()) {
+        Some(error) if too_large(error) => SessionEnd::MessageTooLarge,
+        Some(error) if timed_out(error) => SessionEnd::NoWriteProgress,
+        _ => SessionEnd::ConnectionLost,
+    }
+}
+
+/// Results that this client has and may report as painted: a report counts once, and only for what was sent.
+#[derive(Debug, Default)]
+struct Unpainted(Mutex<VecDeque<Written>>);
+
+#[derive(Debug)]
+struct Written {
+    camera: CameraId,
+    id: FrameId,
+    metrics: Arc<CameraMetrics>,
+    relay: Duration,
+    written_at_us: i64,
+}
+
+impl Unpainted {
+    fn written(&self, delivery: Delivery) {
+        let relay = delivery.seen.elapsed();
+        delivery.metrics.relayed(relay);
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() == UNPAINTED {
+            waiting.pop_front();
+        }
+        waiting.push_back(Written {
+            camera: delivery.camera,
+            id: delivery.id,
+            metrics: delivery.metrics,
+            relay,
+            written_at_us: now_us(),
+        });
+    }
+
+    fn painted(&self, report: &Painted) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = waiting.iter().rposition(|w| w.id == report.id && w.camera == report.camera);
+        let Some(written) = found.and_then(|at| waiting.remove(at)) else { return };
+        drop(waiting);
+        // The client counts from `seen_at_us`, which is all it knows: our own part is taken off.
+        let deliver = Duration::from_micros(report.deliver_us.into()).saturating_sub(written.relay);
+        let paint = Duration::from_micros(report.paint_us.into());
+        if deliver > LONGEST_REPORT || paint > LONGEST_REPORT {
+            return;
+        }
+        let captured_at_us = i64::try_from(written.id.ms).unwrap_or(i64::MAX).saturating_mul(1000);
+        let until_written = written.written_at_us.saturating_sub(captured_at_us).max(0).unsigned_abs();
+        let age = Duration::from_micros(until_written) + deliver + paint;
+        written.metrics.painted(deliver, paint, age);
+    }
+}

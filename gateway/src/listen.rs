@@ -1,0 +1,225 @@
+//! Accepts connections: how many, how long they may take to ask, how much the kernel buffers for them, and
+//! whether bytes still move.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{Router, body::Body, http::Request};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use peregrine_daemon::Shutdown;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
+use tower::ServiceExt;
+use tracing::{debug, warn};
+
+/// What a request's headers may take to arrive; a client that trickles them is cut off.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+
+/// What bounds a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConnectionLimits {
+    /// Connections at once.
+    pub(crate) connections: usize,
+    /// The kernel's send buffer, bytes; Linux doubles it for its own bookkeeping.
+    pub(crate) send_buffer: usize,
+    /// The kernel gives a connection up when sent bytes stay unacknowledged, or unsent, for this long.
+    pub(crate) stalled: Duration,
+}
+
+/// The address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListenError {
+    #[error("{0} is taken: stop what listens there, or choose another with --set gateway.listen=HOST:PORT")]
+    Taken(String),
+    #[error("cannot listen on {address} ({source}): choose another with --set gateway.listen=HOST:PORT")]
+    Failed { address: String, source: io::Error },
+}
+
+/// Binds the first of these addresses that can be had.
+pub(crate) async fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(addresses).await.map_err(|source| {
+        let shown: Vec<String> =
+            addresses.iter().map(|a| format!("port {} on {}", a.port(), a.ip())).collect();
+        let address = shown.join(", ");
+        match source.kind() {
+            io::ErrorKind::AddrInUse => ListenError::Taken(address),
+            _ => ListenError::Failed { address, source },
+        }
+    })
+}
+
+/// What a request handler may know about its connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    pub(crate) peer: SocketAddr,
+    pub(crate) written: Arc<WrittenBytes>,
+}
+
+/// Bytes that the kernel took from us: while this grows, the other side reads.
+#[derive(Debug, Default)]
+pub(crate) struct WrittenBytes(AtomicU64);
+
+impl WrittenBytes {
+    pub(crate) fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Serves requests until the shutdown, then lets those in hand finish. WebSocket sessions end by themselves.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: ConnectionLimits,
+    shutdown: Shutdown,
+) {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.requested() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, or the peer went away: neither passes by trying at once.
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            debug!(%peer, "connection refused: gateway.max_connections are open");
+            connections.spawn(refuse(stream));
+            continue;
+        };
+        let (router, shutdown) = (router.clone(), shutdown.clone());
+        connections.spawn(async move {
+            if let Err(error) = serve_connection(stream, peer, router, limits, shutdown).await {
+                debug!(%peer, %error, "connection ended");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    limits: ConnectionLimits,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(&stream);
+    socket.set_send_buffer_size(limits.send_buffer)?;
+    socket.set_tcp_user_timeout(Some(limits.stalled))?;
+    let written = Arc::new(WrittenBytes::default());
+    let connection = Connection { peer, written: written.clone() };
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(connection.clone());
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let io = TokioIo::new(Metered { stream, written });
+    let mut serving = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIME)
+            .max_buf_size(64 * 1024)
+            .serve_connection(io, service)
+            .with_upgrades()
+    );
+    tokio::select! {
+        served = serving.as_mut() => served?,
+        () = shutdown.requested() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await?;
+        }
+    }
+    Ok(())
+}
+
+/// Says no in a way that a browser shows, without spending anything on who asks.
+async fn refuse(mut stream: TcpStream) {
+    let body = r#"{"title":"Service Unavailable","status":503,"detail":"too many connections are open: try again in a moment, or raise gateway.max_connections"}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\n\
+         content-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let _ = tokio::time::timeout(Duration::from_secs(1), async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await
+    })
+    .await;
+}
+
+/// A TCP stream that counts what it wrote.
+struct Metered {
+    stream: TcpStream,
+    written: Arc<WrittenBytes>,
+}
+
+impl Metered {
+    fn count(&self, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &wrote {
+            self.written.0.fetch_add(*bytes as u64, Ordering::Relaxed);
+        }
+        wrote
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.count(wrote)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.count(wrote)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

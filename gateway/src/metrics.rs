@@ -1,0 +1,74 @@
+//! The gateway's series, made once each so that counting takes no lock. Their names are in `peregrine_daemon`.
+
+use std::time::Duration;
+
+use peregrine_daemon::{
+    Metric,
+    metrics::{Counter, Gauge, Histogram, StageHistograms},
+};
+use peregrine_proto::{CameraId, Stage};
+
+use crate::{client::SessionEnd, outbox::DeliveryKind};
+
+/// Those that are about clients.
+#[derive(Debug)]
+pub(crate) struct ClientMetrics {
+    pub(crate) connected: Gauge,
+    sent: [Counter; 2],
+    dropped: [Counter; 2],
+}
+
+impl ClientMetrics {
+    pub(crate) fn new() -> Self {
+        let both = |metric: Metric| DeliveryKind::ALL.map(|kind| metric.counter([kind.label()]));
+        Self {
+            connected: Metric::Clients.gauge([]),
+            sent: both(Metric::MessagesSent),
+            dropped: both(Metric::MessagesDropped),
+        }
+    }
+
+    pub(crate) fn sent(&self, kind: DeliveryKind) {
+        self.sent[kind as usize].increment(1);
+    }
+
+    pub(crate) fn dropped(&self, dropped: [u64; 2]) {
+        for (counter, dropped) in self.dropped.iter().zip(dropped) {
+            if dropped > 0 {
+                counter.increment(dropped);
+            }
+        }
+    }
+
+    pub(crate) fn ended(&self, end: SessionEnd) {
+        Metric::Disconnects.counter([end.label()]).increment(1);
+    }
+}
+
+/// Those of one camera.
+#[derive(Debug)]
+pub(crate) struct CameraMetrics {
+    stages: StageHistograms,
+    paint_age: Histogram,
+}
+
+impl CameraMetrics {
+    pub(crate) fn new(camera: &CameraId) -> Self {
+        Self {
+            stages: StageHistograms::new(camera.as_str()),
+            paint_age: Metric::PaintAge.histogram([camera.as_str()]),
+        }
+    }
+
+    /// From the commit seen by the gateway to written to a client.
+    pub(crate) fn relayed(&self, took: Duration) {
+        self.stages.record(Stage::Relay, took);
+    }
+
+    /// What a browser reports of a frame, and the frame's age when it was painted.
+    pub(crate) fn painted(&self, deliver: Duration, paint: Duration, age: Duration) {
+        self.stages.record(Stage::Deliver, deliver);
+        self.stages.record(Stage::Paint, paint);
+        self.paint_age.record(age.as_secs_f64());
+    }
+}

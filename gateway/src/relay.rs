@@ -1,0 +1,419 @@
+//! Fan-out: who wants what of which camera, and one encoded message for all of them.
+//!
+//! The hub follows wishes in both directions. Readers ask it what is wanted at all ([`Demand`]), so that nobody
+//! reads, and no producer encodes, what no client asked for; and they hand it what they read, which it lays into
+//! the outbox of each client that wants it. It never waits for a client.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use peregrine_proto::{
+    CameraId, FrameId, Preview, ResultMessage, ServerMessage, Size, Subscribe, Unsubscribe, encode,
+};
+use serde_bytes::ByteBuf;
+use tokio::sync::watch;
+
+use crate::{
+    metrics::{CameraMetrics, ClientMetrics},
+    outbox::{Delivery, DeliveryKind, Outbox, OutboxLimits},
+};
+
+/// Most cameras that one client may name; who wants more subscribes to all.
+const MOST_NAMED: usize = 1024;
+
+/// What the clients want of all cameras together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Demand {
+    /// Cameras whose results are wanted.
+    pub(crate) results: BTreeSet<CameraId>,
+    /// Cameras whose pictures are wanted, and how wide.
+    pub(crate) previews: BTreeMap<CameraId, BTreeSet<u32>>,
+}
+
+/// A picture as the producer encoded it.
+#[derive(Debug, Clone)]
+pub(crate) struct Picture {
+    pub(crate) id: FrameId,
+    pub(crate) size: Size,
+    pub(crate) jpeg: Bytes,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    inner: Mutex<Inner>,
+    demand: watch::Sender<Demand>,
+    members: watch::Sender<usize>,
+    pub(crate) metrics: ClientMetrics,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    last_key: u64,
+    members: HashMap<u64, Listening>,
+    /// One for each camera that exists.
+    topics: BTreeMap<CameraId, Topic>,
+    /// The newest camera list, encoded.
+    cameras: Option<Bytes>,
+}
+
+#[derive(Debug)]
+struct Listening {
+    outbox: Arc<Outbox>,
+    all: Wants,
+    named: BTreeMap<CameraId, Wants>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Wants {
+    results: bool,
+    width: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Topic {
+    metrics: Arc<CameraMetrics>,
+    listeners: Vec<(u64, Arc<Outbox>, Wants)>,
+    /// Requests for one picture, with the width that they want.
+    looks: BTreeMap<u64, u32>,
+    /// What a newcomer gets first; only kept while somebody listens, so it is never old.
+    result: Option<Delivery>,
+    preview: Option<Delivery>,
+    picture: watch::Sender<Option<Picture>>,
+}
+
+/// Too many cameras are named by one client.
+#[derive(Debug, thiserror::Error)]
+#[error("more than {MOST_NAMED} cameras are named: subscribe to all of them with an empty list")]
+pub(crate) struct TooManyNamed;
+
+impl Hub {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            inner: Mutex::default(),
+            demand: watch::Sender::default(),
+            members: watch::Sender::default(),
+            metrics: ClientMetrics::new(),
+        })
+    }
+
+    /// A client joins. It gets the camera list at once and nothing else before it subscribes.
+    pub(crate) fn join(self: &Arc<Self>, limits: OutboxLimits) -> Member {
+        let outbox = Arc::new(Outbox::new(limits));
+        let mut inner = self.lock();
+        if let Some(cameras) = &inner.cameras {
+            outbox.cameras(cameras.clone());
+        }
+        let key = inner.key();
+        inner
+            .members
+            .insert(key, Listening { outbox: outbox.clone(), all: Wants::default(), named: BTreeMap::new() });
+        self.members.send_replace(inner.members.len());
+        Member { hub: self.clone(), key, outbox }
+    }
+
+    /// How many clients there are, and its changes.
+    pub(crate) fn members(&self) -> watch::Receiver<usize> {
+        self.members.subscribe()
+    }
+
+    /// What is wanted, and its changes.
+    pub(crate) fn demand(&self) -> watch::Receiver<Demand> {
+        self.demand.subscribe()
+    }
+
+    /// Which cameras exist.
+    pub(crate) fn set_known(&self, known: &BTreeSet<CameraId>) {
+        let mut inner = self.lock();
+        if inner.topics.len() == known.len() && inner.topics.keys().all(|camera| known.contains(camera)) {
+            return;
+        }
+        inner.topics.retain(|camera, _| known.contains(camera));
+        for camera in known {
+            if !inner.topics.contains_key(camera) {
+                inner.topics.insert(camera.clone(), Topic::new(camera));
+                inner.attach_everybody(camera);
+            }
+        }
+        self.publish_demand(&mut inner);
+    }
+
+    /// Hands a new camera list to everybody.
+    pub(crate) fn tell_cameras(&self, message: &ServerMessage) {
+        let list = Bytes::from(encode(message));
+        let mut inner = self.lock();
+        for member in inner.members.values() {
+            member.outbox.cameras(list.clone());
+        }
+        inner.cameras = Some(list);
+    }
+
+    /// Tells everybody something out of the ordinary.
+    pub(crate) fn tell(&self, message: &ServerMessage) {
+        for member in self.lock().members.values() {
+            member.outbox.control(message);
+        }
+    }
+
+    /// Relays a result: `result` is the encoded `FrameResult` as it stands in the stream.
+    pub(crate) fn result(&self, camera: &CameraId, id: FrameId, result: &[u8]) {
+        let message = ServerMessage::Result(ResultMessage {
+            camera: camera.clone(),
+            id,
+            seen_at_us: crate::now_us(),
+            result: ByteBuf::from(result),
+        });
+        self.deliver(camera, id, DeliveryKind::Result, &message);
+    }
+
+    /// Relays a picture.
+    pub(crate) fn picture(&self, camera: &CameraId, picture: Picture) {
+        let message = ServerMessage::Preview(Preview {
+            camera: camera.clone(),
+            id: picture.id,
+            size: picture.size,
+            jpeg: ByteBuf::from(picture.jpeg.as_ref()),
+        });
+        self.deliver(camera, picture.id, DeliveryKind::Preview, &message);
+        if let Some(topic) = self.lock().topics.get(camera)
+            && !topic.widths().is_empty()
+        {
+            topic.picture.send_replace(Some(picture));
+        }
+    }
+
+    fn deliver(&self, camera: &CameraId, id: FrameId, kind: DeliveryKind, message: &ServerMessage) {
+        let seen = Instant::now();
+        let bytes = Bytes::from(encode(message));
+        let mut inner = self.lock();
+        let Some(topic) = inner.topics.get_mut(camera) else { return };
+        let delivery =
+            Delivery { camera: camera.clone(), id, kind, seen, bytes, metrics: topic.metrics.clone() };
+        let dropped = topic.deliver(&delivery);
+        match kind {
+            DeliveryKind::Result if topic.wants_results() => topic.result = Some(delivery),
+            DeliveryKind::Preview if !topic.widths().is_empty() => topic.preview = Some(delivery),
+            _ => {}
+        }
+        drop(inner);
+        self.metrics.dropped(dropped);
+    }
+
+    /// Looks at a camera for a moment, like a client that wants pictures; none when there is no such camera.
+    pub(crate) fn look(self: &Arc<Self>, camera: &CameraId, width: u32) -> Option<Look> {
+        let mut inner = self.lock();
+        let key = inner.key();
+        let topic = inner.topics.get_mut(camera)?;
+        topic.looks.insert(key, width);
+        let pictures = topic.picture.subscribe();
+        self.publish_demand(&mut inner);
+        Some(Look { hub: self.clone(), camera: camera.clone(), key, pictures })
+    }
+
+    fn publish_demand(&self, inner: &mut Inner) {
+        let demand = inner.demand();
+        self.demand.send_if_modified(|current| {
+            let changed = *current != demand;
+            *current = demand;
+            changed
+        });
+    }
+
+    /// Every change below is complete before the lock is given back, so a poisoned one is still good.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client's place in the hub; it leaves when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Member {
+    hub: Arc<Hub>,
+    key: u64,
+    pub(crate) outbox: Arc<Outbox>,
+}
+
+impl Member {
+    /// Chooses what to receive about some cameras, or about all there are and will be. Returns those of the named
+    /// ones that do not exist now; they are delivered as soon as they do.
+    pub(crate) fn subscribe(&self, choice: Subscribe) -> Result<Vec<CameraId>, TooManyNamed> {
+        let wants = Wants { results: choice.results, width: choice.preview_width.map(|width| width.max(1)) };
+        self.choose(choice.cameras, wants)
+    }
+
+    /// Receives nothing more about some cameras, or about all.
+    pub(crate) fn unsubscribe(&self, choice: Unsubscribe) -> Result<(), TooManyNamed> {
+        self.choose(choice.cameras, Wants::default()).map(drop)
+    }
+
+    fn choose(&self, cameras: Vec<CameraId>, wants: Wants) -> Result<Vec<CameraId>, TooManyNamed> {
+        let mut inner = self.hub.lock();
+        let Some(member) = inner.members.get_mut(&self.key) else { return Ok(Vec::new()) };
+        let touched: Vec<CameraId> = if cameras.is_empty() {
+            member.all = wants;
+            member.named.clear();
+            inner.topics.keys().cloned().collect()
+        } else {
+            let new = cameras.iter().filter(|camera| !member.named.contains_key(*camera)).count();
+            if member.named.len() + new > MOST_NAMED {
+                return Err(TooManyNamed);
+            }
+            for camera in &cameras {
+                if wants == member.all {
+                    member.named.remove(camera);
+                } else {
+                    member.named.insert(camera.clone(), wants);
+                }
+            }
+            cameras
+        };
+        let unknown = touched.iter().filter(|camera| !inner.topics.contains_key(*camera)).cloned().collect();
+        for camera in &touched {
+            inner.attach(camera, self.key);
+        }
+        self.hub.publish_demand(&mut inner);
+        Ok(unknown)
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut inner = self.hub.lock();
+        inner.members.remove(&self.key);
+        for topic in inner.topics.values_mut() {
+            topic.listeners.retain(|(key, ..)| *key != self.key);
+        }
+        self.hub.publish_demand(&mut inner);
+        self.hub.members.send_replace(inner.members.len());
+    }
+}
+
+/// A short look at a camera; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Look {
+    hub: Arc<Hub>,
+    camera: CameraId,
+    key: u64,
+    pictures: watch::Receiver<Option<Picture>>,
+}
+
+impl Look {
+    /// The first picture for which `fits` holds, the one in hand included. None once the camera is removed.
+    pub(crate) async fn picture(&mut self, fits: impl Fn(&Picture) -> bool) -> Option<Picture> {
+        let found = self.pictures.wait_for(|picture| picture.as_ref().is_some_and(&fits)).await.ok()?;
+        found.clone()
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        let mut inner = self.hub.lock();
+        if let Some(topic) = inner.topics.get_mut(&self.camera) {
+            topic.looks.remove(&self.key);
+        }
+        self.hub.publish_demand(&mut inner);
+    }
+}
+
+impl Inner {
+    fn key(&mut self) -> u64 {
+        self.last_key += 1;
+        self.last_key
+    }
+
+    /// Brings a camera's list of listeners in line with what a client wants, and starts it with the latest.
+    fn attach(&mut self, camera: &CameraId, key: u64) {
+        let (Some(topic), Some(member)) = (self.topics.get_mut(camera), self.members.get(&key)) else {
+            return;
+        };
+        let wants = member.named.get(camera).copied().unwrap_or(member.all);
+        let place = topic.listeners.iter().position(|(listener, ..)| *listener == key);
+        let before = place.map(|at| topic.listeners.swap_remove(at).2).unwrap_or_default();
+        if wants != Wants::default() {
+            topic.listeners.push((key, member.outbox.clone(), wants));
+        }
+        member.outbox.forget(|delivery| delivery.camera == *camera && !wants.takes(delivery.kind));
+        for (latest, began) in [
+            (&topic.result, wants.results && !before.results),
+            (&topic.preview, wants.width.is_some() && before.width.is_none()),
+        ] {
+            if let (Some(latest), true) = (latest, began) {
+                member.outbox.data(Delivery { seen: Instant::now(), ..latest.clone() });
+            }
+        }
+    }
+
+    fn attach_everybody(&mut self, camera: &CameraId) {
+        let keys: Vec<u64> = self.members.keys().copied().collect();
+        for key in keys {
+            self.attach(camera, key);
+        }
+    }
+
+    /// What is wanted; forgets on the way what is kept for newcomers of a camera that is no longer followed.
+    fn demand(&mut self) -> Demand {
+        let mut demand = Demand::default();
+        for (camera, topic) in &mut self.topics {
+            if topic.wants_results() {
+                demand.results.insert(camera.clone());
+            } else {
+                topic.result = None;
+            }
+            let widths = topic.widths();
+            if widths.is_empty() {
+                topic.preview = None;
+                topic.picture.send_replace(None);
+            } else {
+                demand.previews.insert(camera.clone(), widths);
+            }
+        }
+        demand
+    }
+}
+
+impl Topic {
+    fn new(camera: &CameraId) -> Self {
+        Self {
+            metrics: Arc::new(CameraMetrics::new(camera)),
+            listeners: Vec::new(),
+            looks: BTreeMap::new(),
+            result: None,
+            preview: None,
+            picture: watch::Sender::new(None),
+        }
+    }
+
+    /// Lays a message into the outboxes; returns how many older ones of each kind had to go.
+    fn deliver(&self, delivery: &Delivery) -> [u64; 2] {
+        let mut dropped = [0; 2];
+        for (_, outbox, wants) in &self.listeners {
+            if wants.takes(delivery.kind) {
+                let gone = outbox.data(delivery.clone());
+                dropped = [dropped[0] + gone[0], dropped[1] + gone[1]];
+            }
+        }
+        dropped
+    }
+
+    fn wants_results(&self) -> bool {
+        self.listeners.iter().any(|(_, _, wants)| wants.results)
+    }
+
+    fn widths(&self) -> BTreeSet<u32> {
+        let watched = self.listeners.iter().filter_map(|(_, _, wants)| wants.width);
+        watched.chain(self.looks.values().copied()).collect()
+    }
+}
+
+impl Wants {
+    fn takes(self, kind: DeliveryKind) -> bool {
+        match kind {
+            DeliveryKind::Result => self.results,
+            DeliveryKind::Preview => self.width.is_some(),
+        }
+    }
+}
