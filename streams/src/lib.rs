@@ -1,1 +1,34 @@
 //! The Redis protocol: keys, leases, commit scripts, frame and result readers and writers.
+//!
+//! One stream of frames a camera, one holder at a time. A processor takes a camera's lease ([`Balance`]), reads its
+//! frames after the checkpoint ([`FrameReader`]) and writes for each frame its result, the analysis' state and the
+//! progress in one script ([`Redis::commit`]), which is refused once somebody else holds the camera. A producer holds
+//! a lease of the same kind and writes the frames ([`FrameWriter`]). Whoever shows results follows them
+//! ([`ResultReader`]). No pixel passes through a script, and everything that blocks has a connection of its own.
+
+mod balance;
+mod commit;
+mod connection;
+mod control;
+mod error;
+mod follow;
+mod frames;
+pub mod keys;
+mod lease;
+mod previews;
+mod registry;
+mod results;
+mod script;
+mod value;
+
+pub use balance::{Balance, DEFAULT_TTL, Tick};
+pub use commit::{Checkpoint, Commit, CommitOutcome, Intake, Losses, RESULTS_KEPT, Seen};
+pub use connection::{MAX_CLOCK_SKEW, Redis, RedisUrls, wall_clock_us};
+pub use control::{Control, Wake};
+pub use error::StreamError;
+pub use follow::{LONGEST_BLOCK, Waker};
+pub use frames::{Arrival, Flow, Frame, FrameReader, FrameWriter, LastFrame, Published};
+pub use lease::{Acquired, Attempt, Grant, Holder, Lease, MOST_ATTEMPTS, Renewed, Role, WorkerId};
+pub use previews::{PreviewEntry, PreviewReader};
+pub use registry::{Cameras, ModelAnnouncement, SourceHealth, SourceState};
+pub use results::{ResultEntry, ResultReader};

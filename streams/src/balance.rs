@@ -1,0 +1,270 @@
+//! Which cameras this worker holds: each worker decides alone, all arrive at an even share.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use peregrine_proto::CameraId;
+use rand::seq::SliceRandom;
+
+use crate::{Acquired, Grant, Lease, Redis, Renewed, Role, StreamError, WorkerId, keys, value};
+
+/// How long a lease lasts unless told otherwise: within this and half a second a dead worker's cameras run again.
+pub const DEFAULT_TTL: Duration = Duration::from_secs(3);
+/// After this long without a heartbeat a worker is taken off the list.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
+/// Keeps a fair share of the cameras: takes free ones, asks for some of whoever has too many, hands over politely.
+///
+/// Call [`Balance::tick`] when the time it gave has passed, or at once when the control stream tells of a released
+/// camera or of a change.
+pub struct Balance {
+    redis: Redis,
+    role: Role,
+    worker: WorkerId,
+    ttl: Duration,
+    held: BTreeMap<CameraId, Held>,
+    /// The least and the most cameras that are a fair share.
+    share: (usize, usize),
+}
+
+struct Held {
+    lease: Lease,
+    /// Release was asked for; the owner still finishes its frame.
+    handing_over: bool,
+    /// When the lease was last known to be extended.
+    renewed: Instant,
+}
+
+/// What changed.
+#[derive(Debug, Default)]
+pub struct Tick {
+    /// Cameras that are ours now.
+    pub taken: Vec<Grant>,
+    /// Cameras that somebody else took, or that no longer exist: discard their uncommitted state.
+    pub lost: Vec<CameraId>,
+    /// Cameras to hand over: finish and commit the frame in hand, then call [`Balance::release`].
+    pub release: Vec<CameraId>,
+    /// Call again after this long at the latest.
+    pub next: Duration,
+    /// Workers of this role that are alive, this one included.
+    pub live: usize,
+}
+
+impl Balance {
+    /// A worker that holds nothing yet.
+    pub fn new(redis: &Redis, role: Role, worker: WorkerId, ttl: Duration) -> Self {
+        Self { redis: redis.clone(), role, worker, ttl, held: BTreeMap::new(), share: (0, 0) }
+    }
+
+    /// The worker.
+    pub fn worker(&self) -> &WorkerId {
+        &self.worker
+    }
+
+    /// The cameras held now.
+    pub fn held(&self) -> impl Iterator<Item = &CameraId> {
+        self.held.keys()
+    }
+
+    /// The lease of a camera.
+    pub fn lease(&self, camera: &CameraId) -> Option<&Lease> {
+        self.held.get(camera).map(|held| &held.lease)
+    }
+
+    /// Looks at all owners and changes what needs changing. `cameras` are all that this worker may hold.
+    ///
+    /// Leases are renewed only if the worker as a whole made `progress` lately (its last commit, or a read that found
+    /// nothing to do): with many cameras one camera's turn can take longer than its lease, and a wedged worker loses
+    /// its cameras by itself.
+    ///
+    /// # Errors
+    /// When the server does not answer. Nothing is lost by it: call again, soon.
+    pub async fn tick(&mut self, cameras: &[CameraId], progress: bool) -> Result<Tick, StreamError> {
+        let live = self.beat().await?;
+        let mut tick = Tick { live: live.len(), ..Tick::default() };
+        self.drop_removed(cameras, &mut tick).await?;
+        self.renew(progress, &mut tick).await?;
+
+        let (now_ms, owners) = self.redis.owners(self.role, cameras).await?;
+        self.share = (cameras.len() / live.len().max(1), cameras.len().div_ceil(live.len().max(1)));
+        let me = self.worker.to_string();
+        let mut free = Vec::new();
+        let mut loads: BTreeMap<String, Vec<&CameraId>> = BTreeMap::new();
+        let mut next = self.ttl / 3;
+        for (camera, owner) in cameras.iter().zip(owners) {
+            if owner.worker.is_empty() || owner.until_ms <= now_ms {
+                if !self.held.contains_key(camera) {
+                    free.push(camera);
+                }
+            } else if owner.worker != me {
+                next = next.min(Duration::from_millis(owner.until_ms - now_ms + 2));
+                loads.entry(owner.worker).or_default().push(camera);
+            }
+        }
+        self.take(free, &mut tick, &mut next).await?;
+        self.ask_for_more(loads).await?;
+        // A little apart, so that workers that started together do not go on asking together.
+        tick.next = next.mul_f64(rand::random_range(0.9..1.0)).max(Duration::from_millis(2));
+        Ok(tick)
+    }
+
+    /// Whether to hand a camera over, when a commit told that somebody wants it. True once a camera.
+    pub fn hand_over(&mut self, camera: &CameraId) -> bool {
+        let staying = self.held.values().filter(|held| !held.handing_over).count();
+        match self.held.get_mut(camera) {
+            Some(held) if !held.handing_over && staying > self.share.0 => {
+                held.handing_over = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Notes that a commit extended the camera's lease.
+    pub fn committed(&mut self, camera: &CameraId) {
+        if let Some(held) = self.held.get_mut(camera) {
+            held.renewed = Instant::now();
+        }
+    }
+
+    /// Gives a camera up, after its last frame was committed.
+    ///
+    /// # Errors
+    /// When the server does not answer: the lease then runs out by itself.
+    pub async fn release(&mut self, camera: &CameraId) -> Result<(), StreamError> {
+        match self.held.remove(camera) {
+            Some(held) => self.redis.release(&held.lease).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets a camera whose lease has passed to somebody else.
+    pub fn forget(&mut self, camera: &CameraId) {
+        self.held.remove(camera);
+    }
+
+    /// Gives everything up and signs off.
+    ///
+    /// # Errors
+    /// When the server does not answer: the leases then run out by themselves.
+    pub async fn leave(&mut self) -> Result<(), StreamError> {
+        let mut first_error = Ok(());
+        for camera in self.held.keys().cloned().collect::<Vec<_>>() {
+            let released = self.release(&camera).await;
+            first_error = first_error.and(released);
+        }
+        let gone = redis::cmd("ZREM").arg(keys::workers(self.role)).arg(self.worker.to_string()).take();
+        first_error.and(self.redis.state.run(&gone).await.map(drop))
+    }
+
+    /// Signs in, and reads who else is alive.
+    async fn beat(&self) -> Result<Vec<String>, StreamError> {
+        let link = &self.redis.state;
+        let now_ms = link.time_us().await? / 1000;
+        let key = keys::workers(self.role);
+        let ago = |age: Duration| now_ms - i64::try_from(age.as_millis()).unwrap_or(0);
+        let mut commands = redis::pipe();
+        commands.cmd("ZADD").arg(key).arg(now_ms).arg(self.worker.to_string());
+        commands.cmd("ZREMRANGEBYSCORE").arg(key).arg("-inf").arg(ago(FORGOTTEN_AFTER));
+        commands.cmd("ZRANGEBYSCORE").arg(key).arg(ago(self.ttl)).arg("+inf");
+        let reply = link.run_all(&commands).await?.pop().unwrap_or_default();
+        let mut live: Vec<String> = value::list(reply)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|worker| value::text(worker).map(str::to_owned))
+            .collect();
+        let me = self.worker.to_string();
+        if !live.contains(&me) {
+            // A full Redis refuses the heartbeat; we are alive all the same.
+            live.push(me);
+        }
+        Ok(live)
+    }
+
+    async fn drop_removed(&mut self, cameras: &[CameraId], tick: &mut Tick) -> Result<(), StreamError> {
+        for camera in self.held.keys().filter(|held| !cameras.contains(held)).cloned().collect::<Vec<_>>() {
+            self.release(&camera).await?;
+            tick.lost.push(camera);
+        }
+        Ok(())
+    }
+
+    async fn renew(&mut self, progress: bool, tick: &mut Tick) -> Result<(), StreamError> {
+        let due = |held: &Held| progress && held.renewed.elapsed() >= self.ttl / 4;
+        let due: Vec<Lease> =
+            self.held.values().filter(|held| due(held)).map(|held| held.lease.clone()).collect();
+        for lease in due {
+            match self.redis.renew(&lease).await? {
+                Renewed::Held { wanted_by } => {
+                    self.committed(&lease.camera);
+                    if wanted_by.is_some() && self.hand_over(&lease.camera) {
+                        tick.release.push(lease.camera);
+                    }
+                }
+                Renewed::Fenced => {
+                    self.held.remove(&lease.camera);
+                    tick.lost.push(lease.camera);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes free cameras up to a fair share.
+    async fn take(
+        &mut self,
+        mut free: Vec<&CameraId>,
+        tick: &mut Tick,
+        next: &mut Duration,
+    ) -> Result<(), StreamError> {
+        free.shuffle(&mut rand::rng());
+        for camera in free {
+            if self.held.len() >= self.share.1 {
+                break;
+            }
+            match self.redis.acquire(self.role, camera, &self.worker, self.ttl).await? {
+                Acquired::Granted(grant) => {
+                    let lease = grant.lease.clone();
+                    let held = Held { lease, handing_over: false, renewed: Instant::now() };
+                    self.held.insert(camera.clone(), held);
+                    tick.taken.push(*grant);
+                }
+                Acquired::Refused { wait, .. } => *next = (*next).min(wait + Duration::from_millis(2)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Below a fair share: asks for as many as are missing, of whoever has most.
+    async fn ask_for_more(&self, mut loads: BTreeMap<String, Vec<&CameraId>>) -> Result<(), StreamError> {
+        for _ in self.held.len()..self.share.0 {
+            let Some((holder, cameras)) = loads.iter_mut().max_by_key(|(_, cameras)| cameras.len()) else {
+                break;
+            };
+            if cameras.len() <= self.share.0 {
+                break;
+            }
+            let at = rand::random_range(0..cameras.len());
+            let camera = cameras.swap_remove(at);
+            self.redis.want(self.role, camera, holder, &self.worker, self.ttl).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Redis {
+    /// Workers of a role that gave a sign of life within the last `within`, by name.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn live_workers(&self, role: Role, within: Duration) -> Result<Vec<String>, StreamError> {
+        let since_ms = self.time_us().await? / 1000 - i64::try_from(within.as_millis()).unwrap_or(0);
+        let mut command = redis::cmd("ZRANGEBYSCORE");
+        command.arg(keys::workers(role)).arg(since_ms).arg("+inf");
+        let reply = value::list(self.state.run(&command).await?).unwrap_or_default();
+        let name = |worker: &redis::Value| value::text(worker).map(|w| crate::lease::name_of(w).to_owned());
+        Ok(reply.iter().filter_map(name).collect())
+    }
+}

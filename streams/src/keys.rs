@@ -1,0 +1,58 @@
+//! The names of everything that lies in Redis. `{camera}` is a hash tag: all of a camera is in one cluster slot.
+
+use peregrine_proto::CameraId;
+
+use crate::Role;
+
+/// Hash: camera id → its configuration as JSON.
+pub const CAMERAS: &str = "peregrine:cameras";
+/// Hash: model name → what the processors announce about it, as JSON.
+pub const MODELS: &str = "peregrine:models";
+/// Stream of small wake-ups.
+pub const CONTROL: &str = "peregrine:control";
+
+/// Sorted set: worker and nonce → its last heartbeat, milliseconds of the server's clock.
+pub fn workers(role: Role) -> &'static str {
+    match role {
+        Role::Processor => "peregrine:workers",
+        Role::Producer => "peregrine:producers",
+    }
+}
+
+/// Hash: who holds the camera in this role.
+pub fn lease(role: Role, camera: &CameraId) -> String {
+    match role {
+        Role::Processor => format!("peregrine:{{{camera}}}:owner"),
+        Role::Producer => format!("peregrine:{{{camera}}}:producer"),
+    }
+}
+
+/// Stream of frames.
+pub fn frames(camera: &CameraId) -> String {
+    format!("peregrine:{{{camera}}}:frames")
+}
+
+/// Stream of results, under the ids of their frames.
+pub fn results(camera: &CameraId) -> String {
+    format!("peregrine:{{{camera}}}:results")
+}
+
+/// Stream of JPEG pictures, under the ids of their frames.
+pub fn previews(camera: &CameraId) -> String {
+    format!("peregrine:{{{camera}}}:previews")
+}
+
+/// Hash: how far the camera was analysed, and the analysis' state there.
+pub fn checkpoint(camera: &CameraId) -> String {
+    format!("peregrine:{{{camera}}}:checkpoint")
+}
+
+/// Hash: what the producer knows of the source.
+pub fn source(camera: &CameraId) -> String {
+    format!("peregrine:{{{camera}}}:source")
+}
+
+/// Hash: picture width → until when somebody watches it, milliseconds of the server's clock.
+pub fn viewers(camera: &CameraId) -> String {
+    format!("peregrine:{{{camera}}}:viewers")
+}

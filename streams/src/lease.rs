@@ -1,0 +1,340 @@
+//! Who holds a camera: leases with a fence, taken and given up politely.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use peregrine_proto::{CameraId, FrameId};
+use redis::Value;
+
+use crate::{Checkpoint, Redis, StreamError, keys, script, value};
+
+/// For how long a released camera is kept for the worker that asked for it.
+const KEPT_FOR: Duration = Duration::from_millis(1500);
+
+/// What a camera is held for. The same scripts serve both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Reads frames and commits results.
+    Processor,
+    /// Writes frames.
+    Producer,
+}
+
+/// A worker and one of its lives: a restarted worker of the same name is somebody else.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct WorkerId {
+    name: String,
+    nonce: u32,
+}
+
+impl WorkerId {
+    /// A new life of the worker of this name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), nonce: rand::random() }
+    }
+
+    /// The name that people know.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:08x}", self.name, self.nonce)
+    }
+}
+impl fmt::Debug for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The worker's name without its nonce.
+pub(crate) fn name_of(worker: &str) -> &str {
+    worker.rsplit_once('.').map_or(worker, |(name, _)| name)
+}
+
+/// Proof that a camera is held. Every write under it is refused as soon as somebody else took over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The camera.
+    pub camera: CameraId,
+    /// What it is held for.
+    pub role: Role,
+    /// Rises with every change of holder.
+    pub epoch: u64,
+    /// Epoch, worker and nonce. The nonce is there because an epoch can repeat after a failover.
+    pub fence: String,
+    /// How long the lease lasts without being renewed or committed under.
+    pub ttl: Duration,
+}
+
+/// A lease that was just taken, and where the last holder left off.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grant {
+    /// The lease.
+    pub lease: Lease,
+    /// Where to continue.
+    pub checkpoint: Checkpoint,
+}
+
+/// What asking for a lease led to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Acquired {
+    /// It is ours.
+    Granted(Box<Grant>),
+    /// It is somebody else's, or kept for them.
+    Refused {
+        /// Who.
+        holder: String,
+        /// When to ask again at the earliest.
+        wait: Duration,
+    },
+}
+
+/// What renewing a lease led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Renewed {
+    /// It is still ours; another worker asks for the camera, or nobody.
+    Held {
+        /// Who asks.
+        wanted_by: Option<String>,
+    },
+    /// It has passed to somebody else.
+    Fenced,
+}
+
+/// How often the frame that a holder starts with was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// Go on. While the number is above one, process this frame alone: a neighbour in the pipeline could be the one
+    /// that kills workers, and this one would be blamed for it.
+    Begin {
+        /// 1 for the first time.
+        attempt: u32,
+    },
+    /// Three attempts did not survive this frame: commit it as poison without looking at its pixels.
+    Poison,
+    /// The lease has passed to somebody else.
+    Fenced,
+}
+
+/// Attempts at one frame that may die before it is given up.
+pub const MOST_ATTEMPTS: u32 = 3;
+
+impl Redis {
+    /// Asks for a camera.
+    ///
+    /// # Errors
+    /// When the server does not answer or answers nonsense.
+    pub async fn acquire(
+        &self,
+        role: Role,
+        camera: &CameraId,
+        worker: &WorkerId,
+        ttl: Duration,
+    ) -> Result<Acquired, StreamError> {
+        let least_epoch = match role {
+            Role::Processor => 0,
+            // With frames on a server of their own, its stream may remember a producer that the lease forgot.
+            Role::Producer => self.last_frame(camera).await?.map_or(0, |last| last.inc),
+        };
+        let reply = script::ACQUIRE
+            .run(
+                &self.state,
+                &[keys::lease(role, camera), keys::checkpoint(camera)],
+                &[worker.to_string().as_bytes(), millis(ttl).as_bytes(), least_epoch.to_string().as_bytes()],
+            )
+            .await?;
+        parse_acquired(reply, role, camera, ttl)
+            .ok_or(StreamError::Answer { what: "ACQUIRE", found: "a list of another form".into() })
+    }
+
+    /// Extends a lease. Only for a camera without frames: a commit extends it as well.
+    ///
+    /// # Errors
+    /// When the server does not answer or answers nonsense.
+    pub async fn renew(&self, lease: &Lease) -> Result<Renewed, StreamError> {
+        let reply = script::RENEW
+            .run(
+                &self.state,
+                &[keys::lease(lease.role, &lease.camera)],
+                &[lease.fence.as_bytes(), millis(lease.ttl).as_bytes()],
+            )
+            .await?;
+        match outcome(&reply) {
+            Some(("FENCED", _)) => Ok(Renewed::Fenced),
+            Some(("OK", Some(who))) => Ok(Renewed::Held { wanted_by: worker_name(who) }),
+            _ => Err(value::unexpected("RENEW", &reply)),
+        }
+    }
+
+    /// Gives a lease up, keeps the camera for whoever asked for it, and wakes those who wait for free ones.
+    /// False when it was somebody else's already.
+    ///
+    /// # Errors
+    /// When the server does not answer or answers nonsense.
+    pub async fn release(&self, lease: &Lease) -> Result<bool, StreamError> {
+        let reply = script::RELEASE
+            .run(
+                &self.state,
+                &[keys::lease(lease.role, &lease.camera)],
+                &[lease.fence.as_bytes(), millis(KEPT_FOR).as_bytes()],
+            )
+            .await?;
+        let released = value::integer(&reply).ok_or_else(|| value::unexpected("RELEASE", &reply))? == 1;
+        if released {
+            self.wake(&crate::Wake::Released { role: lease.role, camera: lease.camera.clone() }).await;
+        }
+        Ok(released)
+    }
+
+    /// Asks the holder of a camera to hand it over. False when the holder changed or somebody asked before.
+    ///
+    /// # Errors
+    /// When the server does not answer or answers nonsense.
+    pub async fn want(
+        &self,
+        role: Role,
+        camera: &CameraId,
+        holder: &str,
+        worker: &WorkerId,
+        stands_for: Duration,
+    ) -> Result<bool, StreamError> {
+        let reply = script::WANT
+            .run(
+                &self.state,
+                &[keys::lease(role, camera)],
+                &[holder.as_bytes(), worker.to_string().as_bytes(), millis(stands_for).as_bytes()],
+            )
+            .await?;
+        value::integer(&reply).map(|n| n == 1).ok_or_else(|| value::unexpected("WANT", &reply))
+    }
+
+    /// Notes, before the first frame after taking a lease, that work on it begins.
+    ///
+    /// # Errors
+    /// When the server does not answer or answers nonsense.
+    pub async fn begin_attempt(&self, lease: &Lease, id: FrameId) -> Result<Attempt, StreamError> {
+        let reply = script::ATTEMPT
+            .run(
+                &self.state,
+                &[keys::lease(lease.role, &lease.camera)],
+                &[lease.fence.as_bytes(), id.to_string().as_bytes()],
+            )
+            .await?;
+        match outcome(&reply) {
+            Some(("FENCED", _)) => Ok(Attempt::Fenced),
+            Some(("OK", Some(tries))) => match value::integer(tries).and_then(|n| u32::try_from(n).ok()) {
+                Some(attempt) if attempt <= MOST_ATTEMPTS => Ok(Attempt::Begin { attempt }),
+                Some(_) => Ok(Attempt::Poison),
+                None => Err(value::unexpected("ATTEMPT", &reply)),
+            },
+            _ => Err(value::unexpected("ATTEMPT", &reply)),
+        }
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+/// The first word of a script's answer, and what follows it.
+pub(crate) fn outcome(reply: &Value) -> Option<(&str, Option<&Value>)> {
+    match reply {
+        Value::Array(parts) => Some((value::text(parts.first()?)?, parts.get(1))),
+        _ => None,
+    }
+}
+
+pub(crate) fn worker_name(worker: &Value) -> Option<String> {
+    value::text(worker).filter(|w| !w.is_empty()).map(|w| name_of(w).to_owned())
+}
+
+fn parse_acquired(reply: Value, role: Role, camera: &CameraId, ttl: Duration) -> Option<Acquired> {
+    let mut parts = value::list(reply)?.into_iter();
+    if value::integer(&parts.next()?)? == 0 {
+        let holder = name_of(value::text(&parts.next()?)?).to_owned();
+        let wait = Duration::from_millis(value::unsigned(&parts.next()?)?);
+        return Some(Acquired::Refused { holder, wait });
+    }
+    let fence = value::text(&parts.next()?)?.to_owned();
+    let epoch = value::unsigned(&parts.next()?)?;
+    let checkpoint = Checkpoint {
+        id: value::frame_id(&parts.next()?)?,
+        n: value::unsigned(&parts.next()?)?,
+        inc: value::unsigned(&parts.next()?)?,
+        state: value::bytes(parts.next()?)?,
+        lost: crate::commit::decode_losses(&value::bytes(parts.next()?)?),
+    };
+    let lease = Lease { camera: camera.clone(), role, epoch, fence, ttl };
+    Some(Acquired::Granted(Box::new(Grant { lease, checkpoint })))
+}
+
+/// Who holds a camera, for display.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The worker's name.
+    pub worker: String,
+    /// Its lease epoch.
+    pub epoch: u64,
+}
+
+impl Redis {
+    /// Who holds each of these cameras; none where a lease is free or has run out.
+    ///
+    /// # Errors
+    /// When the server does not answer or answers nonsense.
+    pub async fn holders(
+        &self,
+        role: Role,
+        cameras: &[CameraId],
+    ) -> Result<Vec<Option<Holder>>, StreamError> {
+        let (now_ms, owners) = self.owners(role, cameras).await?;
+        let live = |owner: Owner| {
+            (!owner.worker.is_empty() && owner.until_ms > now_ms)
+                .then(|| Holder { worker: name_of(&owner.worker).to_owned(), epoch: owner.epoch })
+        };
+        Ok(owners.into_iter().map(live).collect())
+    }
+
+    pub(crate) async fn owners(
+        &self,
+        role: Role,
+        cameras: &[CameraId],
+    ) -> Result<(u64, Vec<Owner>), StreamError> {
+        let mut commands = redis::pipe();
+        commands.cmd("TIME");
+        for camera in cameras {
+            commands.cmd("HMGET").arg(keys::lease(role, camera)).arg(&["owner", "exp", "epoch"]);
+        }
+        let mut answers = self.state.run_all(&commands).await?.into_iter();
+        let time = answers.next().unwrap_or_default();
+        let now_us = value::time_us(&time).ok_or_else(|| value::unexpected("TIME", &time))?;
+        let owner = |answer: Value| {
+            let field = |parts: &[Value], at: usize| parts.get(at).and_then(value::unsigned).unwrap_or(0);
+            let parts = value::list(answer).unwrap_or_default();
+            Owner {
+                worker: parts.first().and_then(value::text).unwrap_or_default().to_owned(),
+                until_ms: field(&parts, 1),
+                epoch: field(&parts, 2),
+            }
+        };
+        Ok((now_us.unsigned_abs() / 1000, answers.map(owner).collect()))
+    }
+}
+
+/// A lease as it stands in Redis.
+pub(crate) struct Owner {
+    pub(crate) worker: String,
+    pub(crate) until_ms: u64,
+    pub(crate) epoch: u64,
+}
+
+/// Where a new holder of a camera continues, when it has never been held.
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Self { id: FrameId::ZERO, n: 0, inc: 0, state: Bytes::new(), lost: crate::Losses::default() }
+    }
+}

@@ -1,0 +1,200 @@
+//! What is shared by all daemons about cameras and models: configuration, the state of sources, announcements.
+
+use std::collections::BTreeMap;
+
+use peregrine_proto::{CameraConfig, CameraId, LossCount, Size};
+use redis::Value;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{Redis, StreamError, Wake, keys, value};
+
+/// What a producer knows of a camera's source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(default)]
+pub struct SourceState {
+    /// How it is doing.
+    pub state: SourceHealth,
+    /// What is wrong or waited for, in a sentence, credentials masked; empty for nothing.
+    pub error: String,
+    /// Size of the source picture.
+    pub size: Option<Size>,
+    /// Size of the analysed picture.
+    pub analysed: Option<Size>,
+    /// Frames per second that the source gives.
+    pub fps: f64,
+    /// Index of the last published frame in its source.
+    pub position: Option<u64>,
+    /// Frames published since the camera's counter began.
+    pub published: u64,
+    /// Frames lost before publishing, by reason, cumulative.
+    pub lost: Vec<LossCount>,
+    /// Tells one source from another, so that a position is never applied to another file.
+    pub fingerprint: String,
+    /// The producer.
+    pub worker: String,
+    /// When this was written, microseconds since the Unix epoch.
+    pub updated_us: i64,
+}
+
+/// How a source is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceHealth {
+    /// Being opened for the first time.
+    #[default]
+    Starting,
+    /// Frames come.
+    Live,
+    /// Lost; trying again.
+    Reconnecting,
+    /// The file has ended.
+    Ended,
+    /// Cannot be opened, and trying again will not help.
+    Failed,
+}
+
+/// What processors announce about a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelAnnouncement {
+    /// The name by which it is known.
+    pub name: String,
+    /// Its input, pixels.
+    pub input: Size,
+    /// Class names by class id.
+    pub classes: Vec<String>,
+    /// Whether cameras that name no model use it.
+    pub default: bool,
+    /// When it was announced, microseconds since the Unix epoch.
+    pub announced_at_us: i64,
+}
+
+/// The cameras as they stand in Redis.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Cameras {
+    /// Those whose configuration can be read, by id.
+    pub cameras: BTreeMap<CameraId, CameraConfig>,
+    /// Those whose configuration cannot, and why.
+    pub broken: BTreeMap<String, String>,
+}
+
+impl Redis {
+    /// All cameras. One that cannot be read does not hide the others.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn cameras(&self) -> Result<Cameras, StreamError> {
+        let reply = self.state.run(redis::cmd("HGETALL").arg(keys::CAMERAS)).await?;
+        let mut cameras = Cameras::default();
+        for (id, json) in value::pairs(reply).unwrap_or_default() {
+            let text = value::text(&json).unwrap_or_default();
+            match serde_json::from_str::<CameraConfig>(text) {
+                Ok(config) if config.id.as_str() == id => {
+                    cameras.cameras.insert(config.id.clone(), config);
+                }
+                Ok(config) => {
+                    cameras.broken.insert(id, format!("its configuration has the id {}", config.id));
+                }
+                Err(error) => {
+                    cameras.broken.insert(id, format!("its configuration cannot be read: {error}"));
+                }
+            }
+        }
+        Ok(cameras)
+    }
+
+    /// One camera.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn camera(&self, id: &CameraId) -> Result<Option<CameraConfig>, StreamError> {
+        let reply = self.state.run(redis::cmd("HGET").arg(keys::CAMERAS).arg(id.as_str())).await?;
+        Ok(value::text(&reply).and_then(|json| serde_json::from_str(json).ok()))
+    }
+
+    /// Adds or replaces a camera and wakes those who run it. True when that changed anything.
+    ///
+    /// # Errors
+    /// When the server does not answer or is full.
+    pub async fn put_camera(&self, config: &CameraConfig) -> Result<bool, StreamError> {
+        if self.camera(&config.id).await?.as_ref() == Some(config) {
+            return Ok(false);
+        }
+        let json = serde_json::to_string(config).unwrap_or_default();
+        self.state.run(redis::cmd("HSET").arg(keys::CAMERAS).arg(config.id.as_str()).arg(json)).await?;
+        self.wake(&Wake::CameraChanged { camera: config.id.clone() }).await;
+        Ok(true)
+    }
+
+    /// Removes a camera, and forgets how far its source was read. Its results stay. False when there was none.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn remove_camera(&self, id: &CameraId) -> Result<bool, StreamError> {
+        let reply = self.state.run(redis::cmd("HDEL").arg(keys::CAMERAS).arg(id.as_str())).await?;
+        self.state.run(redis::cmd("DEL").arg(keys::source(id))).await?;
+        self.wake(&Wake::CameraChanged { camera: id.clone() }).await;
+        Ok(value::integer(&reply) == Some(1))
+    }
+
+    /// Writes what the producer knows of a source.
+    ///
+    /// # Errors
+    /// When the server does not answer or is full.
+    pub async fn put_source_state(&self, camera: &CameraId, state: &SourceState) -> Result<(), StreamError> {
+        let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(state) else { return Ok(()) };
+        let mut command = redis::cmd("HSET");
+        command.arg(keys::source(camera));
+        for (name, value) in &fields {
+            command.arg(name).arg(value.to_string());
+        }
+        self.state.run(&command).await.map(drop)
+    }
+
+    /// What producers know of these sources; none where no producer has had the camera.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn source_states(&self, cameras: &[CameraId]) -> Result<Vec<Option<SourceState>>, StreamError> {
+        let mut commands = redis::pipe();
+        for camera in cameras {
+            commands.cmd("HGETALL").arg(keys::source(camera));
+        }
+        let parse = |answer: Value| {
+            let pairs = value::pairs(answer).unwrap_or_default();
+            if pairs.is_empty() {
+                return None;
+            }
+            let json = |value: &Value| serde_json::from_str(value::text(value)?).ok();
+            let fields = pairs.iter().filter_map(|(name, value)| Some((name.clone(), json(value)?)));
+            serde_json::from_value(serde_json::Value::Object(fields.collect())).ok()
+        };
+        Ok(self.state.run_all(&commands).await?.into_iter().map(parse).collect())
+    }
+
+    /// Announces a model, so that producers can fit their pictures to its input.
+    ///
+    /// # Errors
+    /// When the server does not answer or is full.
+    pub async fn announce_model(&self, model: &ModelAnnouncement) -> Result<(), StreamError> {
+        let json = serde_json::to_string(model).unwrap_or_default();
+        self.state.run(redis::cmd("HSET").arg(keys::MODELS).arg(&model.name).arg(json)).await?;
+        self.wake(&Wake::ModelAnnounced).await;
+        Ok(())
+    }
+
+    /// The announced models, the one announced last first.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn models(&self) -> Result<Vec<ModelAnnouncement>, StreamError> {
+        let reply = self.state.run(redis::cmd("HGETALL").arg(keys::MODELS)).await?;
+        let mut models: Vec<ModelAnnouncement> =
+            value::pairs(reply).unwrap_or_default().iter().filter_map(|(_, json)| parse_json(json)).collect();
+        models.sort_by_key(|model| std::cmp::Reverse(model.announced_at_us));
+        Ok(models)
+    }
+}
+
+fn parse_json<T: DeserializeOwned>(value: &Value) -> Option<T> {
+    serde_json::from_str(value::text(value)?).ok()
+}

@@ -1,0 +1,123 @@
+//! Results as they were committed, followed by whoever shows or keeps them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use peregrine_proto::{CameraId, DecodeError, FrameId, FrameResult};
+
+use crate::{Redis, StreamError, Waker, follow::Follower, keys, value};
+
+/// A result in its stream.
+#[derive(Debug, Clone)]
+pub struct ResultEntry {
+    /// Whose.
+    pub camera: CameraId,
+    /// The frame's id.
+    pub id: FrameId,
+    /// The encoded [`FrameResult`], to be passed on as it is.
+    pub encoded: Bytes,
+    /// The lease epoch of the processor that wrote it.
+    pub epoch: u64,
+}
+
+impl ResultEntry {
+    /// Reads the result.
+    ///
+    /// # Errors
+    /// When it is none, or of another release.
+    pub fn decode(&self) -> Result<FrameResult, DecodeError> {
+        peregrine_proto::decode(&self.encoded)
+    }
+
+    pub(crate) fn from_entry(camera: CameraId, mut entry: value::Entry) -> Option<Self> {
+        let encoded = entry.take("r")?;
+        let epoch = entry.take("f")?;
+        let epoch = std::str::from_utf8(&epoch).ok()?.parse().ok()?;
+        Some(Self { camera, id: entry.id, encoded, epoch })
+    }
+}
+
+/// Follows the results of many cameras over one blocking connection.
+pub struct ResultReader {
+    follower: Follower,
+    redis: Redis,
+}
+
+impl ResultReader {
+    /// A reader that follows no camera yet.
+    pub fn new(redis: &Redis) -> Self {
+        Self { follower: Follower::new(&redis.state, keys::results), redis: redis.clone() }
+    }
+
+    /// Follows a camera after a given result: to resume.
+    pub fn follow(&mut self, camera: &CameraId, after: FrameId) {
+        self.follower.follow(camera, after, usize::MAX);
+    }
+
+    /// Follows a camera from its newest result on, and gives that one: to join late.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn join(&mut self, camera: &CameraId) -> Result<Option<ResultEntry>, StreamError> {
+        let mut newest = redis::cmd("XREVRANGE");
+        newest.arg(keys::results(camera)).arg("+").arg("-").arg("COUNT").arg(1);
+        let entry = value::entries(self.redis.state.run(&newest).await?).unwrap_or_default().pop();
+        self.follow(camera, entry.as_ref().map_or(FrameId::ZERO, |entry| entry.id));
+        Ok(entry.and_then(|entry| ResultEntry::from_entry(camera.clone(), entry)))
+    }
+
+    /// Stops following a camera.
+    pub fn unfollow(&mut self, camera: &CameraId) {
+        self.follower.unfollow(camera);
+    }
+
+    /// The cameras that are followed.
+    pub fn cameras(&self) -> impl Iterator<Item = &CameraId> {
+        self.follower.cameras()
+    }
+
+    /// Ends a wait of this reader from elsewhere.
+    pub fn waker(&self) -> Waker {
+        self.follower.waker()
+    }
+
+    /// Reads what there is, or waits for it; nothing after `block` (5 s at most) or a wake-up. Entries that are no
+    /// results are left out. A stream that was made anew is followed from its beginning.
+    ///
+    /// # Errors
+    /// When the connection is lost or does not answer. Nothing is lost by it: read again.
+    pub async fn read(&mut self, block: Duration) -> Result<Vec<ResultEntry>, StreamError> {
+        let batch = self.follower.read(block).await?;
+        for camera in &batch.recreated {
+            self.follow(camera, FrameId::ZERO);
+        }
+        let parse = |(camera, entry): (CameraId, value::Entry)| {
+            let id = entry.id;
+            let parsed = ResultEntry::from_entry(camera.clone(), entry);
+            if parsed.is_none() {
+                tracing::warn!(%camera, %id, "left out an entry that is no result");
+            }
+            parsed
+        };
+        Ok(batch.entries.into_iter().filter_map(parse).collect())
+    }
+}
+
+impl Redis {
+    /// Results between two ids, both included, oldest first, at most `most`: for a look back in time.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn results_between(
+        &self,
+        camera: &CameraId,
+        from: FrameId,
+        to: FrameId,
+        most: usize,
+    ) -> Result<Vec<ResultEntry>, StreamError> {
+        let mut range = redis::cmd("XRANGE");
+        range.arg(keys::results(camera)).arg(from.to_string()).arg(to.to_string()).arg("COUNT").arg(most);
+        let entries = value::entries(self.state.run(&range).await?).unwrap_or_default();
+        Ok(entries.into_iter().filter_map(|entry| ResultEntry::from_entry(camera.clone(), entry)).collect())
+    }
+}

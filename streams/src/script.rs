@@ -1,0 +1,69 @@
+//! The scripts that keep a camera's keys consistent. Each is one file, sent by its hash.
+//!
+//! All carry `allow-oom`: a processor that cannot commit would never free memory.
+
+use std::sync::LazyLock;
+
+use redis::Value;
+
+use crate::{StreamError, connection::Link};
+
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
+        $($(#[$doc])* pub(crate) static $name: LazyLock<Script> =
+            LazyLock::new(|| Script::new(include_str!(concat!("scripts/", $file))));)*
+    };
+}
+
+scripts! {
+    /// Takes a lease.
+    ACQUIRE = "acquire.lua";
+    /// Notes that work on a frame begins.
+    ATTEMPT = "attempt.lua";
+    /// Writes result, checkpoint and progress together.
+    COMMIT = "commit.lua";
+    /// Extends a lease.
+    RENEW = "renew.lua";
+    /// Gives a lease up.
+    RELEASE = "release.lua";
+    /// Asks a holder to hand over.
+    WANT = "want.lua";
+}
+
+pub(crate) struct Script {
+    code: &'static str,
+    hash: String,
+}
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        Self { code, hash: redis::Script::new(code).get_hash().to_owned() }
+    }
+
+    /// Runs the script; the server learns it where it does not know it yet.
+    pub(crate) async fn run(
+        &self,
+        link: &Link,
+        keys: &[String],
+        args: &[&[u8]],
+    ) -> Result<Value, StreamError> {
+        let call = |name: &str, script: &str| {
+            let mut command = redis::cmd(name);
+            command.arg(script).arg(keys.len());
+            keys.iter().for_each(|key| {
+                command.arg(key);
+            });
+            args.iter().for_each(|arg| {
+                command.arg(*arg);
+            });
+            command
+        };
+        match link.run(&call("EVALSHA", &self.hash)).await? {
+            Value::ServerError(_) => match link.run(&call("EVAL", self.code)).await? {
+                Value::ServerError(error) => Err(link.refusal(error.into(), "EVAL".into())),
+                value => Ok(value),
+            },
+            value => Ok(value),
+        }
+    }
+}
