@@ -6,3 +6,13 @@ pub mod infer;
 pub mod model;
 pub mod postprocess;
 pub mod preprocess;
+
+mod commit;
+mod config;
+mod journey;
+mod leased;
+mod read;
+mod run;
+
+pub use config::Config;
+pub use run::run;

@@ -1,0 +1,149 @@
+//! `commit`: result, checkpoint and progress, in one script, in the order of each camera's frames.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use peregrine_daemon::{
+    Metric,
+    metrics::{Counter, Gauge, Histogram, StageHistograms},
+};
+use peregrine_proto::{CameraId, LossReason, ResultStatus, Stage};
+use peregrine_streams::{Commit, CommitOutcome, Losses, Redis};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::{
+    leased::{Finished, LeasedCamera},
+    run::Progress,
+};
+
+/// Commits until the journey's end has come out.
+pub(crate) struct Committer {
+    pub(crate) redis: Redis,
+    pub(crate) finished: mpsc::Receiver<Finished>,
+    pub(crate) results_kept: u64,
+    pub(crate) progress: Arc<Progress>,
+}
+
+impl Committer {
+    pub(crate) async fn run(mut self) {
+        let mut metrics: HashMap<CameraId, CameraMetrics> = HashMap::new();
+        while let Some(finished) = self.finished.recv().await {
+            let camera = Arc::clone(&finished.camera);
+            if camera.is_lost() {
+                continue;
+            }
+            let outcome = self.commit(&finished).await;
+            let metrics = metrics.entry(camera.id().clone()).or_insert_with(|| CameraMetrics::new(&camera));
+            match outcome {
+                Some(CommitOutcome::Committed { wanted_by } | CommitOutcome::AlreadyDone { wanted_by }) => {
+                    metrics.count(&finished);
+                    camera.note_commit(finished.lossless, wanted_by.is_some());
+                    self.progress.note();
+                }
+                Some(CommitOutcome::CheckpointLost { wanted_by }) => {
+                    warn!(camera = %camera.id(), id = %finished.id, "the checkpoint was lost and this frame has a result: moving on");
+                    camera.note_commit(finished.lossless, wanted_by.is_some());
+                }
+                Some(CommitOutcome::Fenced) => {
+                    info!(camera = %camera.id(), "another worker owns the camera now");
+                    camera.lose();
+                }
+                Some(CommitOutcome::Stale { found }) => {
+                    warn!(camera = %camera.id(), id = %finished.id, expected = %finished.after, %found, "the checkpoint is elsewhere: taking the camera again");
+                    camera.lose();
+                }
+                None => camera.lose(),
+            }
+        }
+    }
+
+    async fn commit(&self, finished: &Finished) -> Option<CommitOutcome> {
+        let commit = Commit {
+            lease: finished.camera.lease(),
+            id: finished.id,
+            expected: finished.after,
+            intake: &finished.intake,
+            state: &finished.state,
+            result: &finished.result,
+            results_kept: self.results_kept,
+        };
+        let outcome = self.redis.commit(&commit).await;
+        let name = match &outcome {
+            Ok(CommitOutcome::Committed { .. }) => "committed",
+            Ok(CommitOutcome::AlreadyDone { .. }) => "already_done",
+            Ok(CommitOutcome::CheckpointLost { .. }) => "checkpoint_lost",
+            Ok(CommitOutcome::Fenced) => "fenced",
+            Ok(CommitOutcome::Stale { .. }) => "stale",
+            Err(_) => "failed",
+        };
+        Metric::Commits.counter([name]).increment(1);
+        outcome
+            .inspect_err(|error| warn!(camera = %finished.camera.id(), %error, "cannot commit: taking the camera again"))
+            .ok()
+    }
+}
+
+/// One camera's series, made once.
+struct CameraMetrics {
+    camera: String,
+    stages: StageHistograms,
+    age: Histogram,
+    processed: Counter,
+    detections: Counter,
+    tracks: Gauge,
+    checkpoint: Gauge,
+    lost: Losses,
+}
+
+impl CameraMetrics {
+    fn new(camera: &LeasedCamera) -> Self {
+        let id = camera.id().as_str();
+        Self {
+            camera: id.to_owned(),
+            stages: StageHistograms::new(id),
+            age: Metric::ResultAge.histogram([id]),
+            processed: Metric::FramesProcessed.counter([id]),
+            detections: Metric::Detections.counter([id]),
+            tracks: Metric::Tracks.gauge([id]),
+            checkpoint: Metric::CheckpointBytes.gauge([id]),
+            lost: Losses::default(),
+        }
+    }
+
+    fn count(&mut self, finished: &Finished) {
+        let result = &finished.result;
+        match (result.status, result.reason) {
+            (ResultStatus::Ok, _) => {
+                self.processed.increment(1);
+                // The producer counts its own stages: a stage has one place where it is counted.
+                for time in result.stages.iter().filter(|time| time.stage >= Stage::Queue) {
+                    self.stages.record(time.stage, Duration::from_micros(time.us.into()));
+                }
+                self.stages.record(Stage::Commit, finished.since.elapsed());
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let captured = Duration::from_micros(result.captured_at_us.try_into().unwrap_or(0));
+                self.age.record(now.saturating_sub(captured));
+                self.detections.increment(result.detections.len() as u64);
+                self.tracks.set(result.tracks.len() as f64);
+                self.checkpoint.set(finished.state.len() as f64);
+            }
+            (ResultStatus::End, _) => {}
+            (ResultStatus::Skipped | ResultStatus::Poison, reason) => {
+                let reason = reason.unwrap_or(LossReason::Malformed);
+                Metric::FramesSkipped.counter([&self.camera, reason.as_str()]).increment(1);
+            }
+        }
+        let lost = &finished.intake.lost;
+        if self.lost.total() != lost.total() {
+            for loss in lost.to_vec() {
+                let more = loss.count.saturating_sub(self.lost.get(loss.reason));
+                Metric::FramesLost.counter([&self.camera, loss.reason.as_str()]).increment(more);
+            }
+            self.lost = lost.clone();
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The daemon's wiring: which cameras are ours, and the tasks between which their frames travel.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use peregrine_daemon::{Metric, Shell};
+use peregrine_proto::{CameraConfig, CameraId};
+use peregrine_streams::{
+    Balance, FrameReader, Grant, ModelAnnouncement, Redis, RedisUrls, Role, StreamError, WorkerId,
+};
+use tokio::sync::{Notify, mpsc};
+use tracing::{error, info, warn};
+
+use crate::{
+    commit::Committer,
+    config::Config,
+    journey::{self, Journey},
+    leased::LeasedCamera,
+    model::Detector,
+    read::Reader,
+};
+
+/// Runs until shutdown, then finishes what is in hand, commits it, and gives every camera up.
+///
+/// # Errors
+/// When Redis cannot be reached at the start, the model cannot be used, or the analysis breaks down.
+pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
+    let urls = RedisUrls { state: config.redis.url.clone(), frames: config.redis.frames_url.clone() };
+    let redis = Redis::open(&urls).await?;
+    let model = config.model.clone();
+    let detector = tokio::task::spawn_blocking(move || Detector::open(&model))
+        .await
+        .context("loading the model broke off")??;
+    let info = Arc::clone(detector.info());
+    info!(model = info.name, input = %info.input, classes = info.classes.len(), "model loaded");
+    redis
+        .announce_model(&ModelAnnouncement {
+            name: info.name.clone(),
+            input: info.input,
+            classes: info.classes.clone(),
+            default: true,
+            announced_at_us: peregrine_streams::wall_clock_us(),
+        })
+        .await?;
+
+    let Journey { frames, finished } = journey::start(detector, shell.worker.clone(), config.deadline)
+        .context("cannot start the analysis threads")?;
+    let progress = Arc::new(Progress::new());
+    // As many as are ever taken in one go without the reader noticing; a full queue only makes the taking wait.
+    let (taken, to_read) = mpsc::channel(64);
+    let reader = Reader {
+        frames: FrameReader::new(&redis),
+        redis: redis.clone(),
+        taken: to_read,
+        journey: frames,
+        block: config.block,
+        progress: Arc::clone(&progress),
+        shutdown: shell.shutdown.clone(),
+    };
+    let wake_reader = reader.frames.waker();
+    let committer = Committer {
+        redis: redis.clone(),
+        finished,
+        results_kept: config.results_kept,
+        progress: Arc::clone(&progress),
+    };
+    let reader = tokio::spawn(reader.run());
+    let mut committer = tokio::spawn(committer.run());
+
+    let mut leases = Leases {
+        balance: Balance::new(&redis, Role::Processor, WorkerId::new(&shell.worker), config.lease_ttl),
+        class_names: info.classes.clone(),
+        held: BTreeMap::new(),
+        unusable: BTreeMap::new(),
+        attention: Arc::new(Notify::new()),
+        redis: redis.clone(),
+        ttl: config.lease_ttl,
+    };
+    let mut control = redis.control();
+    loop {
+        let next = match leases.tick(&progress).await {
+            Ok((next, new)) => {
+                shell.health.ready(true, "leases are kept");
+                for camera in new {
+                    // The reader leaves only at shutdown.
+                    let _ = taken.send(camera).await;
+                }
+                wake_reader.wake();
+                next
+            }
+            Err(error) => {
+                warn!(%error, "leases cannot be kept: trying again");
+                shell.health.ready(false, format!("leases cannot be kept: {error}"));
+                config.lease_ttl / 10
+            }
+        };
+        tokio::select! {
+            () = shell.shutdown.requested() => break,
+            _ = &mut committer => bail!("an analysis thread broke down; what was in hand is left to another worker"),
+            () = tokio::time::sleep(next) => {}
+            () = leases.attention.notified() => {}
+            wake = control.next() => if let Err(error) = wake {
+                warn!(%error, "wake-ups cannot be read: looking by the clock");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            },
+        }
+    }
+    shell.health.ready(false, "draining");
+    info!("finishing what is in hand");
+    reader.await.context("the reading task broke down")?;
+    committer.await.context("the committing task broke down")?;
+    leases
+        .balance
+        .leave()
+        .await
+        .context("cannot release the cameras: they are taken over when their leases run out")?;
+    Ok(())
+}
+
+/// The cameras that are ours, and how they come and go.
+struct Leases {
+    redis: Redis,
+    balance: Balance,
+    class_names: Vec<String>,
+    held: BTreeMap<CameraId, Arc<LeasedCamera>>,
+    /// Cameras whose configuration cannot be used, until it changes.
+    unusable: BTreeMap<CameraId, CameraConfig>,
+    attention: Arc<Notify>,
+    ttl: Duration,
+}
+
+impl Leases {
+    /// Lets go of what is lost, wanted by others or configured anew, and takes what is free: when to come again, and what was taken.
+    async fn tick(&mut self, progress: &Progress) -> Result<(Duration, Vec<Arc<LeasedCamera>>), StreamError> {
+        let known = self.redis.cameras().await?.cameras;
+        for camera in self.held.values().cloned().collect::<Vec<_>>() {
+            let id = camera.id();
+            if camera.take_committed() {
+                self.balance.committed(id);
+            }
+            let changed = known.get(id).is_some_and(|config| config != camera.config());
+            let handed_over = camera.take_wanted() && self.balance.hand_over(id);
+            if camera.is_lost() || changed || handed_over {
+                self.let_go(
+                    id,
+                    if handed_over {
+                        "handed_over"
+                    } else if changed {
+                        "changed"
+                    } else {
+                        "lost"
+                    },
+                )
+                .await?;
+            }
+        }
+        self.unusable.retain(|id, config| known.get(id) == Some(config));
+        let cameras: Vec<CameraId> =
+            known.keys().filter(|id| !self.unusable.contains_key(id)).cloned().collect();
+        let tick = self.balance.tick(&cameras, progress.within(self.ttl)).await?;
+        for id in tick.release {
+            self.let_go(&id, "handed_over").await?;
+        }
+        for id in tick.lost {
+            if let Some(camera) = self.held.remove(&id) {
+                camera.lose();
+                Metric::LeasesLost.counter(["processor", "fenced"]).increment(1);
+                info!(camera = %id, "camera lost: another worker has it, or it was removed");
+            }
+        }
+        let mut new = Vec::new();
+        for grant in tick.taken {
+            if let Some(config) = known.get(&grant.lease.camera) {
+                new.extend(self.take(config, grant).await?);
+            }
+        }
+        Metric::LeasesHeld.gauge(["processor"]).set(self.held.len() as f64);
+        Ok((tick.next, new))
+    }
+
+    async fn take(
+        &mut self,
+        config: &CameraConfig,
+        grant: Grant,
+    ) -> Result<Option<Arc<LeasedCamera>>, StreamError> {
+        let (epoch, after) = (grant.lease.epoch, grant.checkpoint.id);
+        match LeasedCamera::new(config, &self.class_names, grant, Arc::clone(&self.attention)) {
+            Ok(camera) => {
+                info!(camera = %config.id, epoch, %after, "camera taken");
+                Metric::LeasesAcquired.counter(["processor"]).increment(1);
+                let camera = Arc::new(camera);
+                self.held.insert(config.id.clone(), Arc::clone(&camera));
+                Ok(Some(camera))
+            }
+            Err(problems) => {
+                for problem in problems {
+                    error!(camera = %config.id, problem, "camera cannot be analysed");
+                }
+                self.unusable.insert(config.id.clone(), config.clone());
+                self.balance.release(&config.id).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn let_go(&mut self, id: &CameraId, reason: &'static str) -> Result<(), StreamError> {
+        if let Some(camera) = self.held.remove(id) {
+            camera.lose();
+            Metric::LeasesLost.counter(["processor", reason]).increment(1);
+            info!(camera = %id, reason, "camera released");
+        }
+        self.balance.release(id).await
+    }
+}
+
+/// When this worker last showed that it is not wedged: a commit, or a read that found nothing to do.
+pub(crate) struct Progress(Mutex<Instant>);
+
+impl Progress {
+    fn new() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    pub(crate) fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn within(&self, age: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < age
+    }
+}
