@@ -3,7 +3,6 @@
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,16 +15,16 @@ use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use peregrine_daemon::Shutdown;
 use peregrine_proto::{
     CameraId, ClientMessage, FrameId, Painted, Pong, Problem, SCHEMA, ServerMessage, Welcome, decode, encode,
 };
+use peregrine_streams::wall_clock_us;
 use tracing::{debug, info};
 
 use crate::{
-    listen::WrittenBytes,
+    http::{App, in_time},
+    listen::{Connection, WrittenBytes},
     metrics::CameraMetrics,
-    now_us,
     outbox::{Delivery, DeliveryKind, OutboxLimits, Outgoing},
     relay::{Hub, Member},
 };
@@ -93,14 +92,9 @@ impl SessionEnd {
 }
 
 /// Serves one client until either side ends it.
-pub(crate) async fn serve(
-    socket: WebSocket,
-    hub: Arc<Hub>,
-    limits: SessionLimits,
-    peer: SocketAddr,
-    written: Arc<WrittenBytes>,
-    shutdown: Shutdown,
-) {
+pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection) {
+    let App { hub, session: limits, .. } = &app;
+    let peer = connection.peer;
     let member = hub.join(limits.outbox);
     hub.metrics.connected.increment(1);
     debug!(%peer, "client connected");
@@ -109,18 +103,18 @@ pub(crate) async fn serve(
     member.outbox.control(&ServerMessage::Welcome(Welcome {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").into(),
-        server_time_us: now_us(),
+        server_time_us: wall_clock_us(),
     }));
     let end = tokio::select! {
-        end = receive(stream, &member, &unpainted, limits) => end,
-        end = send(&mut sink, &hub, &member, &unpainted, limits.stalled, &written) => end,
-        () = shutdown.requested() => SessionEnd::ShuttingDown,
+        end = receive(stream, &app, &member, &unpainted) => end,
+        end = send(&mut sink, hub, &member, &unpainted, limits.stalled, &connection.written) => end,
+        () = app.shutdown.requested() => SessionEnd::ShuttingDown,
     };
     member.outbox.end(end);
     say_farewell(&mut sink, end).await;
-    drop(member);
     hub.metrics.connected.decrement(1);
     hub.metrics.ended(end);
+    drop(member);
     match end {
         SessionEnd::ClosedByClient | SessionEnd::ConnectionLost | SessionEnd::ShuttingDown => {
             debug!(%peer, reason = end.label(), "client left");
@@ -132,13 +126,15 @@ pub(crate) async fn serve(
 /// The half that reads. Everything that arrives, a pong included, is a sign of life.
 async fn receive(
     mut stream: SplitStream<WebSocket>,
+    app: &App,
     member: &Member,
     unpainted: &Unpainted,
-    limits: SessionLimits,
 ) -> SessionEnd {
+    // So that the first choice of cameras meets those that there are now.
+    let _ = in_time(app.states.fresh()).await;
     let mut mistakes = 0;
     loop {
-        let message = match tokio::time::timeout(limits.stalled, stream.next()).await {
+        let message = match tokio::time::timeout(app.session.stalled, stream.next()).await {
             Err(_) => return SessionEnd::NoSignOfLife,
             Ok(None | Some(Ok(Message::Close(_)))) => return SessionEnd::ClosedByClient,
             Ok(Some(Err(error))) => return end_of(&error),
@@ -183,7 +179,7 @@ fn obey(message: ClientMessage, member: &Member, unpainted: &Unpainted) -> Resul
         }
         ClientMessage::Ping(ping) => member.outbox.control(&ServerMessage::Pong(Pong {
             client_time_us: ping.client_time_us,
-            server_time_us: now_us(),
+            server_time_us: wall_clock_us(),
         })),
         ClientMessage::Painted(painted) => unpainted.painted(&painted),
     }
@@ -314,7 +310,7 @@ impl Unpainted {
             id: delivery.id,
             metrics: delivery.metrics,
             relay,
-            written_at_us: now_us(),
+            written_at_us: wall_clock_us(),
         });
     }
 

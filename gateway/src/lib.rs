@@ -1,19 +1,23 @@
 //! Relays results to browsers and API clients over WebSocket and HTTP, and serves the dashboard.
+//!
+//! [`run`] is the whole daemon. `subscribe` reads from Redis what clients want, `relay` fans it out into the
+//! `outbox` of each, `client` is one client's session; `state` knows how the cameras are doing; `rest` and `web`
+//! answer plain requests.
 
 mod client;
 mod config;
+mod http;
 mod listen;
 mod metrics;
 mod origin;
 mod outbox;
 mod relay;
 mod rest;
+mod run;
+mod state;
+mod subscribe;
 mod web;
 
 pub use config::{Config, GatewaySection, RawConfig, WebSection};
 pub use outbox::OutboxLimits;
-
-pub(crate) fn now_us() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
+pub use run::{Gateway, run};

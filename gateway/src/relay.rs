@@ -14,6 +14,7 @@ use bytes::Bytes;
 use peregrine_proto::{
     CameraId, FrameId, Preview, ResultMessage, ServerMessage, Size, Subscribe, Unsubscribe, encode,
 };
+use peregrine_streams::wall_clock_us;
 use serde_bytes::ByteBuf;
 use tokio::sync::watch;
 
@@ -28,10 +29,19 @@ const MOST_NAMED: usize = 1024;
 /// What the clients want of all cameras together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Demand {
-    /// Cameras whose results are wanted.
-    pub(crate) results: BTreeSet<CameraId>,
-    /// Cameras whose pictures are wanted, and how wide.
-    pub(crate) previews: BTreeMap<CameraId, BTreeSet<u32>>,
+    /// Cameras whose results are wanted, each with a number that changes whenever nobody wanted them meanwhile.
+    pub(crate) results: BTreeMap<CameraId, u64>,
+    /// Cameras that are watched.
+    pub(crate) pictures: BTreeMap<CameraId, Watching>,
+}
+
+/// How a camera is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Watching {
+    /// Changes whenever nobody watched meanwhile.
+    pub(crate) since: u64,
+    /// The widest picture that anybody wants: a frame has one picture, and browsers scale it down well.
+    pub(crate) width: u32,
 }
 
 /// A picture as the producer encoded it.
@@ -80,6 +90,9 @@ struct Topic {
     listeners: Vec<(u64, Arc<Outbox>, Wants)>,
     /// Requests for one picture, with the width that they want.
     looks: BTreeMap<u64, u32>,
+    /// Since when results, and pictures, are wanted without a pause.
+    results_since: Option<u64>,
+    watched_since: Option<u64>,
     /// What a newcomer gets first; only kept while somebody listens, so it is never old.
     result: Option<Delivery>,
     preview: Option<Delivery>,
@@ -146,10 +159,18 @@ impl Hub {
     pub(crate) fn tell_cameras(&self, message: &ServerMessage) {
         let list = Bytes::from(encode(message));
         let mut inner = self.lock();
+        if inner.cameras.as_ref() == Some(&list) {
+            return;
+        }
         for member in inner.members.values() {
             member.outbox.cameras(list.clone());
         }
         inner.cameras = Some(list);
+    }
+
+    /// Forgets the camera list: newcomers wait for the next one instead of seeing an old one.
+    pub(crate) fn forget_cameras(&self) {
+        self.lock().cameras = None;
     }
 
     /// Tells everybody something out of the ordinary.
@@ -164,7 +185,7 @@ impl Hub {
         let message = ServerMessage::Result(ResultMessage {
             camera: camera.clone(),
             id,
-            seen_at_us: crate::now_us(),
+            seen_at_us: wall_clock_us(),
             result: ByteBuf::from(result),
         });
         self.deliver(camera, id, DeliveryKind::Result, &message);
@@ -180,7 +201,7 @@ impl Hub {
         });
         self.deliver(camera, picture.id, DeliveryKind::Preview, &message);
         if let Some(topic) = self.lock().topics.get(camera)
-            && !topic.widths().is_empty()
+            && topic.width().is_some()
         {
             topic.picture.send_replace(Some(picture));
         }
@@ -196,11 +217,16 @@ impl Hub {
         let dropped = topic.deliver(&delivery);
         match kind {
             DeliveryKind::Result if topic.wants_results() => topic.result = Some(delivery),
-            DeliveryKind::Preview if !topic.widths().is_empty() => topic.preview = Some(delivery),
+            DeliveryKind::Preview if topic.width().is_some() => topic.preview = Some(delivery),
             _ => {}
         }
         drop(inner);
         self.metrics.dropped(dropped);
+    }
+
+    /// Whether somebody watches this camera.
+    pub(crate) fn is_watched(&self, camera: &CameraId) -> bool {
+        self.lock().topics.get(camera).is_some_and(|topic| topic.watched_since.is_some())
     }
 
     /// Looks at a camera for a moment, like a client that wants pictures; none when there is no such camera.
@@ -321,8 +347,7 @@ impl Drop for Look {
 
 impl Inner {
     fn key(&mut self) -> u64 {
-        self.last_key += 1;
-        self.last_key
+        next(&mut self.last_key)
     }
 
     /// Brings a camera's list of listeners in line with what a client wants, and starts it with the latest.
@@ -359,20 +384,26 @@ impl Inner {
         let mut demand = Demand::default();
         for (camera, topic) in &mut self.topics {
             if topic.wants_results() {
-                demand.results.insert(camera.clone());
+                let since = *topic.results_since.get_or_insert_with(|| next(&mut self.last_key));
+                demand.results.insert(camera.clone(), since);
             } else {
-                topic.result = None;
+                (topic.results_since, topic.result) = (None, None);
             }
-            let widths = topic.widths();
-            if widths.is_empty() {
-                topic.preview = None;
+            if let Some(width) = topic.width() {
+                let since = *topic.watched_since.get_or_insert_with(|| next(&mut self.last_key));
+                demand.pictures.insert(camera.clone(), Watching { since, width });
+            } else if topic.watched_since.is_some() {
+                (topic.watched_since, topic.preview) = (None, None);
                 topic.picture.send_replace(None);
-            } else {
-                demand.previews.insert(camera.clone(), widths);
             }
         }
         demand
     }
+}
+
+fn next(last_key: &mut u64) -> u64 {
+    *last_key += 1;
+    *last_key
 }
 
 impl Topic {
@@ -381,6 +412,8 @@ impl Topic {
             metrics: Arc::new(CameraMetrics::new(camera)),
             listeners: Vec::new(),
             looks: BTreeMap::new(),
+            results_since: None,
+            watched_since: None,
             result: None,
             preview: None,
             picture: watch::Sender::new(None),
@@ -403,9 +436,9 @@ impl Topic {
         self.listeners.iter().any(|(_, _, wants)| wants.results)
     }
 
-    fn widths(&self) -> BTreeSet<u32> {
+    fn width(&self) -> Option<u32> {
         let watched = self.listeners.iter().filter_map(|(_, _, wants)| wants.width);
-        watched.chain(self.looks.values().copied()).collect()
+        watched.chain(self.looks.values().copied()).max()
     }
 }
 

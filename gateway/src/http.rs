@@ -1,0 +1,120 @@
+//! The routes, and what every request passes.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Router,
+    extract::{
+        FromRef, MatchedPath, Request, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection,
+    },
+    http::{HeaderMap, StatusCode, Uri},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use peregrine_daemon::{Metric, Shutdown};
+use peregrine_streams::Redis;
+use tokio::sync::Semaphore;
+
+use crate::{
+    client::{self, SessionLimits},
+    listen::Connection,
+    origin::Origins,
+    relay::Hub,
+    rest::{self, Refused},
+    state::States,
+    web::{self, Web},
+};
+
+/// What a client's socket reads at once: clients send little.
+const READ_BUFFER: usize = 4 * 1024;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) redis: Redis,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) states: Arc<States>,
+    pub(crate) web: Web,
+    pub(crate) origins: Arc<Origins>,
+    pub(crate) session: SessionLimits,
+    pub(crate) max_message_bytes: usize,
+    /// One permit for each client that may still come.
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl FromRef<App> for Web {
+    fn from_ref(app: &App) -> Self {
+        app.web.clone()
+    }
+}
+
+/// All routes.
+pub(crate) fn router(app: App) -> Router {
+    Router::new()
+        .route("/ws", any(connect))
+        .route("/api/version", get(rest::version))
+        .route("/api/cameras", get(rest::cameras))
+        .route("/api/cameras/{id}", get(rest::camera))
+        .route("/api/cameras/{id}/results/latest", get(rest::latest_result))
+        .route("/api/cameras/{id}/snapshot", get(rest::snapshot))
+        .method_not_allowed_fallback(async || {
+            Refused::new(StatusCode::METHOD_NOT_ALLOWED, "this address answers to GET only")
+        })
+        .fallback(web::page)
+        .layer(middleware::from_fn_with_state(app.clone(), check_host))
+        .layer(middleware::map_response(web::with_security_headers))
+        .layer(middleware::from_fn(count))
+        .with_state(app)
+}
+
+/// A client connects to `/ws`.
+async fn connect(
+    State(app): State<App>,
+    Extension(connection): Extension<Connection>,
+    headers: HeaderMap,
+    uri: Uri,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Refused> {
+    app.origins.check_origin(&headers, &uri).map_err(|reason| Refused::new(StatusCode::FORBIDDEN, reason))?;
+    let upgrade = upgrade.map_err(|rejection| {
+        let text = format!("this address is for WebSocket clients, see docs/protocol.md ({rejection})");
+        Refused::new(rejection.into_response().status(), text)
+    })?;
+    let place = app.places.clone().try_acquire_owned().map_err(|_| {
+        Refused::unavailable("as many clients as gateway.max_clients allows are connected: try again later")
+    })?;
+    let upgrade = upgrade
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(app.max_message_bytes)
+        .max_frame_size(app.max_message_bytes);
+    Ok(upgrade.on_upgrade(async move |socket| {
+        client::serve(socket, app, connection).await;
+        drop(place);
+    }))
+}
+
+/// See [`Origins::check_host`].
+async fn check_host(State(app): State<App>, request: Request, next: Next) -> Response {
+    match app.origins.check_host(request.headers(), request.uri()) {
+        Ok(()) => next.run(request).await,
+        Err(reason) => Refused::new(StatusCode::FORBIDDEN, reason).into_response(),
+    }
+}
+
+async fn count(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let answer = next.run(request).await;
+    let route = route.as_ref().map_or("web", |route| route.as_str());
+    Metric::HttpRequests.counter([route, answer.status().as_str()]).increment(1);
+    answer
+}
+
+/// Waits for an answer, but not for ever.
+pub(crate) async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, Refused> {
+    const PATIENCE: Duration = Duration::from_secs(4);
+    tokio::time::timeout(PATIENCE, answer)
+        .await
+        .map_err(|_| Refused::unavailable("Redis does not answer: look at its log, and at redis.url"))
+}

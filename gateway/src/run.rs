@@ -1,0 +1,109 @@
+//! Wires the parts of the gateway: three readers of Redis, the hub between, and the connections.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::{Context, bail};
+use peregrine_daemon::Shell;
+use peregrine_streams::{Redis, RedisUrls};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use tracing::{info, warn};
+
+use crate::{
+    Config,
+    client::SessionLimits,
+    http::{App, router},
+    listen::{self, ConnectionLimits},
+    origin::Origins,
+    relay::Hub,
+    state::States,
+    subscribe,
+    web::Web,
+};
+
+/// Runs the gateway until the shutdown: connects, listens, serves, says goodbye.
+///
+/// # Errors
+/// When Redis does not answer, the port cannot be had, or a part ends that should not.
+pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
+    Gateway::bind(config, shell).await?.serve().await
+}
+
+/// A gateway that has its port and its Redis.
+pub struct Gateway {
+    config: Config,
+    shell: Shell,
+    redis: Redis,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Gateway {
+    /// Connects to Redis and takes the port.
+    ///
+    /// # Errors
+    /// When either cannot be had, with the way out.
+    pub async fn bind(config: Config, shell: Shell) -> anyhow::Result<Self> {
+        let listener = listen::bind(&config.listen).await?;
+        let address = listener.local_addr().context("the port was taken away at once")?;
+        let urls = RedisUrls { state: config.redis.url.clone(), frames: config.redis.frames_url.clone() };
+        let redis = Redis::open(&urls).await?;
+        Ok(Self { config, shell, redis, listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the shutdown, then waits until every client has been told.
+    ///
+    /// # Errors
+    /// When a part ends that should not.
+    pub async fn serve(self) -> anyhow::Result<()> {
+        let Self { config, shell, redis, listener, address } = self;
+        let local_only = address.ip().is_loopback();
+        if !local_only {
+            warn!(%address, "listening beyond this machine: whoever reaches this port sees every camera");
+        }
+        let web = Web::new(&config.web_dir);
+        if !web.is_built() {
+            warn!(folder = %config.web_dir.display(), "no dashboard in web.dir: build it with `npm run build` in web/");
+        }
+        let (hub, states) = (Hub::new(), States::new());
+        let (health, shutdown) = (shell.health, shell.shutdown);
+        let mut parts = JoinSet::new();
+        parts.spawn(subscribe::results(redis.clone(), hub.clone(), shutdown.clone()));
+        parts.spawn(subscribe::pictures(redis.clone(), hub.clone(), shutdown.clone()));
+        parts.spawn(subscribe::keep_watched(redis.clone(), hub.clone(), shutdown.clone()));
+        parts.spawn(states.clone().watch(redis.clone(), hub.clone(), health.clone(), shutdown.clone()));
+        let app = App {
+            redis,
+            hub: hub.clone(),
+            states,
+            web,
+            origins: Arc::new(Origins::new(&config.origins, local_only)),
+            session: SessionLimits { outbox: config.outbox, stalled: config.stalled },
+            max_message_bytes: config.max_message_bytes,
+            places: Arc::new(Semaphore::new(config.max_clients)),
+            shutdown: shutdown.clone(),
+        };
+        let limits = ConnectionLimits {
+            connections: config.max_connections,
+            send_buffer: config.send_buffer_bytes,
+            // The session notices first, and knows the reason; the kernel gives up what is left of it.
+            stalled: config.stalled * 2,
+        };
+        health.ready(true, "serving");
+        info!(url = %format_args!("http://{address}/"), "serving");
+        tokio::select! {
+            () = listen::serve(listener, router(app), limits, shutdown.clone()) => {}
+            ended = parts.join_next() => if !shutdown.is_requested() {
+                bail!("a part of the gateway ended by itself: {ended:?}");
+            }
+        }
+        let mut members = hub.members();
+        let _ = members.wait_for(|members| *members == 0).await;
+        while parts.join_next().await.is_some() {}
+        Ok(())
+    }
+}

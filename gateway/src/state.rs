@@ -1,0 +1,400 @@
+//! What the gateway knows of each camera: asked of Redis once a second while somebody wants to know.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use peregrine_daemon::{Health, Shutdown, mask};
+use peregrine_proto::{CameraConfig, CameraHealth, CameraId, CameraState, Cameras, Problem, ServerMessage};
+use peregrine_streams::{
+    Holder, Progress, Redis, Role, SourceHealth, SourceState, StreamError, wall_clock_us,
+};
+use tokio::sync::{Notify, watch};
+use tracing::{info, warn};
+
+use crate::relay::Hub;
+
+/// How often Redis is asked while somebody wants to know.
+const EVERY: Duration = Duration::from_secs(1);
+/// How old an answer may be.
+const FRESH: Duration = Duration::from_millis(1500);
+/// For how long after a question the answer is kept up to date.
+const INTEREST: Duration = Duration::from_secs(30);
+/// How often an idle gateway makes sure that Redis is there, for `/readyz`.
+const IDLE_CHECK: Duration = Duration::from_secs(5);
+/// Rates are taken over this long.
+const RATE_OVER: Duration = Duration::from_secs(4);
+
+/// All cameras at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Overview {
+    pub(crate) cameras: BTreeMap<CameraId, Known>,
+    /// Why Redis did not answer, if it did not; the cameras are then as they were before.
+    pub(crate) unreachable: Option<String>,
+}
+
+/// A camera: how it is doing, and how it is set up. None where its configuration cannot be read.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) state: CameraState,
+    pub(crate) config: Option<CameraConfig>,
+}
+
+/// Answers what is known of the cameras.
+#[derive(Debug)]
+pub(crate) struct States {
+    overview: watch::Sender<(Option<Instant>, Arc<Overview>)>,
+    last_asked: Mutex<Option<Instant>>,
+    asked: Notify,
+}
+
+impl States {
+    pub(crate) fn new() -> Arc<Self> {
+        let overview = watch::Sender::new((None, Arc::default()));
+        Arc::new(Self { overview, last_asked: Mutex::default(), asked: Notify::new() })
+    }
+
+    /// All cameras, not older than a moment.
+    pub(crate) async fn fresh(&self) -> Arc<Overview> {
+        *self.last_asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        let mut overview = self.overview.subscribe();
+        let is_fresh = |(taken, _): &(Option<Instant>, _)| taken.is_some_and(|taken| taken.elapsed() < FRESH);
+        if !is_fresh(&overview.borrow()) {
+            self.asked.notify_one();
+            let _ = overview.wait_for(is_fresh).await;
+        }
+        overview.borrow().1.clone()
+    }
+
+    fn asked_within(&self, time: Duration) -> bool {
+        let last = *self.last_asked.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() < time)
+    }
+
+    /// Keeps the answer up to date while clients are connected or somebody asked lately.
+    pub(crate) async fn watch(
+        self: Arc<Self>,
+        redis: Redis,
+        hub: Arc<Hub>,
+        health: Health,
+        shutdown: Shutdown,
+    ) {
+        let mut members = hub.members();
+        let mut rates = Rates::default();
+        let mut was_unreachable = false;
+        while !shutdown.is_requested() {
+            let wanted = *members.borrow_and_update() > 0 || self.asked_within(INTEREST);
+            let answer = if wanted {
+                observe(&redis).await
+            } else {
+                hub.forget_cameras();
+                redis.ping().await.map(|()| Vec::new())
+            };
+            let unreachable = answer.as_ref().err().map(ToString::to_string);
+            match &unreachable {
+                Some(why) if !was_unreachable => {
+                    warn!(error = %why, "lost Redis, trying again");
+                    health.ready(false, why.clone());
+                    let message = format!("the gateway lost Redis and tries again: {why}");
+                    hub.tell(&ServerMessage::Problem(Problem { message }));
+                }
+                None if was_unreachable => {
+                    info!("Redis is back");
+                    health.ready(true, "serving");
+                }
+                _ => {}
+            }
+            was_unreachable = unreachable.is_some();
+            if wanted {
+                let overview = match answer {
+                    Ok(observed) => Overview { cameras: rates.describe(observed), unreachable: None },
+                    Err(error) => unknown(&self.overview.borrow().1, error),
+                };
+                if overview.unreachable.is_none() {
+                    hub.set_known(&overview.cameras.keys().cloned().collect::<BTreeSet<_>>());
+                }
+                let cameras = overview.cameras.values().map(|known| known.state.clone()).collect();
+                hub.tell_cameras(&ServerMessage::Cameras(Cameras { cameras }));
+                self.overview.send_replace((Some(Instant::now()), Arc::new(overview)));
+            }
+            let idle = !wanted;
+            tokio::select! {
+                () = tokio::time::sleep(if idle { IDLE_CHECK } else { EVERY }) => {}
+                _ = members.changed(), if idle => {}
+                () = self.asked.notified() => {}
+                () = shutdown.requested() => {}
+            }
+        }
+    }
+}
+
+/// The cameras as they were, marked as not known any more.
+fn unknown(before: &Overview, error: StreamError) -> Overview {
+    let why = error.to_string();
+    let mut cameras = before.cameras.clone();
+    for known in cameras.values_mut() {
+        known.state.health = CameraHealth::Reconnecting;
+        known.state.error = Some(format!("the gateway lost Redis and tries again: {why}"));
+        (known.state.fps_in, known.state.fps_out) = (0.0, 0.0);
+    }
+    Overview { cameras, unreachable: Some(why) }
+}
+
+/// What Redis says of one camera.
+struct Observed {
+    camera: CameraId,
+    config: Result<CameraConfig, String>,
+    classes: Vec<String>,
+    source: Option<SourceState>,
+    producer: Option<Holder>,
+    owner: Option<Holder>,
+    progress: Progress,
+}
+
+async fn observe(redis: &Redis) -> Result<Vec<Observed>, StreamError> {
+    let listed = redis.cameras().await?;
+    let ids: Vec<CameraId> = listed.cameras.keys().cloned().collect();
+    let (models, sources, producers, owners, progress) = tokio::try_join!(
+        redis.models(),
+        redis.source_states(&ids),
+        redis.holders(Role::Producer, &ids),
+        redis.holders(Role::Processor, &ids),
+        redis.progress(&ids),
+    )?;
+    let model = models.iter().find(|model| model.default).or(models.first());
+    let classes = model.map(|model| model.classes.clone()).unwrap_or_default();
+    let mut rest = sources.into_iter().zip(producers).zip(owners).zip(progress);
+    let mut observed = Vec::with_capacity(ids.len());
+    for (camera, config) in listed.cameras {
+        let Some((((source, producer), owner), progress)) = rest.next() else { break };
+        let (config, classes) = (Ok(config), classes.clone());
+        observed.push(Observed { camera, config, classes, source, producer, owner, progress });
+    }
+    for (id, why) in listed.broken {
+        if let Ok(camera) = CameraId::new(&id) {
+            let (classes, progress) = (Vec::new(), Progress::default());
+            let config = Err(why);
+            observed.push(Observed {
+                camera,
+                config,
+                classes,
+                source: None,
+                producer: None,
+                owner: None,
+                progress,
+            });
+        }
+    }
+    Ok(observed)
+}
+
+/// Turns counts into rates.
+#[derive(Debug, Default)]
+struct Rates(BTreeMap<CameraId, CameraRates>);
+
+#[derive(Debug, Default)]
+struct CameraRates {
+    /// By the producer's clock, because it writes its count when it likes.
+    published: Counted,
+    /// By ours.
+    results: Counted,
+}
+
+impl Rates {
+    fn describe(&mut self, observed: Vec<Observed>) -> BTreeMap<CameraId, Known> {
+        let now = wall_clock_us();
+        self.0.retain(|camera, _| observed.iter().any(|o| o.camera == *camera));
+        observed
+            .into_iter()
+            .map(|observed| {
+                let rates = self.0.entry(observed.camera.clone()).or_default();
+                let fps_out = rates.results.rate(now, observed.progress.results);
+                let source = observed.source.as_ref();
+                let fps_in =
+                    source.map_or(0.0, |source| rates.published.rate(source.updated_us, source.published));
+                (observed.camera.clone(), describe(observed, fps_in, fps_out))
+            })
+            .collect()
+    }
+}
+
+/// A count at some moments.
+#[derive(Debug, Default)]
+struct Counted(VecDeque<(i64, u64)>);
+
+impl Counted {
+    /// The rate per second over the last seconds, or since the last time that anybody asked.
+    fn rate(&mut self, at_us: i64, count: u64) -> f32 {
+        if self.0.back().is_some_and(|&(before, last)| count < last || at_us < before) {
+            self.0.clear();
+        }
+        if self.0.back().is_none_or(|&(before, _)| at_us > before) {
+            self.0.push_back((at_us, count));
+        }
+        let over = i64::try_from(RATE_OVER.as_micros()).unwrap_or(i64::MAX);
+        while self.0.len() > 2 && self.0.get(1).is_some_and(|&(second, _)| at_us - second >= over) {
+            self.0.pop_front();
+        }
+        match (self.0.front(), self.0.back()) {
+            (Some(&(from, first)), Some(&(to, last))) if to > from => {
+                ((last - first) as f64 * 1e6 / (to - from) as f64) as f32
+            }
+            _ => 0.0,
+        }
+    }
+}
+
+fn describe(observed: Observed, fps_in: f32, fps_out: f32) -> Known {
+    let (health, error) = health(&observed);
+    let source = observed.source.unwrap_or_default();
+    let config = observed.config.ok();
+    let state = CameraState {
+        name: config.as_ref().map_or_else(|| observed.camera.to_string(), |c| c.display_name().to_owned()),
+        camera: observed.camera,
+        health,
+        error: error.map(|error| mask(&error)),
+        source: source.size,
+        source_fps: source.fps as f32,
+        // What stands still gives no frames, whatever the last count says.
+        fps_in: if matches!(health, CameraHealth::Live | CameraHealth::NoOwner) { fps_in } else { 0.0 },
+        fps_out,
+        backlog: u32::try_from(observed.progress.backlog).unwrap_or(u32::MAX),
+        owner: observed.owner.map(|owner| owner.worker),
+        classes: observed.classes,
+        region: config.as_ref().map(|c| c.analysis.region.clone()).unwrap_or_default(),
+        calibrated: config.as_ref().is_some_and(|c| c.calibration.is_some()),
+    };
+    Known { state, config }
+}
+
+/// How a camera is doing, and a sentence about it where something is to be done.
+fn health(observed: &Observed) -> (CameraHealth, Option<String>) {
+    let Observed { config, source, producer, owner, progress, .. } = observed;
+    if let Err(why) = config {
+        return (CameraHealth::Failed, Some(why.clone()));
+    }
+    let state = source.as_ref().map(|source| source.state).unwrap_or_default();
+    let said = source.as_ref().map(|source| source.error.clone()).filter(|error| !error.is_empty());
+    let waiting = progress.backlog > 0;
+    let no_owner = || {
+        let text = "no processor analyses this camera: start one, or wait until one takes it";
+        (CameraHealth::NoOwner, Some(text.to_owned()))
+    };
+    match (state, producer, owner) {
+        (SourceHealth::Failed, ..) => (CameraHealth::Failed, said),
+        (SourceHealth::Ended, _, None) if waiting => no_owner(),
+        (SourceHealth::Ended, _, Some(_)) if waiting => (CameraHealth::Live, said),
+        (SourceHealth::Ended, ..) => (CameraHealth::Ended, said),
+        (_, None, _) => {
+            let text = "no producer reads this camera: start one that may open its source";
+            (CameraHealth::NoProducer, Some(said.unwrap_or_else(|| text.to_owned())))
+        }
+        (SourceHealth::Reconnecting, ..) => (CameraHealth::Reconnecting, said),
+        (SourceHealth::Starting, ..) => (CameraHealth::Starting, said),
+        (SourceHealth::Live, _, None) => no_owner(),
+        (SourceHealth::Live, _, Some(_)) if progress.results == 0 => (CameraHealth::Starting, said),
+        (SourceHealth::Live, ..) => (CameraHealth::Live, said),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use peregrine_proto::SourceConfig;
+
+    use super::*;
+
+    fn observed(
+        state: Option<SourceHealth>,
+        producer: bool,
+        owner: bool,
+        backlog: u64,
+        results: u64,
+    ) -> Observed {
+        let holder = |held: bool, worker: &str| held.then(|| Holder { worker: worker.into(), epoch: 1 });
+        let uri = "rtsp://user:secret@cam/1".to_owned();
+        let source = SourceConfig {
+            uri,
+            fps: None,
+            pace: Default::default(),
+            repeat: false,
+            every: 1,
+            max_frames: None,
+        };
+        let camera = CameraId::new("yard").unwrap();
+        let (name, analysis) = (String::new(), Default::default());
+        Observed {
+            config: Ok(CameraConfig { id: camera.clone(), name, source, analysis, calibration: None }),
+            camera,
+            classes: vec!["person".into()],
+            source: state.map(|state| SourceState {
+                state,
+                error: "cannot open rtsp://user:secret@cam/1".into(),
+                ..SourceState::default()
+            }),
+            producer: holder(producer, "p1"),
+            owner: holder(owner, "w1"),
+            progress: Progress { backlog, results },
+        }
+    }
+
+    #[test]
+    fn health_is_not_what_leases_and_source_say() {
+        use CameraHealth as Is;
+        use SourceHealth as Src;
+        for (source, producer, owner, backlog, results, expected) in [
+            (None, false, false, 0, 0, Is::NoProducer),
+            (None, true, false, 0, 0, Is::Starting),
+            (Some(Src::Starting), true, true, 0, 0, Is::Starting),
+            (Some(Src::Live), true, true, 1, 0, Is::Starting),
+            (Some(Src::Live), true, true, 1, 9, Is::Live),
+            (Some(Src::Live), true, false, 8, 9, Is::NoOwner),
+            (Some(Src::Live), false, true, 0, 9, Is::NoProducer),
+            (Some(Src::Reconnecting), true, true, 0, 9, Is::Reconnecting),
+            (Some(Src::Reconnecting), true, false, 0, 0, Is::Reconnecting),
+            (Some(Src::Ended), true, true, 3, 9, Is::Live),
+            (Some(Src::Ended), false, false, 3, 9, Is::NoOwner),
+            (Some(Src::Ended), false, true, 0, 9, Is::Ended),
+            (Some(Src::Failed), false, false, 0, 0, Is::Failed),
+        ] {
+            let found = health(&observed(source, producer, owner, backlog, results)).0;
+            assert_eq!(found, expected, "{source:?} {producer} {owner} {backlog} {results}");
+        }
+    }
+
+    #[test]
+    fn credentials_show_in_a_state() {
+        let known = describe(observed(Some(SourceHealth::Failed), true, true, 0, 0), 1.0, 1.0);
+        assert_eq!(known.state.error.as_deref(), Some("cannot open rtsp://***@cam/1"));
+        assert_eq!(known.state.owner.as_deref(), Some("w1"));
+    }
+
+    #[test]
+    fn unreadable_configuration_hides_the_camera() {
+        let mut broken = observed(None, false, false, 0, 0);
+        broken.config = Err("its configuration cannot be read".into());
+        let known = describe(broken, 0.0, 0.0);
+        assert_eq!(known.state.health, CameraHealth::Failed);
+        assert_eq!(known.state.name, "yard");
+    }
+
+    #[test]
+    fn rate_is_not_that_of_the_last_seconds() {
+        let mut counted = Counted::default();
+        let second = 1_000_000;
+        assert_eq!(counted.rate(0, 100), 0.0);
+        assert_eq!(counted.rate(second, 107), 7.0);
+        for s in 2..=10 {
+            counted.rate(s * second, 100 + 7 * s as u64);
+        }
+        assert_eq!(counted.rate(10 * second, 170), 7.0, "the same sample again changes nothing");
+        for s in 11..=16 {
+            counted.rate(s * second, 170);
+        }
+        assert_eq!(counted.rate(16 * second, 170), 0.0);
+        assert_eq!(counted.rate(76 * second, 770), 10.0, "after a pause, since the last question");
+        assert_eq!(counted.rate(77 * second, 3), 0.0, "a counter that began anew");
+        assert_eq!(counted.rate(78 * second, 8), 5.0);
+    }
+}
