@@ -1,1 +1,11 @@
-//! Whole-system tests.
+//! Whole-system tests with the real binaries, and what they need: clips and models made on the spot, servers, and comparisons.
+//!
+//! The tests themselves are in `tests/`, one file a promise. They use what `./dev setup test` fetches.
+
+pub mod clips;
+pub mod http;
+pub mod onnx;
+pub mod programs;
+pub mod results;
+pub mod rtsp;
+pub mod system;

@@ -1,0 +1,75 @@
+//! The demo clip at its true rate, as fast as possible, and offline: the same results, bit for bit.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context, Result};
+use peregrine_e2e::{programs, results::*, system::*};
+use peregrine_proto::FrameResult;
+use peregrine_stack::{Daemon, Stack, default_model, demo_clip};
+
+/// The clip's true rate, its first six seconds, its ground.
+const DEMO: &str = "fps = 7\nmax_frames = 42\n
+[analysis]
+classes = ['person']
+region = [[60, 200], [700, 200], [700, 560], [60, 560]]
+[[calibration.points]]
+image = [150, 330]
+ground = [-13.497, -4.257]
+[[calibration.points]]
+image = [640, 330]
+ground = [-9.496, -12.485]
+[[calibration.points]]
+image = [700, 520]
+ground = [-15.882, -15.616]
+[[calibration.points]]
+image = [60, 520]
+ground = [-19.747, -8.511]
+";
+
+#[test]
+fn results_depend_on_how_fast_the_clip_is_read() -> Result<()> {
+    let folder = folder("same-results")?;
+    let clip = programs::fetched(demo_clip())?;
+    let model = programs::fetched(default_model())?;
+    let paced = camera("paced", &clip.display().to_string(), DEMO)?;
+    let fast = camera("fast", &clip.display().to_string(), &format!("pace = 'fast'\n{DEMO}"))?;
+
+    let library = programs::onnx_runtime()?;
+    let stack = Stack::builder()
+        .cameras(vec![paced.clone(), fast])
+        .model(&model)
+        .set(Daemon::Processor, format!("model.library={}", library.display()))
+        .run_dir(folder.join("run"))
+        .start()?;
+    let run = |camera: &str| -> Result<Vec<FrameResult>> {
+        let results = results(&stack, camera, usize::MAX, Duration::from_secs(90))?;
+        each_frame_once(&results, 42)?;
+        Ok(essence(results.into_iter().map(|(_, result)| result)))
+    };
+    let fast = run("fast")?;
+    let at_true_rate = run("paced")?;
+    drop(stack);
+
+    assert!(at_true_rate.iter().any(|r| r.tracks.iter().any(|t| t.speed.is_some())), "nothing has a speed");
+    for (slow, fast) in at_true_rate.iter().zip(&fast) {
+        assert_eq!(slow, fast, "frame {}", slow.position);
+    }
+
+    let out = folder.join("offline.jsonl");
+    let file = folder.join("camera.toml");
+    fs::write(&file, toml::to_string(&paced)?)?;
+    let arguments = ["--camera", file.to_str().unwrap()];
+    programs::analyze(&clip, &model, &out, &arguments)?.map_err(anyhow::Error::msg)?;
+    let lines = fs::read_to_string(&out)?;
+    let offline: Vec<FrameResult> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).context(line.to_owned()))
+        .collect::<Result<_>>()?;
+    let offline = essence(offline);
+    assert_eq!(offline.len(), at_true_rate.len());
+    for (offline, live) in offline.iter().zip(&at_true_rate) {
+        assert_eq!(offline, live, "frame {}", live.position);
+    }
+    Ok(())
+}
