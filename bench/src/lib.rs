@@ -1,1 +1,0 @@
-//! Measurements against the floor of bare decoding and inference.

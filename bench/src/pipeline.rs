@@ -1,0 +1,113 @@
+//! The whole pipeline over the same clip: producer, Redis, processor, gateway and one client that receives each result.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use futures_util::{SinkExt, StreamExt};
+use peregrine_proto::{
+    CameraConfig, CameraId, ClientMessage, FrameResult, ResultStatus, ServerMessage, Stage, Subscribe,
+    decode, encode,
+};
+use peregrine_stack::{Daemon, Stack};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::cpu;
+
+/// What one run of the pipeline cost.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(crate) struct Cost {
+    /// Frames between the first and the last look.
+    pub(crate) frames: u64,
+    /// Frames per second in between.
+    pub(crate) fps: f64,
+    /// CPU milliseconds per frame, by process.
+    pub(crate) cpu_ms: BTreeMap<String, f64>,
+    /// Mean wall milliseconds per frame, by stage.
+    pub(crate) stage_ms: BTreeMap<&'static str, f64>,
+}
+
+impl Cost {
+    /// All processes together.
+    pub(crate) fn total_ms(&self) -> f64 {
+        self.cpu_ms.values().sum()
+    }
+}
+
+/// Frames before the first look: start-up is not what is measured.
+const WARM_UP: u64 = 30;
+
+/// Runs the pipeline over `frames` frames of the clip, as fast as it goes.
+pub(crate) fn measure(clip: &Path, model: &Path, threads: usize, frames: u64) -> anyhow::Result<Cost> {
+    let camera: CameraConfig = serde_json::from_value(serde_json::json!({
+        "id": "bench",
+        "source": { "uri": clip, "pace": "fast", "loop": true },
+        "analysis": { "classes": ["person"] },
+    }))?;
+    let stack = Stack::builder()
+        .cameras(vec![camera])
+        .model(model)
+        .gateway(0)
+        .set(Daemon::Processor, format!("model.threads={threads}"))
+        .start()?;
+    let address = stack.gateway_url().context("the stack has no gateway")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let cost = runtime.block_on(watch(&stack, &address, frames))?;
+    let summary = stack.stop_and_drain();
+    ensure!(summary.balanced, "the counts of frames do not balance: what was measured is not trusted");
+    Ok(cost)
+}
+
+async fn watch(stack: &Stack, address: &str, frames: u64) -> anyhow::Result<Cost> {
+    let (mut socket, _) =
+        tokio_tungstenite::connect_async(format!("{}/ws", address.replacen("http", "ws", 1))).await?;
+    let subscribe = Subscribe { cameras: vec![CameraId::new("bench")?], results: true, preview_width: None };
+    socket.send(Message::Binary(encode(&ClientMessage::Subscribe(subscribe)).into())).await?;
+    let (mut seen, mut stages) = (0, BTreeMap::<Stage, u64>::new());
+    let mut begin = None;
+    loop {
+        let next = tokio::time::timeout(Duration::from_secs(30), socket.next())
+            .await
+            .context("no result for 30 s")?;
+        let Message::Binary(bytes) = next.context("the gateway closed the connection")?? else { continue };
+        let ServerMessage::Result(message) = decode(&bytes)? else { continue };
+        let result: FrameResult = decode(&message.result)?;
+        if result.status != ResultStatus::Ok {
+            continue;
+        }
+        seen += 1;
+        if seen == WARM_UP {
+            begin = Some((Instant::now(), by_process(stack)?));
+            continue;
+        }
+        let Some((since, before)) = &begin else { continue };
+        for time in &result.stages {
+            *stages.entry(time.stage).or_default() += u64::from(time.us);
+        }
+        if seen < WARM_UP + frames {
+            continue;
+        }
+        let took = since.elapsed();
+        let after = by_process(stack)?;
+        let n = frames as f64;
+        let cost = |(name, after): (&String, &Duration)| match before.get(name) {
+            Some(before) => Ok((name.clone(), (*after - *before).as_secs_f64() * 1e3 / n)),
+            None => bail!("{name} was started anew while it was measured"),
+        };
+        return Ok(Cost {
+            frames,
+            fps: n / took.as_secs_f64(),
+            cpu_ms: after.iter().map(cost).collect::<anyhow::Result<_>>()?,
+            stage_ms: stages.iter().map(|(stage, us)| (stage.as_str(), *us as f64 / 1e3 / n)).collect(),
+        });
+    }
+}
+
+fn by_process(stack: &Stack) -> anyhow::Result<BTreeMap<String, Duration>> {
+    let processes = stack.processes();
+    let running = processes.iter().filter_map(|process| Some((process.name.clone(), process.pid?)));
+    running.map(|(name, pid)| Ok((name, cpu::of_process(pid)?))).collect()
+}
