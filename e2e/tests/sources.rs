@@ -23,7 +23,7 @@ fn source_gives_no_results() -> Result<()> {
         camera("rtsp", &format!("rtsp://{}/clip", server.address), "")?,
         camera("opencv", pipeline, "")?,
         camera("images", &format!("images:{}", images.display()), "fps = 10")?,
-        camera("synthetic", "synthetic:size=320x180,frames=30", "")?,
+        camera("synthetic", "synthetic:road?w=320&h=180&fps=10&frames=30", "")?,
     ];
     let names: Vec<String> = cameras.iter().map(|camera| camera.id.to_string()).collect();
     let stack = stack(&folder, cameras)?.start()?;
