@@ -34,7 +34,8 @@ pub struct Wanted<'a> {
 pub struct Postprocessor {
     shape: [usize; 3],
     reader: Arc<Reader>,
-    scratch: candidates::Scratch,
+    /// Memory kept between frames, as `found`.
+    best: Vec<f32>,
     found: Vec<Candidate>,
 }
 
@@ -42,7 +43,7 @@ impl Postprocessor {
     /// The reading of an output of `shape` (batch, rows, columns) that a model needs; or why it cannot be read.
     pub(crate) fn new(info: &ModelInfo, shape: [usize; 3]) -> Result<Self, String> {
         let reader = Arc::new(Reader::new(info, shape)?);
-        Ok(Self { shape, reader, scratch: candidates::Scratch::default(), found: Vec::new() })
+        Ok(Self { shape, reader, best: Vec::new(), found: Vec::new() })
     }
 
     /// The detections of a frame in source pixels, sorted by falling confidence, at most [`MOST_DETECTIONS`].
@@ -56,9 +57,9 @@ impl Postprocessor {
     }
 
     fn detections(&mut self, values: &[f32], letterbox: Letterbox, wanted: &Wanted<'_>) -> Vec<Detection> {
-        let Self { reader, scratch, found, .. } = self;
+        let Self { reader, best, found, .. } = self;
         found.clear();
-        reader.read(values, wanted.confidence, scratch, |candidate: Candidate| {
+        reader.read(values, wanted.confidence, best, |candidate: Candidate| {
             let kept = wanted.classes.is_none_or(|kept| kept.binary_search(&candidate.class_id).is_ok());
             if kept && candidate.is_sane() {
                 found.push(candidate);

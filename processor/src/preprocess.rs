@@ -1,11 +1,13 @@
 //! `preprocess`: I420 to the model's letterboxed planar float input, in one pass.
 //!
-//! A pixel is converted as OpenCV's `COLOR_YUV2RGB_I420` does it (each chroma sample stands for its 2x2 pixels, values
-//! below black count as black, the result is rounded to 8 bits: what detectors were trained on), but with the matrix and
-//! range that the frame's header names. Where the picture has to be scaled, it is scaled bilinearly afterwards, with
-//! pixel centres at half-integers, as `cv2.resize` does.
+//! A pixel is converted as OpenCV's `COLOR_YUV2RGB_I420` does it: each chroma sample stands for its 2x2 pixels, values
+//! below black count as black, and the result has 8 bits, as the pictures that detectors were trained on; but with the
+//! matrix and range that the frame's header names. Where the picture has to be scaled, that happens next, as
+//! `cv2.resize` does it: bilinear, pixel centres at half-integers. Both in the same fixed-point arithmetic as OpenCV's,
+//! so that a model gets the very input that a Python program would give it: quantised models turn a last bit into
+//! another box.
 //!
-//! All inner loops run over plain slices of equal length, so that the compiler turns them into SIMD.
+//! All inner loops but one run over plain slices of equal length, so that the compiler turns them into SIMD.
 
 use peregrine_proto::{Colour, ColourMatrix, ColourRange, FrameHeader, Size};
 
@@ -260,6 +262,8 @@ impl<'a> Canvas<'a> {
 /// Rows in the making; kept between frames.
 #[derive(Debug, Default)]
 struct Scratch {
+    /// Luma of a row of pixels, times its gain.
+    luma: Vec<i32>,
     /// What chroma adds to red, green and blue, for each pixel of a row.
     chroma: Rows,
     /// A converted row.
@@ -267,39 +271,42 @@ struct Scratch {
     /// The two scaled rows between which an output row lies.
     above: Rows,
     below: Rows,
-    /// For each output column: the left one of its two pixels, and how much of the right one to take.
-    columns: Vec<(usize, f32)>,
+    /// For each output column, its two pixels.
+    columns: Vec<Blend>,
 }
 
 /// A row each of red, green and blue.
 #[derive(Debug, Default)]
-struct Rows([Vec<f32>; 3]);
+struct Rows([Vec<i32>; 3]);
 
 impl Rows {
     fn resize(&mut self, width: usize) {
-        self.0.iter_mut().for_each(|row| row.resize(width, 0.0));
+        self.0.iter_mut().for_each(|row| row.resize(width, 0));
     }
 
-    fn get(&self) -> [&[f32]; 3] {
+    fn get(&self) -> [&[i32]; 3] {
         self.0.each_ref().map(Vec::as_slice)
     }
 
-    fn get_mut(&mut self) -> [&mut [f32]; 3] {
+    fn get_mut(&mut self) -> [&mut [i32]; 3] {
         self.0.each_mut().map(Vec::as_mut_slice)
     }
 }
 
-/// The linear map from YUV to RGB.
+/// The linear map from YUV to RGB, in fixed point.
 struct ToRgb {
     black: u8,
-    luma: f32,
-    red_v: f32,
-    green_u: f32,
-    green_v: f32,
-    blue_u: f32,
+    luma: i32,
+    red_v: i32,
+    green_u: i32,
+    green_v: i32,
+    blue_u: i32,
 }
 
 impl ToRgb {
+    /// Bits behind the point. The largest sum, full luma and chroma, stays below 2³⁰.
+    const BITS: u32 = 20;
+
     /// From the luma coefficients of ITU-R BT.601, BT.709 and BT.2020.
     fn new(colour: Colour) -> Self {
         let (red, blue) = match colour.matrix {
@@ -313,56 +320,73 @@ impl ToRgb {
             ColourRange::Full => (0, 1.0, 1.0),
         };
         let (red_v, blue_u) = (2.0 * (1.0 - red) * chroma, 2.0 * (1.0 - blue) * chroma);
-        Self { black, luma, red_v, green_u: -blue_u * blue / green, green_v: -red_v * red / green, blue_u }
+        let fixed = |exact: f64| (exact * f64::from(1 << Self::BITS)).round() as i32;
+        match colour {
+            // The usual case to the last bit as OpenCV has it, which rounds the factors to three decimals.
+            Colour { matrix: ColourMatrix::Bt601, range: ColourRange::Limited } => Self {
+                black,
+                luma: fixed(1.164),
+                red_v: fixed(1.596),
+                green_u: fixed(-0.391),
+                green_v: fixed(-0.813),
+                blue_u: fixed(2.018),
+            },
+            _ => Self {
+                black,
+                luma: fixed(luma),
+                red_v: fixed(red_v),
+                green_u: fixed(-blue_u * blue / green),
+                green_v: fixed(-red_v * red / green),
+                blue_u: fixed(blue_u),
+            },
+        }
     }
 
-    /// What a row of chroma adds to the two rows of pixels that share it.
-    fn chroma_row(&self, (u, v): (&[u8], &[u8]), [red, green, blue]: [&mut [f32]; 3]) {
+    /// What a row of chroma adds to the two rows of pixels that share it, rounding included.
+    fn chroma_row(&self, (u, v): (&[u8], &[u8]), [red, green, blue]: [&mut [i32]; 3]) {
+        const HALF: i32 = 1 << (ToRgb::BITS - 1);
         let width = u.len();
         let (red, _) = red.as_chunks_mut::<2>();
         let (green, _) = green.as_chunks_mut::<2>();
         let (blue, _) = blue.as_chunks_mut::<2>();
         let (v, red, green, blue) = (&v[..width], &mut red[..width], &mut green[..width], &mut blue[..width]);
         for i in 0..width {
-            let (u, v) = (f32::from(u[i]) - 128.0, f32::from(v[i]) - 128.0);
-            red[i] = [self.red_v * v; 2];
-            green[i] = [self.green_u * u + self.green_v * v; 2];
-            blue[i] = [self.blue_u * u; 2];
+            let (u, v) = (i32::from(u[i]) - 128, i32::from(v[i]) - 128);
+            red[i] = [HALF + self.red_v * v; 2];
+            green[i] = [HALF + self.green_u * u + self.green_v * v; 2];
+            blue[i] = [HALF + self.blue_u * u; 2];
         }
     }
 
-    /// A row of pixels: rounded to 8 bits, then times `step`.
-    fn row(&self, luma: &[u8], chroma: [&[f32]; 3], step: f32, out: [&mut [f32]; 3]) {
-        for (chroma, out) in chroma.into_iter().zip(out) {
-            add_row(luma, self.black, self.luma, chroma, step, out);
+    fn luma_row(&self, y: &[u8], luma: &mut [i32]) {
+        for (y, luma) in y.iter().zip(luma) {
+            *luma = i32::from(y.saturating_sub(self.black)) * self.luma;
         }
     }
-}
-
-fn add_row(luma: &[u8], black: u8, gain: f32, chroma: &[f32], step: f32, out: &mut [f32]) {
-    let width = out.len();
-    let (luma, chroma) = (&luma[..width], &chroma[..width]);
-    for i in 0..width {
-        let value = f32::from(luma[i].saturating_sub(black)) * gain + chroma[i];
-        out[i] = to_8_bits(value) * step;
-    }
-}
-
-/// Clamps to 0..=255 and rounds to the nearest whole number, in the few instructions that every SIMD has.
-fn to_8_bits(value: f32) -> f32 {
-    // Adding 1.5·2²³ leaves no bits for a fraction: the sum is rounded by the addition itself.
-    const ROUND: f32 = 12_582_912.0;
-    (value.clamp(0.0, 255.0) + ROUND) - ROUND
 }
 
 /// The picture at its own size.
 fn convert(picture: Planes<'_>, to_rgb: &ToRgb, step: f32, mut canvas: Canvas<'_>, scratch: &mut Scratch) {
-    scratch.chroma.resize(2 * picture.width.div_ceil(2));
+    let Scratch { luma, chroma, .. } = scratch;
+    luma.resize(picture.width, 0);
+    chroma.resize(2 * picture.width.div_ceil(2));
     for row in 0..picture.height {
         if row % 2 == 0 {
-            to_rgb.chroma_row(picture.chroma(row / 2), scratch.chroma.get_mut());
+            to_rgb.chroma_row(picture.chroma(row / 2), chroma.get_mut());
         }
-        to_rgb.row(picture.luma(row), scratch.chroma.get(), step, canvas.row(row));
+        to_rgb.luma_row(picture.luma(row), luma);
+        for (chroma, out) in chroma.get().into_iter().zip(canvas.row(row)) {
+            add_rows(luma, chroma, out, |value| value as f32 * step);
+        }
+    }
+}
+
+/// Luma and chroma as an 8-bit value, written as `finish` makes it.
+fn add_rows<T>(luma: &[i32], chroma: &[i32], out: &mut [T], finish: impl Fn(i32) -> T) {
+    let width = out.len();
+    let (luma, chroma) = (&luma[..width], &chroma[..width]);
+    for i in 0..width {
+        out[i] = finish(((luma[i] + chroma[i]) >> ToRgb::BITS).clamp(0, 255));
     }
 }
 
@@ -375,64 +399,86 @@ fn convert_and_scale(
     scratch: &mut Scratch,
 ) {
     let Area { width, height, .. } = canvas.area;
-    let Scratch { chroma, rgb, above, below, columns } = scratch;
+    let Scratch { luma, chroma, rgb, above, below, columns } = scratch;
+    luma.resize(picture.width, 0);
     chroma.resize(2 * picture.width.div_ceil(2));
     rgb.resize(picture.width);
     above.resize(width);
     below.resize(width);
     columns.clear();
-    columns.extend((0..width).map(|column| between(column, width, picture.width)));
+    columns.extend((0..width).map(|column| Blend::within(column, width, picture.width)));
 
     let mut fill = |row: usize, into: &mut Rows| {
         to_rgb.chroma_row(picture.chroma(row / 2), chroma.get_mut());
-        to_rgb.row(picture.luma(row), chroma.get(), 1.0, rgb.get_mut());
-        for (from, into) in rgb.get().into_iter().zip(into.get_mut()) {
-            scale_row(from, columns, into);
+        to_rgb.luma_row(picture.luma(row), luma);
+        for ((chroma, rgb), into) in chroma.get().into_iter().zip(rgb.get_mut()).zip(into.get_mut()) {
+            add_rows(luma, chroma, rgb, |value| value);
+            scale_row(rgb, columns, into);
         }
     };
-    let (mut above_is, mut below_is) = (usize::MAX, usize::MAX);
+    let (mut above_is, mut below_is) = (None, None);
     for row in 0..height {
-        let (top, share) = between(row, height, picture.height);
-        let bottom = (top + 1).min(picture.height - 1);
-        if above_is != top {
-            if below_is == top {
-                std::mem::swap(above, below);
-                below_is = usize::MAX;
-            } else {
-                fill(top, above);
-            }
-            above_is = top;
+        let blend = Blend::new(row, height, picture.height);
+        if above_is != Some(blend.first) && below_is == Some(blend.first) {
+            std::mem::swap(above, below);
+            std::mem::swap(&mut above_is, &mut below_is);
         }
-        if below_is != bottom {
-            fill(bottom, below);
-            below_is = bottom;
+        if above_is != Some(blend.first) {
+            fill(blend.first, above);
+            above_is = Some(blend.first);
+        }
+        if below_is != Some(blend.second) {
+            fill(blend.second, below);
+            below_is = Some(blend.second);
         }
         let rows = above.get().into_iter().zip(below.get());
         for ((above, below), out) in rows.zip(canvas.row(row)) {
-            blend_rows(above, below, share, step, out);
+            blend_rows(above, below, blend.shares, step, out);
         }
     }
 }
 
-/// Which source pixel lies left of (or above) an output pixel's centre, and how much of its neighbour to take.
-fn between(out: usize, out_size: usize, source_size: usize) -> (usize, f32) {
-    let centre = (out as f64 + 0.5) * source_size as f64 / out_size as f64 - 0.5;
-    let centre = centre.clamp(0.0, (source_size - 1) as f64);
-    (centre as usize, centre.fract() as f32)
+/// The two source pixels between which an output pixel's centre lies, and their shares in 2048ths.
+#[derive(Debug, Clone, Copy)]
+struct Blend {
+    first: usize,
+    second: usize,
+    shares: [i32; 2],
 }
 
-fn scale_row(from: &[f32], columns: &[(usize, f32)], into: &mut [f32]) {
-    let last = from.len() - 1;
-    for (out, &(left, share)) in into.iter_mut().zip(columns) {
-        let (a, b) = (from[left], from[(left + 1).min(last)]);
-        *out = a + (b - a) * share;
+impl Blend {
+    const ONE: f32 = 2048.0;
+
+    fn new(out: usize, out_size: usize, source_size: usize) -> Self {
+        // In single precision from here on, as OpenCV.
+        let scale = 1.0 / (out_size as f64 / source_size as f64);
+        let centre = ((out as f64 + 0.5) * scale - 0.5) as f32;
+        let floor = centre.floor();
+        let share = centre - floor;
+        let shares = [1.0 - share, share].map(|share| (share * Self::ONE).round_ties_even() as i32);
+        let pixel = |index: f32| (index.max(0.0) as usize).min(source_size - 1);
+        Self { first: pixel(floor), second: pixel(floor + 1.0), shares }
+    }
+
+    /// As [`Self::new`], but beyond the centres of the first and last pixels these count alone.
+    fn within(out: usize, out_size: usize, source_size: usize) -> Self {
+        let blend = Self::new(out, out_size, source_size);
+        if blend.first == blend.second { Self { shares: [Self::ONE as i32, 0], ..blend } } else { blend }
     }
 }
 
-fn blend_rows(above: &[f32], below: &[f32], share: f32, step: f32, out: &mut [f32]) {
+fn scale_row(from: &[i32], columns: &[Blend], into: &mut [i32]) {
+    for (out, &Blend { first, second, shares }) in into.iter_mut().zip(columns) {
+        *out = from[first] * shares[0] + from[second] * shares[1];
+    }
+}
+
+fn blend_rows(above: &[i32], below: &[i32], shares: [i32; 2], step: f32, out: &mut [f32]) {
     let width = out.len();
     let (above, below) = (&above[..width], &below[..width]);
     for i in 0..width {
-        out[i] = to_8_bits(above[i] + (below[i] - above[i]) * share) * step;
+        // OpenCV drops low bits early so that 16-bit multiplications do.
+        let sum = ((above[i] >> 4) * shares[0] >> 16) + ((below[i] >> 4) * shares[1] >> 16);
+        out[i] = (sum + 2 >> 2) as f32 * step;
     }
 }

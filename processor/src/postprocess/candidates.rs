@@ -28,13 +28,6 @@ impl Candidate {
     }
 }
 
-/// Memory of a reader, kept between frames.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Scratch {
-    best: Vec<f32>,
-    class: Vec<u32>,
-}
-
 /// How a model's output is read.
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -74,7 +67,7 @@ impl Reader {
         match self.head {
             Head::YoloV5 => self.read_rows(values, least, |_, row| [row[0], row[1], row[2], row[3]], found),
             Head::YoloX => self.read_rows(values, least, |i, row| self.decode_cell(i, row), found),
-            Head::YoloV8 => self.read_columns(values, least, scratch, found),
+            Head::YoloV8 => self.read_columns(values, least, best, found),
             Head::EndToEnd => self.read_chosen(values, least, found),
         }
     }
@@ -106,29 +99,29 @@ impl Reader {
         [(row[0] + left) * size, (row[1] + top) * size, row[2].exp() * size, row[3].exp() * size]
     }
 
-    /// Columns of centre, size, class scores. The output is scanned row by row, as it lies in memory: the best
-    /// class of all candidates is found together, several candidates an instruction.
+    /// Columns of centre, size, class scores. The scores are scanned row by row, as they lie in memory, for the best
+    /// of all candidates at once, several an instruction; its class is looked for where it is high enough only.
     fn read_columns(
         &self,
         values: &[f32],
         least: f32,
-        scratch: &mut Scratch,
+        best: &mut Vec<f32>,
         mut found: impl FnMut(Candidate),
     ) {
         let count = self.columns;
         let (boxes, scores) = values.split_at(4 * count);
-        let Scratch { best, class } = scratch;
         best.clear();
         best.resize(count, f32::NEG_INFINITY);
-        class.clear();
-        class.resize(count, 0);
-        for (id, row) in scores.chunks_exact(count).enumerate() {
-            take_better(row, id as u32, best, class);
+        for row in scores.chunks_exact(count) {
+            for (best, &score) in best.iter_mut().zip(row) {
+                *best = if score > *best { score } else { *best };
+            }
         }
-        for (i, (&score, &class_id)) in best.iter().zip(class.iter()).enumerate() {
+        for (i, &score) in best.iter().enumerate() {
             if score >= least {
+                let class = scores.chunks_exact(count).position(|row| row[i] == score);
                 let centred = [boxes[i], boxes[count + i], boxes[2 * count + i], boxes[3 * count + i]];
-                found(Candidate::centred(centred, score, class_id as u16));
+                found(Candidate::centred(centred, score, class.unwrap_or(0) as u16));
             }
         }
     }
@@ -142,16 +135,6 @@ impl Reader {
                 found(Candidate { xyxy: [left, top, right, bottom], score, class_id: class as u16 });
             }
         }
-    }
-}
-
-fn take_better(row: &[f32], id: u32, best: &mut [f32], class: &mut [u32]) {
-    let count = row.len();
-    let (best, class) = (&mut best[..count], &mut class[..count]);
-    for i in 0..count {
-        let better = row[i] > best[i];
-        best[i] = if better { row[i] } else { best[i] };
-        class[i] = if better { id } else { class[i] };
     }
 }
 
