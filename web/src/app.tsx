@@ -2,6 +2,7 @@ import { useEffect } from "preact/hooks";
 
 import { listenToKeys } from "./keys";
 import { route } from "./route";
+import { session } from "./session";
 import { CameraView } from "./views/camera";
 import { Header } from "./views/header";
 import { HelpDialog } from "./views/help";
@@ -11,6 +12,10 @@ import { Wall } from "./views/wall";
 export function App() {
   const at = route.value;
   useEffect(() => listenToKeys(), []);
+  const title = at.view === "camera" ? `${session.nameOf(at.camera)} · Peregrine` : "Peregrine";
+  useEffect(() => {
+    document.title = title;
+  }, [title]);
   return (
     <>
       <a class="skip" href="#main" onClick={skip}>

@@ -30,7 +30,13 @@ export interface Numbers {
 
 const NOTHING: Numbers = {
   seen: { pictureAgeMs: undefined, watchedForMs: 0, resultAgeMs: undefined },
-  objects: 0, tracks: [], journey: undefined, frameId: undefined, worker: undefined, lost: [], paintedPerSecond: 0,
+  objects: 0,
+  tracks: [],
+  journey: undefined,
+  frameId: undefined,
+  worker: undefined,
+  lost: [],
+  paintedPerSecond: 0,
 };
 
 interface Frame {

@@ -44,7 +44,9 @@ export function rate(perSecond: number): string {
 
 /** A count with thin groups: `12 345`. */
 export function count(value: number): string {
-  return Math.round(value).toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
+  return Math.round(value)
+    .toString()
+    .replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
 
 /** `1 object`, `2 objects`. */

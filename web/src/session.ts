@@ -59,6 +59,12 @@ export class Session {
     this.send({ kind: "retry" });
   }
 
+  /** A camera's name for people. */
+  nameOf(camera: string): string {
+    const name = this.cameras.value?.find((each) => each.camera === camera)?.name ?? "";
+    return name === "" ? camera : name;
+  }
+
   feed(camera: string): Feed {
     let feed = this.feeds.get(camera);
     if (feed === undefined) {

@@ -52,12 +52,21 @@ export function situation(camera: CameraState, connection: Connection, seen: See
   switch (camera.health) {
     case "starting":
       return {
-        word: "starting", shape: "ring", tone: "quiet", old: has,
-        help: { title: "Opening the source", next: "This takes a few seconds. A camera that needs longer is usually unreachable." },
+        word: "starting",
+        shape: "ring",
+        tone: "quiet",
+        old: has,
+        help: {
+          title: "Opening the source",
+          next: "This takes a few seconds. A camera that needs longer is usually unreachable.",
+        },
       };
     case "reconnecting":
       return {
-        word: "reconnecting", shape: "triangle", tone: "warn", old: true,
+        word: "reconnecting",
+        shape: "triangle",
+        tone: "warn",
+        old: true,
         help: {
           title: camera.error ?? "The source was lost",
           next: "The producer keeps trying. Check the camera's power, network and password.",
@@ -65,22 +74,46 @@ export function situation(camera: CameraState, connection: Connection, seen: See
       };
     case "no_owner":
       return {
-        word: "no processor", shape: "triangle", tone: "warn", old: true,
-        help: { title: "Frames come in, but nobody analyses them", next: "Start a processor:", command: "./dev scale processor=1" },
+        word: "no processor",
+        shape: "triangle",
+        tone: "warn",
+        old: true,
+        help: {
+          title: "Frames come in, but nobody analyses them",
+          next: "Start a processor:",
+          command: "./dev scale processor=1",
+        },
       };
     case "no_producer":
       return {
-        word: "no producer", shape: "triangle", tone: "warn", old: true,
-        help: { title: "Nobody reads this camera", next: "Start a producer that may open its source:", command: "./dev scale producer=1" },
+        word: "no producer",
+        shape: "triangle",
+        tone: "warn",
+        old: true,
+        help: {
+          title: "Nobody reads this camera",
+          next: "Start a producer that may open its source:",
+          command: "./dev scale producer=1",
+        },
       };
     case "ended":
       return {
-        word: "ended", shape: "square", tone: "quiet", old: true,
-        help: { title: "The file has ended", next: "To start it again at its end, set in the camera's configuration:", command: "loop = true" },
+        word: "ended",
+        shape: "square",
+        tone: "quiet",
+        old: true,
+        help: {
+          title: "The file has ended",
+          next: "To start it again at its end, set in the camera's configuration:",
+          command: "loop = true",
+        },
       };
     case "failed":
       return {
-        word: "failed", shape: "cross", tone: "bad", old: true,
+        word: "failed",
+        shape: "cross",
+        tone: "bad",
+        old: true,
         help: {
           title: camera.error ?? "The source cannot be opened",
           next: "Correct the source in the camera's configuration; the producer then opens it at once.",
@@ -95,7 +128,10 @@ function live({ pictureAgeMs, watchedForMs, resultAgeMs }: Seen): Situation {
   if (pictureAgeMs === undefined) {
     const onlyResults = resultAgeMs !== undefined && resultAgeMs < STALE_MS && watchedForMs > NO_PICTURE_MS;
     return {
-      word: "live", shape: "dot", tone: "good", old: false,
+      word: "live",
+      shape: "dot",
+      tone: "good",
+      old: false,
       help: onlyResults
         ? { title: "Results come, pictures do not", next: "Look into the producer's log for `preview`." }
         : { title: "Waiting for the first picture", next: "It is made when somebody watches: a second at most." },
@@ -103,7 +139,10 @@ function live({ pictureAgeMs, watchedForMs, resultAgeMs }: Seen): Situation {
   }
   if (pictureAgeMs > STALE_MS) {
     return {
-      word: "stale", shape: "triangle", tone: "warn", old: true,
+      word: "stale",
+      shape: "triangle",
+      tone: "warn",
+      old: true,
       help: undefined,
     };
   }
@@ -124,7 +163,7 @@ export function connectionWords(connection: Connection, nowMs: number): string {
   }
 }
 
-/** The age badge's words. */
+/** The age of the picture on the screen. */
 export function ageWords(seen: Seen): string {
-  return seen.pictureAgeMs === undefined ? "no picture" : `${age(seen.pictureAgeMs)} old`;
+  return seen.pictureAgeMs === undefined ? "–" : age(seen.pictureAgeMs);
 }

@@ -8,7 +8,18 @@ export interface ClassColour {
 // where neighbours are frequent classes. The text is the ink that gives at least 4.5:1.
 const INK = "#10161a";
 const PALETTE: readonly ClassColour[] = [
-  "#4cc9f0", "#ffb703", "#80d39b", "#f28482", "#c8b6ff", "#ffd97d", "#64dfdf", "#f4a261", "#a3cef1", "#e5989b", "#b5e48c", "#d0a5d8",
+  "#4cc9f0",
+  "#ffb703",
+  "#80d39b",
+  "#f28482",
+  "#c8b6ff",
+  "#ffd97d",
+  "#64dfdf",
+  "#f4a261",
+  "#a3cef1",
+  "#e5989b",
+  "#b5e48c",
+  "#d0a5d8",
 ].map((line) => ({ line, text: INK }));
 
 const FREQUENT = ["person", "car", "bicycle", "truck", "bus", "motorcycle"];

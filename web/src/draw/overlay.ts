@@ -68,7 +68,7 @@ function drawRegion(
   const outside = new Path2D();
   outside.rect(0, 0, width, height);
   outside.addPath(outline);
-  canvas.fillStyle = "rgb(8 14 18 / 32%)";
+  canvas.fillStyle = "rgb(8 14 18 / 24%)";
   canvas.fill(outside, "evenodd");
   canvas.lineWidth = 1.25 * pixelRatio;
   canvas.setLineDash([6 * pixelRatio, 4 * pixelRatio]);
@@ -158,7 +158,10 @@ function drawLabel(
   const name = className(options.classes, track.class_id);
   const colour = classColour(name);
   const who = roomy ? `${name} ${track.track_id}` : `${track.track_id}`;
-  const how = track.speed === null ? "" : `${speedWithError(track.speed.speed_mps, track.speed.std_error_mps, options.unit)} ${options.unit}`;
+  const how =
+    track.speed === null
+      ? ""
+      : `${speedWithError(track.speed.speed_mps, track.speed.std_error_mps, options.unit)} ${options.unit}`;
 
   canvas.font = `600 ${size}px system-ui, sans-serif`;
   const whoWidth = canvas.measureText(who).width + 2 * padding;

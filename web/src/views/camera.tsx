@@ -1,5 +1,5 @@
 import { className } from "../draw/overlay";
-import { count, plural, rate, words } from "../format";
+import { count, rate, words } from "../format";
 import { neighbourOf } from "../keys";
 import { routeHref } from "../route";
 import { session } from "../session";
@@ -41,11 +41,11 @@ export function CameraView({ camera: id }: { camera: string }) {
       <div class="camera-main">
         <Picture camera={camera} situation={doing} large />
         <Figures camera={camera} numbers={numbers} />
+        <Counts camera={camera} numbers={numbers} />
       </div>
       <aside class="side" aria-label="Details">
         <Waterfall journey={numbers.journey} />
         <Tracks tracks={numbers.tracks} classes={camera.classes} calibrated={camera.calibrated} />
-        <Counts camera={camera} numbers={numbers} />
       </aside>
     </div>
   );
@@ -57,10 +57,20 @@ function Neighbours({ camera }: { camera: string }) {
   if (before === undefined || after === undefined) return null;
   return (
     <nav class="neighbours" aria-label="Other cameras">
-      <a class="tool" href={routeHref({ view: "camera", camera: before })} aria-label={`Previous camera: ${before}`} title="Previous camera (←)">
+      <a
+        class="tool"
+        href={routeHref({ view: "camera", camera: before })}
+        aria-label={`Previous camera: ${before}`}
+        title="Previous camera (←)"
+      >
         <Icon name="back" />
       </a>
-      <a class="tool" href={routeHref({ view: "camera", camera: after })} aria-label={`Next camera: ${after}`} title="Next camera (→)">
+      <a
+        class="tool"
+        href={routeHref({ view: "camera", camera: after })}
+        aria-label={`Next camera: ${after}`}
+        title="Next camera (→)"
+      >
         <Icon name="next" />
       </a>
     </nav>
@@ -69,15 +79,21 @@ function Neighbours({ camera }: { camera: string }) {
 
 function Figures({ camera, numbers }: { camera: CameraState; numbers: Numbers }) {
   const lost = numbers.lost.reduce((sum, { count: n }) => sum + n, 0);
+  const missed = session.missed.value.get(camera.camera) ?? 0;
   return (
     <dl class="figures">
       <Figure name="Age" value={ageWords(numbers.seen)} about="From capture until now, for the picture on the screen" />
-      <Figure name="FPS in" value={rate(camera.fps_in)} about={`Frames a second published; the source gives ${rate(camera.source_fps)}`} />
+      <Figure
+        name="FPS in"
+        value={rate(camera.fps_in)}
+        about={`Frames a second published; the source gives ${rate(camera.source_fps)}`}
+      />
       <Figure name="FPS out" value={rate(camera.fps_out)} about="Results a second" />
       <Figure name="FPS shown" value={rate(numbers.paintedPerSecond)} about="Frames a second painted by this browser" />
       <Figure name="Objects" value={count(numbers.objects)} about="Seen now, in the region" />
       <Figure name="Waiting" value={count(camera.backlog)} about="Frames in the stream that no processor has taken" />
       <Figure name="Lost" value={count(lost)} about="Frames that ended without a result" />
+      <Figure name="Missed" value={count(missed)} about="Messages that this browser was too slow for" />
     </dl>
   );
 }
@@ -98,34 +114,32 @@ function Counts({ camera, numbers }: { camera: CameraState; numbers: Numbers }) 
     const name = className(camera.classes, track.class_id);
     byClass.set(name, (byClass.get(name) ?? 0) + 1);
   }
-  const missed = session.missed.value.get(camera.camera) ?? 0;
-  const rows: [string, string][] = [
-    ...[...byClass].sort(([a], [b]) => a.localeCompare(b)).map(([name, n]): [string, string] => [name, count(n)]),
-  ];
+  const present = [...byClass].sort(([a], [b]) => a.localeCompare(b));
   return (
-    <section class="card" aria-labelledby="counts-title">
-      <h2 id="counts-title">Counts</h2>
-      <h3>In the picture</h3>
-      {rows.length === 0 ? <p class="nothing">Nothing</p> : <Rows rows={rows} />}
-      <h3>Lost frames</h3>
-      {numbers.lost.length === 0 ? (
-        <p class="nothing">None</p>
-      ) : (
-        <Rows rows={numbers.lost.map(({ reason, count: n }): [string, string] => [words(reason), count(n)])} />
-      )}
-      <h3>Where</h3>
-      <Rows
-        rows={[
-          ["processor", numbers.worker ?? camera.owner ?? "none"],
-          ["source", camera.source === null ? "not known yet" : `${camera.source.width} × ${camera.source.height}`],
-          ["too slow here", missed === 0 ? "nothing missed" : plural(missed, "message")],
-        ]}
-      />
+    <section class="card counts" aria-label="Counts">
+      <div>
+        <h2>In the picture</h2>
+        <Rows rows={present.map(([name, n]) => [name, count(n)])} nothing="Nothing right now" />
+      </div>
+      <div>
+        <h2>Lost frames</h2>
+        <Rows rows={numbers.lost.map(({ reason, count: n }) => [words(reason), count(n)])} nothing="None" />
+      </div>
+      <div>
+        <h2>Where</h2>
+        <Rows
+          rows={[
+            ["processor", numbers.worker ?? camera.owner ?? "none"],
+            ["source", camera.source === null ? "not known yet" : `${camera.source.width} × ${camera.source.height}`],
+          ]}
+        />
+      </div>
     </section>
   );
 }
 
-function Rows({ rows }: { rows: readonly (readonly [string, string])[] }) {
+function Rows({ rows, nothing }: { rows: readonly (readonly [string, string])[]; nothing?: string }) {
+  if (rows.length === 0) return <p class="nothing">{nothing}</p>;
   return (
     <dl class="rows">
       {rows.map(([name, value]) => (

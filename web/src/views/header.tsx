@@ -17,7 +17,13 @@ export function Header() {
       <div class="tools">
         <UnitButton />
         <ThemeButton />
-        <button class="tool" type="button" aria-label="Keyboard help" title="Keyboard help (?)" onClick={() => (helpOpen.value = true)}>
+        <button
+          class="tool"
+          type="button"
+          aria-label="Keyboard help"
+          title="Keyboard help (?)"
+          onClick={() => (helpOpen.value = true)}
+        >
           <Icon name="help" />
         </button>
       </div>
@@ -51,7 +57,10 @@ function ConnectionLight() {
   const roundTrip = session.roundTripMs.value;
   const open = connection.state === "open";
   return (
-    <span class={`connection ${open ? "good" : connection.state === "closed" ? "bad" : "quiet"}`} data-testid="connection">
+    <span
+      class={`connection ${open ? "good" : connection.state === "closed" ? "bad" : "quiet"}`}
+      data-testid="connection"
+    >
       <Mark shape={open ? "dot" : connection.state === "closed" ? "cross" : "ring"} />
       <span class="connection-words">{connectionWords(connection, session.nowMs.value)}</span>
       <span class="connection-trip" title="Round trip to the gateway">
@@ -64,7 +73,13 @@ function ConnectionLight() {
 function UnitButton() {
   const unit = speedUnit.value;
   return (
-    <button class="tool unit" type="button" aria-label={`Speeds in ${unit}: change`} title="Unit of speeds (u)" onClick={nextUnit}>
+    <button
+      class="tool unit"
+      type="button"
+      aria-label={`Speeds in ${unit}: change`}
+      title="Unit of speeds (u)"
+      onClick={nextUnit}
+    >
       {unit}
     </button>
   );
@@ -74,7 +89,13 @@ function ThemeButton() {
   const at = theme.value;
   const name = at === "auto" ? "as the system" : at;
   return (
-    <button class="tool" type="button" aria-label={`Theme ${name}: change`} title={`Theme: ${name} (t)`} onClick={nextTheme}>
+    <button
+      class="tool"
+      type="button"
+      aria-label={`Theme ${name}: change`}
+      title={`Theme: ${name} (t)`}
+      onClick={nextTheme}
+    >
       <Icon name={at === "auto" ? "auto" : at === "dark" ? "moon" : "sun"} />
     </button>
   );

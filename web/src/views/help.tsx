@@ -13,7 +13,15 @@ export function HelpDialog() {
     helpOpen.value = false;
   };
   return (
-    <dialog ref={dialog} class="help" aria-labelledby="help-title" onClose={close} onClick={(event) => { if (event.target === dialog.current) close(); }}>
+    <dialog
+      ref={dialog}
+      class="help"
+      aria-labelledby="help-title"
+      onClose={close}
+      onClick={(event) => {
+        if (event.target === dialog.current) close();
+      }}
+    >
       <div class="help-body">
         <h2 id="help-title">Keyboard</h2>
         <dl class="keys">
@@ -30,8 +38,8 @@ export function HelpDialog() {
         </dl>
         <h2>On the picture</h2>
         <p>
-          A solid box is seen in this very frame, a dashed one is predicted. The line behind it is where its foot stood in
-          the last seconds. Speeds are given with one standard error and only once they are known to be good. Objects
+          A solid box is seen in this very frame, a dashed one is predicted. The line behind it is where its foot stood
+          in the last seconds. Speeds are given with one standard error and only once they are known to be good. Objects
           outside the region are pale and not counted.
         </p>
         <button class="button" type="button" onClick={close} autofocus>

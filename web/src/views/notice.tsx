@@ -6,7 +6,11 @@ import { Mark } from "./shapes";
 export function Notice() {
   const connection = session.connection.value;
   const problem = session.problem.value;
-  if (connection.state !== "open" && session.cameras.value !== undefined && !(connection.state === "connecting" && connection.attempt === 0)) {
+  if (
+    connection.state !== "open" &&
+    session.cameras.value !== undefined &&
+    !(connection.state === "connecting" && connection.attempt === 0)
+  ) {
     const reason = connection.state === "closed" ? connection.reason : "trying the gateway again";
     return (
       <div class="notice bad" data-testid="notice">
@@ -15,7 +19,13 @@ export function Notice() {
           <strong role="status">Disconnected: {reason}.</strong>{" "}
           <span class="countdown">{connectionWords(connection, session.nowMs.value)}</span>
         </div>
-        <button class="button" type="button" onClick={() => { session.retry(); }}>
+        <button
+          class="button"
+          type="button"
+          onClick={() => {
+            session.retry();
+          }}
+        >
           Try now
         </button>
       </div>

@@ -33,7 +33,11 @@ export function Picture({ camera, situation, large }: PictureProps) {
     const elements = { frame: frame.current, picture: picture.current, overlay: overlay.current };
     if (elements.frame === null || elements.picture === null || elements.overlay === null) return undefined;
     const box = elements.frame;
-    const detach = feed.attach({ picture: elements.picture, overlay: elements.overlay, options: () => options.current });
+    const detach = feed.attach({
+      picture: elements.picture,
+      overlay: elements.overlay,
+      options: () => options.current,
+    });
     let visible = false;
     const watch = (): void => {
       if (visible) session.watch(id, box.clientWidth * window.devicePixelRatio);
@@ -63,26 +67,35 @@ export function Picture({ camera, situation, large }: PictureProps) {
   const ratio = camera.source === null ? 16 / 9 : camera.source.width / Math.max(1, camera.source.height);
   const has = seen.pictureAgeMs !== undefined;
   return (
-    <div class={`picture ${large ? "large" : "small"} ${situation.old && has ? "old" : ""}`} style={{ "--ratio": ratio }}>
+    <div
+      class={`picture ${large ? "large" : "small"} ${situation.old && has ? "old" : ""}`}
+      style={{ "--ratio": ratio }}
+    >
       <div class="frame" ref={frame}>
-        <canvas ref={picture} class="pixels" width="16" height="9" role="img" aria-label={`Live picture of ${camera.name || id}`} />
+        <canvas
+          ref={picture}
+          class="pixels"
+          width="16"
+          height="9"
+          role="img"
+          aria-label={`Live picture of ${camera.name || id}`}
+        />
         <canvas ref={overlay} class="overlay" width="16" height="9" aria-hidden="true" />
         {situation.help !== undefined && (
           <div class={`advice ${has ? "below" : "middle"}`}>
             <strong>{situation.help.title}</strong>
-            {large && (
-              <span>
-                {situation.help.next} {situation.help.command !== undefined && <code>{situation.help.command}</code>}
-              </span>
-            )}
+            {(large || !has) && <span>{situation.help.next}</span>}
+            {(large || !has) && situation.help.command !== undefined && <code>{situation.help.command}</code>}
           </div>
         )}
-        <span class="badge top-left">
-          <State situation={situation} />
-        </span>
+        {!large && (
+          <span class="badge top-left">
+            <State situation={situation} />
+          </span>
+        )}
         {has && (
           <span class={`badge top-right age ${situation.old ? "warn" : ""}`} data-testid="age">
-            {ageWords(seen)}
+            {ageWords(seen)} old
           </span>
         )}
       </div>

@@ -6,9 +6,11 @@ export function Mark({ shape }: { shape: Shape }) {
     <svg class="mark" viewBox="0 0 12 12" aria-hidden="true">
       {shape === "dot" && <circle cx="6" cy="6" r="4" fill="currentColor" />}
       {shape === "ring" && <circle cx="6" cy="6" r="3.5" fill="none" stroke="currentColor" stroke-width="1.75" />}
-      {shape === "triangle" && <path d="M6 1.5 11 10.500H1z" fill="currentColor" />}
+      {shape === "triangle" && <path d="M6 1.5 11 10.5H1z" fill="currentColor" />}
       {shape === "square" && <rect x="2.25" y="2.25" width="7.5" height="7.5" rx="1" fill="currentColor" />}
-      {shape === "cross" && <path d="m2.5 2.5 7 7m0-7-7 7" stroke="currentColor" stroke-width="2.25" stroke-linecap="round" />}
+      {shape === "cross" && (
+        <path d="m2.5 2.5 7 7m0-7-7 7" stroke="currentColor" stroke-width="2.25" stroke-linecap="round" />
+      )}
     </svg>
   );
 }
@@ -26,11 +28,11 @@ export function State({ situation }: { situation: Situation }) {
 const ICONS = {
   back: "M10 3.5 5.5 8 10 12.5",
   next: "M6 3.5 10.5 8 6 12.5",
-  search: "M7 2.500a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9M10.3 10.3 13.5 13.5",
-  sun: "M8 5.200a2.8 2.8 0 1 1 0 5.6 2.8 2.8 0 0 1 0-5.600M8 1.500v1.300M8 13.200v1.300M1.5 8h1.300M13.2 8h1.300M3.4 3.400l.9.9M11.7 11.700l.9.9M3.4 12.600l.9-.9M11.7 4.300l.9-.9",
-  moon: "M13 9.600A5.5 5.5 0 0 1 6.4 3 5.5 5.5 0 1 0 13 9.600z",
-  auto: "M8 2.500a5.5 5.5 0 1 1 0 11 5.5 5.5 0 0 1 0-11M8 2.500v11",
-  help: "M6 6.200a2 2 0 1 1 2.9 1.800c-.6.3-.9.7-.9 1.400M8 11.700v.1",
+  search: "M7 2.5a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9M10.3 10.3 13.5 13.5",
+  sun: "M8 5.2a2.8 2.8 0 1 1 0 5.6 2.8 2.8 0 0 1 0-5.6M8 1.5v1.3M8 13.2v1.3M1.5 8h1.3M13.2 8h1.3M3.4 3.4l.9.9M11.7 11.7l.9.9M3.4 12.6l.9-.9M11.7 4.3l.9-.9",
+  moon: "M13 9.6A5.5 5.5 0 0 1 6.4 3 5.5 5.5 0 1 0 13 9.6z",
+  auto: "M8 2.5a5.5 5.5 0 1 1 0 11 5.5 5.5 0 0 1 0-11M8 2.5v11",
+  help: "M6 6.2a2 2 0 1 1 2.9 1.8c-.6.3-.9.7-.9 1.4M8 11.7v.1",
 } as const;
 
 export type IconName = keyof typeof ICONS;
@@ -38,7 +40,14 @@ export type IconName = keyof typeof ICONS;
 export function Icon({ name }: { name: IconName }) {
   return (
     <svg class="icon" viewBox="0 0 16 16" aria-hidden="true">
-      <path d={ICONS[name]} fill="none" stroke="currentColor" stroke-width="1.5" stroke-linecap="round" stroke-linejoin="round" />
+      <path
+        d={ICONS[name]}
+        fill="none"
+        stroke="currentColor"
+        stroke-width="1.5"
+        stroke-linecap="round"
+        stroke-linejoin="round"
+      />
     </svg>
   );
 }
@@ -46,7 +55,10 @@ export function Icon({ name }: { name: IconName }) {
 export function Wing() {
   return (
     <svg class="wing" viewBox="0 0 32 24" aria-hidden="true">
-      <path d="M1 6c6.5.400 11.8 2.8 15 8.600C19.2 8.8 24.5 6.4 31 6c-5.8 2.6-8.8 6.2-10.3 11.300L16 22.500l-4.7-5.200C9.8 12.2 6.8 8.6 1 6z" fill="currentColor" />
+      <path
+        d="M1 6c6.5.4 11.8 2.8 15 8.6C19.2 8.8 24.5 6.4 31 6c-5.8 2.6-8.8 6.2-10.3 11.3L16 22.5l-4.7-5.2C9.8 12.2 6.8 8.6 1 6z"
+        fill="currentColor"
+      />
       <circle class="head" cx="16" cy="4" r="2.8" />
     </svg>
   );

@@ -45,7 +45,9 @@ export function Tracks({ tracks, classes, calibrated }: TracksProps) {
                     </td>
                     <td>{track.in_region ? track.state : "outside"}</td>
                     <td class="number">
-                      {track.speed === null ? "–" : speedWithError(track.speed.speed_mps, track.speed.std_error_mps, unit)}
+                      {track.speed === null
+                        ? "–"
+                        : speedWithError(track.speed.speed_mps, track.speed.std_error_mps, unit)}
                     </td>
                   </tr>
                 );
@@ -54,7 +56,9 @@ export function Tracks({ tracks, classes, calibrated }: TracksProps) {
           </table>
         )}
       </div>
-      {!calibrated && <p class="nothing">No speeds: this camera is not calibrated. Give it four points of the ground.</p>}
+      {!calibrated && (
+        <p class="nothing">No speeds: this camera is not calibrated. Give it four points of the ground.</p>
+      )}
     </section>
   );
 }

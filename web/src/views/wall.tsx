@@ -19,7 +19,13 @@ export function Wall({ search }: { search: string }) {
           text={`This page keeps trying${connection.state === "closed" ? `: ${connection.reason}` : ""}. Is the gateway running? The whole system starts with`}
           command="./dev demo"
         >
-          <button class="button" type="button" onClick={() => { session.retry(); }}>
+          <button
+            class="button"
+            type="button"
+            onClick={() => {
+              session.retry();
+            }}
+          >
             Try now
           </button>
         </Empty>
@@ -43,7 +49,13 @@ export function Wall({ search }: { search: string }) {
       <Summary cameras={cameras} found={found.length} />
       {found.length === 0 ? (
         <Empty title="No camera matches" text={`None of the ${cameras.length} has “${search.trim()}” in its name.`}>
-          <button class="button" type="button" onClick={() => { setSearch(""); }}>
+          <button
+            class="button"
+            type="button"
+            onClick={() => {
+              setSearch("");
+            }}
+          >
             Show all
           </button>
         </Empty>
@@ -65,15 +77,20 @@ function Tile({ camera }: { camera: CameraState }) {
   const doing = situation(camera, session.connection.value, numbers.seen);
   const name = camera.name || camera.camera;
   return (
-    <a class="tile" href={routeHref({ view: "camera", camera: camera.camera })} aria-label={`${name}: ${doing.word}, ${plural(numbers.objects, "object")}`}>
+    <a
+      class="tile"
+      href={routeHref({ view: "camera", camera: camera.camera })}
+      aria-label={`${name}: ${doing.word}, ${plural(numbers.objects, "object")}`}
+    >
       <Picture camera={camera} situation={doing} large={false} />
       <div class="tile-words">
         <span class="tile-name" title={camera.camera}>
           {name}
         </span>
-        <span class="tile-objects">{plural(numbers.objects, "object")}</span>
+        <span class="tile-objects">{doing.old ? "–" : plural(numbers.objects, "object")}</span>
         <span class="tile-rates">
-          <abbr title="Frames a second published and analysed">FPS</abbr> <span>in</span> {rate(camera.fps_in)} <span>out</span> {rate(camera.fps_out)}
+          <abbr title="Frames a second published and analysed">FPS</abbr> <span>in</span> {rate(camera.fps_in)}{" "}
+          <span>out</span> {rate(camera.fps_out)}
         </span>
       </div>
     </a>
@@ -93,7 +110,11 @@ function Summary({ cameras, found }: { cameras: readonly CameraState[]; found: n
   const sorted = [...groups.values()].sort((a, b) => order[a.doing.tone] - order[b.doing.tone]);
   return (
     <div class="summary">
-      <h1>{found === cameras.length ? plural(cameras.length, "camera") : `${found} of ${plural(cameras.length, "camera")}`}</h1>
+      <h1>
+        {found === cameras.length
+          ? plural(cameras.length, "camera")
+          : `${found} of ${plural(cameras.length, "camera")}`}
+      </h1>
       <ul aria-label="Cameras by state">
         {sorted.map(({ doing, n }) => (
           <li key={doing.word} class={`state ${doing.tone}`}>

@@ -4,7 +4,8 @@ import { type Journey, STAGES } from "../journey";
 /** Where the milliseconds of the frame on the screen went, from capture to paint. */
 export function Waterfall({ journey }: { journey: Journey | undefined }) {
   let end = Math.max(1, journey?.totalUs ?? 0);
-  for (const [stage, { startUs, us }] of journey?.steps ?? []) if (stage !== "capture") end = Math.max(end, startUs + us);
+  for (const [stage, { startUs, us }] of journey?.steps ?? [])
+    if (stage !== "capture") end = Math.max(end, startUs + us);
   return (
     <section class="card" aria-labelledby="waterfall-title">
       <h2 id="waterfall-title">

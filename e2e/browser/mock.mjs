@@ -1,0 +1,171 @@
+// A gateway that is none: serves the built dashboard and sends it what a test asks for. It shows states that a real
+// system reaches seldom or slowly (a failed source, no processor, a picture that grows old), and speaks the protocol
+// written in docs/protocol.md from its own hand.
+
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { createServer } from "node:http";
+import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { decode, encode } from "@msgpack/msgpack";
+import jpeg from "jpeg-js";
+import { WebSocketServer } from "ws";
+
+const DIST = fileURLToPath(new URL("../../web/dist", import.meta.url));
+const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
+const HEALTH = { starting: 0, live: 1, reconnecting: 2, no_owner: 3, no_producer: 4, ended: 5, failed: 6 };
+const SOURCE = [1280, 720];
+const PREVIEW = [640, 360];
+const CLASSES = ["person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck"];
+const LOOP = 90;
+
+/** A camera with its defaults; `health` as in CameraHealth, `frozen` stops its frames. */
+export function camera(id, overrides = {}) {
+  return { id, name: "", health: "live", error: null, fps: 15, region: [], calibrated: true, frozen: false, pictures: true, ...overrides };
+}
+
+/** Starts the gateway; `cameras` may be changed while it runs, `changed()` tells the clients. */
+export async function startMock({ cameras, port = 0, fps = undefined }) {
+  const pictures = renderLoop();
+  const server = createServer(serveFile);
+  const sockets = new WebSocketServer({ server, path: "/ws", perMessageDeflate: false });
+  const clients = new Set();
+  const painted = [];
+  sockets.on("connection", (socket) => {
+    const client = { socket, wants: new Map() };
+    clients.add(client);
+    send(socket, "welcome", [1, "mock", nowUs()]);
+    send(socket, "cameras", [cameras.map(cameraState)]);
+    socket.on("message", (bytes) => {
+      const [kind, value] = Object.entries(decode(bytes))[0];
+      if (kind === "ping") send(socket, "pong", [value[0], nowUs()]);
+      if (kind === "subscribe") for (const id of value[0]) client.wants.set(id, value[2]);
+      if (kind === "unsubscribe") for (const id of value[0]) client.wants.delete(id);
+      if (kind === "painted") painted.push({ camera: value[0], id: value[1], deliverUs: value[2], paintUs: value[3] });
+    });
+    socket.on("close", () => clients.delete(client));
+  });
+
+  const timers = cameras.map((of, index) => {
+    let n = index * 17;
+    return setInterval(() => {
+      if (of.health !== "live" || of.frozen) return;
+      n += 1;
+      const capturedUs = nowUs() - 90_000;
+      const id = `${Math.floor(capturedUs / 1000)}-0`;
+      const position = n % LOOP;
+      const result = encode(frameResult(n, position, capturedUs, of));
+      for (const { socket, wants } of clients) {
+        if (!wants.has(of.id)) continue;
+        if (of.pictures) send(socket, "preview", [of.id, id, PREVIEW, pictures[position]]);
+        send(socket, "result", [of.id, id, nowUs(), result]);
+      }
+    }, 1000 / (fps ?? of.fps));
+  });
+  await new Promise((done) => server.listen(port, "127.0.0.1", done));
+  return {
+    url: `http://127.0.0.1:${server.address().port}/`,
+    painted,
+    /** What each client is subscribed to now. */
+    subscriptions: () => [...clients].map(({ wants }) => [...wants.keys()].sort()),
+    changed: () => clients.forEach(({ socket }) => send(socket, "cameras", [cameras.map(cameraState)])),
+    tell: (kind, value) => clients.forEach(({ socket }) => send(socket, kind, value)),
+    raw: (bytes) => clients.forEach(({ socket }) => socket.send(bytes)),
+    async stop() {
+      timers.forEach(clearInterval);
+      clients.forEach(({ socket }) => socket.terminate());
+      server.closeAllConnections();
+      await new Promise((done) => server.close(done));
+    },
+  };
+}
+
+function nowUs() {
+  return Math.round((performance.timeOrigin + performance.now()) * 1000);
+}
+
+function send(socket, kind, value) {
+  if (socket.readyState === socket.OPEN) socket.send(encode({ [kind]: value }));
+}
+
+function cameraState(of) {
+  const flows = of.health === "live" && !of.frozen;
+  return [
+    of.id, of.name, HEALTH[of.health], of.error, of.health === "failed" ? null : SOURCE, of.fps, flows || of.health === "no_owner" ? of.fps : 0,
+    flows ? of.fps : 0, of.health === "no_owner" ? 8 : 1, flows ? "worker-1" : null, CLASSES, of.region, of.calibrated,
+  ];
+}
+
+/** Vehicles of the scene at a frame, in source pixels, with metres a second. */
+function vehicles(n) {
+  const s = n / LOOP;
+  const car = (id, classId, lane, phase, mps, w, h) => {
+    const t = (s + phase) % 1;
+    const lap = Math.floor(s + phase);
+    const depth = 0.25 + 0.75 * t;
+    const x = SOURCE[0] * (0.5 + (lane - 0.5) * 1.5 * depth);
+    const y = SOURCE[1] * (0.3 + 0.66 * t);
+    return { id: id + 20 * lap, kind: id, classId, mps, t, xyxy: [x - (w * depth) / 2, y - h * depth, x + (w * depth) / 2, y] };
+  };
+  return [car(12, 2, 0.28, 0.1, 13.4, 250, 170), car(17, 7, 0.62, 0.45, 19.2, 330, 300), car(21, 0, 0.93, 0.7, 1.4, 70, 180), car(23, 2, 0.45, 0.8, 16.1, 240, 165)];
+}
+
+function frameResult(n, position, capturedUs, of) {
+  const seen = vehicles(n).filter(({ t }) => t > 0.06 && t < 0.97);
+  const detections = seen.map(({ xyxy, classId }) => [xyxy, 0.87, classId]);
+  const tracks = seen.map(({ id, classId, mps, xyxy, t }, i) => [
+    id, t < 0.1 ? 0 : t > 0.92 ? 2 : 1, xyxy, 0.87, classId, i, [1, 2],
+    of.calibrated && t > 0.15 ? [mps, 0.15 + 0.4 * t, 1.57] : null, classId !== 0 || of.region.length === 0,
+  ]);
+  const us = [[0, 61_000], [1, 3_900], [2, 1_100], [4, 420], [5, 2_600], [6, 300], [7, 5_400], [8, 900], [9, 44_000 + 900 * (n % 7)], [10, 700], [11, 350], [12, 120], [13, 30]];
+  return [1, n, 1, position, Math.round((n * 1e6) / of.fps), capturedUs, 0, null, SOURCE, 1, detections, tracks, us, "worker-1", [[0, 3]]];
+}
+
+// ---- pictures: a road under a pale sky, and the frame number as 16 black or white squares along the top ----
+
+function renderLoop() {
+  return Array.from({ length: LOOP }, (_, position) => new Uint8Array(jpeg.encode(render(position), 80).data));
+}
+
+function render(position) {
+  const [width, height] = PREVIEW;
+  const data = new Uint8Array(width * height * 4).fill(255);
+  const fill = (left, top, right, bottom, rgb) => {
+    for (let y = Math.max(0, Math.round(top)); y < Math.min(height, Math.round(bottom)); y += 1) {
+      for (let x = Math.max(0, Math.round(left)); x < Math.min(width, Math.round(right)); x += 1) data.set(rgb, (y * width + x) * 4);
+    }
+  };
+  for (let y = 0; y < height; y += 1) {
+    const sky = y / height < 0.27;
+    fill(0, y, width, y + 1, sky ? [150 + y / 2, 170 + y / 2, 190 + y / 3] : [96, 116 - y / 12, 82]);
+    if (sky) continue;
+    const depth = (y / height - 0.27) / 0.73;
+    const half = width * (0.09 + 0.52 * depth);
+    fill(width / 2 - half, y, width / 2 + half, y + 1, [84 + 14 * depth, 88 + 14 * depth, 94 + 14 * depth]);
+    if (Math.floor(12 * depth ** 0.6 + position / 6) % 2 === 0) fill(width / 2 - 4 * depth, y, width / 2 + 4 * depth, y + 1, [216, 214, 200]);
+  }
+  const paint = { 12: [176, 48, 44], 17: [222, 224, 226], 21: [46, 74, 122], 23: [40, 44, 52] };
+  for (const { kind, xyxy, t } of vehicles(position)) {
+    if (t < 0.03) continue;
+    const [l, top, r, b] = xyxy.map((v) => v / 2);
+    fill(l, top, r, b, paint[kind]);
+    fill(l + (r - l) * 0.14, top + (b - top) * 0.1, r - (r - l) * 0.14, top + (b - top) * 0.42, [30, 38, 46]);
+  }
+  const cell = width / 16;
+  for (let bit = 0; bit < 16; bit += 1) fill(bit * cell, 0, (bit + 1) * cell, 10, (position >> bit) & 1 ? [255, 255, 255] : [0, 0, 0]);
+  return { data, width, height };
+}
+
+async function serveFile(request, response) {
+  const path = normalize(new URL(request.url, "http://localhost").pathname);
+  const file = join(DIST, path === "/" ? "index.html" : path);
+  try {
+    if (!file.startsWith(DIST)) throw new Error("outside");
+    await stat(file);
+    response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream" });
+    createReadStream(file).pipe(response);
+  } catch {
+    response.writeHead(404).end("not found");
+  }
+}
