@@ -1,9 +1,18 @@
-use peregrine_proto::Size;
+use peregrine_proto::{Colour, ColourMatrix, ColourRange, Size};
+use turbojpeg::{Compressor, Subsamp, YuvPlanesImage};
 
-use crate::Picture;
+use crate::{
+    Picture, Plane, Resizer,
+    picture::{plane_sizes, tight_len},
+};
 
-/// Encodes pictures as JPEG; keeps its buffers between frames.
-pub struct Jpeg {}
+/// Encodes pictures as JPEG straight from their YUV; keeps its buffers between frames.
+pub struct Jpeg {
+    compressor: Compressor,
+    resizer: Resizer,
+    small: Vec<u8>,
+    converted: Vec<u8>,
+}
 
 /// An encoded picture.
 #[derive(Debug, Clone)]
@@ -28,20 +37,140 @@ impl Jpeg {
     /// # Errors
     /// When libjpeg-turbo cannot start.
     pub fn new() -> Result<Self, JpegError> {
-        Ok(Self {})
+        let size = Size { width: 0, height: 0 };
+        let compressor = Compressor::new().map_err(|error| JpegError { size, why: error.to_string() })?;
+        Ok(Self { compressor, resizer: Resizer::smooth(), small: Vec::new(), converted: Vec::new() })
     }
 
     /// Encodes the picture at most `max_width` pixels wide (aspect kept, never enlarged), quality 1 to 100.
     ///
     /// # Errors
-    /// When the picture is too large for JPEG.
+    /// When the picture is larger than JPEG can hold.
     pub fn encode(
         &mut self,
         picture: &Picture,
         max_width: u32,
         quality: u8,
     ) -> Result<JpegPicture, JpegError> {
-        let _ = (max_width, quality);
-        Err(JpegError { size: picture.size(), why: "not yet".into() })
+        let size = viewing_size(picture.size(), max_width);
+        let error = |why: String| JpegError { size, why };
+        let mut planes = picture.planes();
+        if size != picture.size() {
+            self.resizer.resize(picture, size, &mut self.small).map_err(|e| error(e.to_string()))?;
+            planes = split(&self.small, size);
+        }
+        if let Some(change) = Change::to_jpeg(picture.colour()) {
+            change.apply(planes, &mut self.converted);
+            planes = split(&self.converted, size);
+        }
+        let [y, u, v] = planes;
+        let image = YuvPlanesImage {
+            y_plane: y.data,
+            u_plane: u.data,
+            v_plane: v.data,
+            width: y.width,
+            height: y.height,
+            y_stride: y.stride,
+            u_stride: u.stride,
+            v_stride: v.stride,
+            subsamp: Subsamp::Sub2x2,
+        };
+        let quality = i32::from(quality.clamp(1, 100));
+        self.compressor.set_quality(quality).map_err(|e| error(e.to_string()))?;
+        let bytes =
+            self.compressor.compress_yuv_planes_to_owned(&image).map_err(|e| error(e.to_string()))?.to_vec();
+        Ok(JpegPicture { size, bytes })
+    }
+}
+
+/// The source's size where it is narrow enough, else an even size of the wanted width.
+fn viewing_size(source: Size, max_width: u32) -> Size {
+    let width = max_width.max(16) & !1;
+    if source.width <= max_width.max(16) {
+        return source;
+    }
+    let height = f64::from(source.height) * f64::from(width) / f64::from(source.width);
+    Size { width, height: (2.0 * (height / 2.0).round()).max(2.0) as u32 }
+}
+
+fn split(bytes: &[u8], size: Size) -> [Plane<'_>; 3] {
+    let mut rest = bytes;
+    plane_sizes(size).map(|(width, height)| {
+        let (data, after) = rest.split_at(width * height);
+        rest = after;
+        Plane { data, stride: width, width, height }
+    })
+}
+
+/// A linear change of YUV: JPEG (JFIF) means BT.601 in full range, whatever the video means.
+/// Fixed-point numbers with 16 bits after the point.
+struct Change {
+    luma_zero: i32,
+    luma: i32,
+    /// What U and V add to Y, U and V.
+    chroma: [[i32; 2]; 3],
+}
+
+impl Change {
+    /// From this colour to JPEG's; none where they are the same.
+    fn to_jpeg(colour: Colour) -> Option<Self> {
+        if colour == (Colour { matrix: ColourMatrix::Bt601, range: ColourRange::Full }) {
+            return None;
+        }
+        let (red, blue) = match colour.matrix {
+            ColourMatrix::Bt601 => (0.299, 0.114),
+            ColourMatrix::Bt709 => (0.2126, 0.0722),
+            ColourMatrix::Bt2020 => (0.2627, 0.0593),
+        };
+        let green = 1.0 - red - blue;
+        // What U and V (each from -1/2 to 1/2) add to R, G and B in the video's matrix …
+        let r = [0.0, 2.0 * (1.0 - red)];
+        let b = [2.0 * (1.0 - blue), 0.0];
+        let g = [-2.0 * blue * (1.0 - blue) / green, -2.0 * red * (1.0 - red) / green];
+        // … and from there to Y, U and V in JPEG's.
+        let y = [0, 1].map(|i| 0.299 * r[i] + 0.587 * g[i] + 0.114 * b[i]);
+        let u = [0, 1].map(|i| (b[i] - y[i]) / 1.772);
+        let v = [0, 1].map(|i| (r[i] - y[i]) / 1.402);
+        let (luma_zero, luma, chroma) = match colour.range {
+            ColourRange::Full => (0, 1.0, 1.0),
+            ColourRange::Limited => (16, 255.0 / 219.0, 255.0 / 224.0),
+        };
+        let fixed = |value: f64| (value * 65_536.0).round() as i32;
+        Some(Self {
+            luma_zero,
+            luma: fixed(luma),
+            chroma: [y, u, v].map(|row| row.map(|value| fixed(value * chroma))),
+        })
+    }
+
+    /// Writes the changed planes one after another.
+    fn apply(&self, [y, u, v]: [Plane<'_>; 3], out: &mut Vec<u8>) {
+        const HALF: i32 = 1 << 15;
+        let size = Size { width: y.width as u32, height: y.height as u32 };
+        out.resize(tight_len(size), 0);
+        let (luma, chroma) = out.split_at_mut(y.width * y.height);
+        let (u_out, v_out) = chroma.split_at_mut(u.width * u.height);
+        let rows = luma.chunks_mut(2 * y.width).zip(u_out.chunks_mut(u.width)).zip(v_out.chunks_mut(u.width));
+        // What chroma adds to the luma of two pixels below it.
+        let mut added = vec![0_i32; u.width];
+        for (row, ((luma, u_out), v_out)) in rows.enumerate() {
+            let (u_in, v_in) = (u.row(row), v.row(row));
+            for (i, (u, v)) in u_in.iter().zip(v_in).enumerate() {
+                let (u, v) = (i32::from(*u) - 128, i32::from(*v) - 128);
+                let of = |weights: [i32; 2]| weights[0] * u + weights[1] * v;
+                let centred = (128 << 16) + HALF;
+                added[i] = of(self.chroma[0]) + HALF - self.luma_zero * self.luma;
+                u_out[i] = ((of(self.chroma[1]) + centred) >> 16).clamp(0, 255) as u8;
+                v_out[i] = ((of(self.chroma[2]) + centred) >> 16).clamp(0, 255) as u8;
+            }
+            for (dy, out) in luma.chunks_mut(y.width).enumerate() {
+                let source = y.row(2 * row + dy);
+                for ((out, source), added) in out.chunks_mut(2).zip(source.chunks(2)).zip(&added) {
+                    for (out, source) in out.iter_mut().zip(source) {
+                        *out = ((i32::from(*source) * self.luma + added) >> 16).clamp(0, 255) as u8;
+                    }
+                }
+            }
+        }
     }
 }

@@ -3,7 +3,9 @@
 //! [`open`] turns a camera's source address into a [`Source`], whose [`Source::next`] gives [`Captured`] pictures with
 //! their times. [`Resizer`] makes the small tight I420 that is analysed, [`Jpeg`] the picture that people watch.
 
+mod address;
 mod allow;
+mod convert;
 mod jpeg;
 mod mask;
 mod picture;

@@ -18,6 +18,10 @@ enum Pixels {
     Tight(Vec<u8>),
 }
 
+// SAFETY: once wrapped, a frame is only read, through `&self`; libav keeps the buffers alive until it is dropped.
+#[allow(unsafe_code)]
+unsafe impl Sync for Pixels {}
+
 /// One plane of a picture.
 #[derive(Clone, Copy)]
 pub struct Plane<'a> {
@@ -70,7 +74,12 @@ impl Picture {
         if bytes.len() != expected || expected == 0 {
             return Err(PictureError { size, found: bytes.len(), expected });
         }
-        Ok(Self { size, colour, pixel_aspect: 1.0, rotation: 0, pixels: Pixels::Tight(bytes) })
+        Ok(Self::tight(size, colour, bytes))
+    }
+
+    /// Wraps bytes that are known to be as many as [`tight_len`] says.
+    pub(crate) fn tight(size: Size, colour: Colour, bytes: Vec<u8>) -> Self {
+        Self { size, colour, pixel_aspect: 1.0, rotation: 0, pixels: Pixels::Tight(bytes) }
     }
 
     /// Wraps a frame whose format and strides were checked: `yuv420p` or `yuvj420p`, no negative stride.
@@ -116,6 +125,53 @@ impl Picture {
                     rest = after;
                     Plane { data, stride: width, width, height }
                 })
+            }
+        }
+    }
+
+    /// The picture turned clockwise by 90, 180 or 270 degrees; by anything else it stays as it is.
+    pub(crate) fn turned(self, degrees: u16) -> Self {
+        if !matches!(degrees, 90 | 180 | 270) {
+            return self;
+        }
+        let mut bytes = Vec::with_capacity(tight_len(self.size));
+        for plane in self.planes() {
+            turn_plane(plane, degrees, &mut bytes);
+        }
+        let upright = degrees == 180;
+        let (width, height) = (self.size.width, self.size.height);
+        Self {
+            size: if upright { self.size } else { Size { width: height, height: width } },
+            pixel_aspect: if upright { self.pixel_aspect } else { 1.0 / self.pixel_aspect },
+            rotation: degrees,
+            colour: self.colour,
+            pixels: Pixels::Tight(bytes),
+        }
+    }
+}
+
+/// Appends the plane, turned clockwise, without padding.
+fn turn_plane(plane: Plane<'_>, degrees: u16, out: &mut Vec<u8>) {
+    let (width, height) = (plane.width, plane.height);
+    if degrees == 180 {
+        for y in (0..height).rev() {
+            out.extend(plane.row(y).iter().rev());
+        }
+        return;
+    }
+    // Written in strips of a few columns, so that the rows they come from stay in the cache.
+    const STRIP: usize = 16;
+    let start = out.len();
+    out.resize(start + width * height, 0);
+    let turned = &mut out[start..];
+    for strip in (0..width).step_by(STRIP) {
+        let columns = strip..(strip + STRIP).min(width);
+        for y in 0..height {
+            let row = plane.row(y);
+            for x in columns.clone() {
+                let to =
+                    if degrees == 90 { x * height + height - 1 - y } else { (width - 1 - x) * height + y };
+                turned[to] = row[x];
             }
         }
     }

@@ -1,0 +1,595 @@
+//! Files and network streams through FFmpeg's libraries.
+
+use std::{
+    collections::VecDeque,
+    ffi::{c_char, c_int, c_void},
+    fs, io,
+    path::Path,
+    sync::{
+        Arc, Once,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ffmpeg_next::{
+    Dictionary, Error as AvError, Packet, Rational, codec, decoder, ffi, format, frame, media, threading,
+};
+use peregrine_proto::Size;
+
+use super::{Captured, Clock, OpenOptions, Source, SourceError, SourceInfo, Times, seconds_text};
+use crate::{convert::Converter, mask};
+
+/// Containers that hold one video each. Lists of other files (`concat`, `hls`, `image2`, `sdp`, …) are left out: through
+/// them a file in an allowed folder could open what is not allowed.
+const FILE_FORMATS: &str = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,m4v,mjpeg,ivf,obu,av1,gif,\
+                            nut,mxf,dv,rm,yuv4mpegpipe,wtv,swf,vc1,nsv,live_flv";
+
+/// Errors in a row after which a live stream counts as lost.
+const MOST_ERRORS_IN_A_ROW: u32 = 250;
+
+/// A video file or network stream.
+pub(super) struct LibavSource {
+    /// As libav takes it.
+    address: String,
+    /// As people may see it.
+    shown: String,
+    is_file: bool,
+    options: OpenOptions,
+    fps: Option<f64>,
+    info: SourceInfo,
+    times: Times,
+    stream: Stream,
+    undecodable: u64,
+    last_size: Option<Size>,
+}
+
+/// One pass over the stream, from opening to its end.
+struct Stream {
+    input: format::context::Input,
+    decoder: decoder::Opened,
+    converter: Converter,
+    deadline: Arc<Deadline>,
+    index: usize,
+    time_base: Rational,
+    rotation: u16,
+    /// Pictures given so far: the next one's position.
+    pictures: u64,
+    packets: u64,
+    /// Packets that the container's index promises.
+    promised: Option<u64>,
+    /// What the demuxer said last, where that was no clean end.
+    damage: Option<String>,
+    draining: bool,
+    ended: bool,
+    /// Wall clock at which the packets that are still in the decoder came, by presentation time.
+    arrivals: VecDeque<(Option<i64>, Clock)>,
+    errors_in_a_row: u32,
+}
+
+/// When a blocking call into libav has to end; shared with its interrupt callback.
+struct Deadline {
+    start: Instant,
+    at_ms: AtomicU64,
+    stop: Arc<AtomicBool>,
+}
+
+impl Deadline {
+    fn push(&self, timeout: Duration) {
+        let at = self.start.elapsed() + timeout;
+        self.at_ms.store(at.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn over(&self) -> bool {
+        self.stopped() || self.start.elapsed().as_millis() as u64 > self.at_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// A decoded frame and what it took.
+struct Decoded {
+    frame: frame::Video,
+    arrival: Clock,
+    capture: Duration,
+    decode: Duration,
+}
+
+impl LibavSource {
+    pub(super) fn open_file(
+        path: &Path,
+        fps: Option<f64>,
+        options: &OpenOptions,
+    ) -> Result<Self, SourceError> {
+        let shown = path.display().to_string();
+        let unusable = |why: String| SourceError::Unusable { uri: shown.clone(), why };
+        check_file(path).map_err(&unusable)?;
+        let text = path.to_str().ok_or_else(|| unusable("its name is not UTF-8: rename it".into()))?;
+        Self::open(format!("file:{text}"), shown.clone(), true, fps, options)
+    }
+
+    pub(super) fn open_network(
+        uri: &str,
+        fps: Option<f64>,
+        options: &OpenOptions,
+    ) -> Result<Self, SourceError> {
+        Self::open(uri.to_owned(), mask(uri).into_owned(), false, fps, options)
+    }
+
+    fn open(
+        address: String,
+        shown: String,
+        is_file: bool,
+        fps: Option<f64>,
+        options: &OpenOptions,
+    ) -> Result<Self, SourceError> {
+        let stream = Stream::open(&address, &shown, is_file, options)?;
+        let info = stream.info(is_file, fps);
+        let times = Times::new(fps, info.fps, info.live);
+        Ok(Self {
+            address,
+            shown,
+            is_file,
+            options: options.clone(),
+            fps,
+            info,
+            times,
+            stream,
+            undecodable: 0,
+            last_size: None,
+        })
+    }
+
+    /// The next decoded frame, or none at a clean end.
+    fn decode(&mut self) -> Result<Option<Decoded>, SourceError> {
+        let live = self.info.live;
+        match self.stream.decode(live, self.options.timeout, &mut self.undecodable) {
+            Ok(None) => self.end(),
+            Ok(decoded) => Ok(decoded),
+            Err(error) => Err(self.failure(error)),
+        }
+    }
+
+    /// Whether the end was a clean one.
+    fn end(&mut self) -> Result<Option<Decoded>, SourceError> {
+        let stream = &mut self.stream;
+        let uri = self.shown.clone();
+        if self.info.live {
+            return Err(SourceError::Lost { uri, why: "the stream ended".into() });
+        }
+        if stream.pictures == 0 {
+            let why = "none of its pictures can be decoded: it is damaged, or no video".into();
+            return Err(SourceError::Unusable { uri, why });
+        }
+        let missing = stream.promised.filter(|promised| stream.packets < *promised);
+        let why = match (stream.damage.take(), missing) {
+            (Some(why), _) => why,
+            (None, Some(promised)) => format!("its index promises {promised} pictures, the rest is missing"),
+            (None, None) => return Ok(None),
+        };
+        stream.promised = None;
+        let why = format!("{why}. It seems to be truncated: copy it again");
+        Err(SourceError::Damaged { uri, frames: stream.pictures, why })
+    }
+
+    fn failure(&self, error: AvError) -> SourceError {
+        failure(&self.shown, error, &self.stream.deadline, self.options.timeout)
+    }
+}
+
+impl Source for LibavSource {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    fn next(&mut self) -> Result<Option<Captured>, SourceError> {
+        let Some(decoded) = self.decode()? else { return Ok(None) };
+        let position = self.stream.pictures;
+        self.stream.pictures += 1;
+        let time = decoded.frame.timestamp().map(|pts| to_us(pts, self.stream.time_base));
+        let started = Instant::now();
+        let picture = self
+            .stream
+            .converter
+            .picture(decoded.frame)
+            .map_err(|error| SourceError::Unusable {
+                uri: self.shown.clone(),
+                why: format!("its pixel format cannot be converted: {error}"),
+            })?
+            .turned(self.stream.rotation);
+        let (media_time_us, jumped) = self.times.of(position, time, decoded.arrival);
+        let resized = self.last_size.replace(picture.size()).is_some_and(|last| last != picture.size());
+        self.info.size = picture.size();
+        Ok(Some(Captured {
+            picture,
+            position,
+            media_time_us,
+            captured_at_us: decoded.arrival.wall_us,
+            discontinuity: jumped || resized,
+            capture: decoded.capture,
+            decode: decoded.decode + started.elapsed(),
+        }))
+    }
+
+    fn rewind(&mut self) -> Result<(), SourceError> {
+        if self.info.live {
+            return Err(SourceError::NoRewind { uri: self.shown.clone() });
+        }
+        // Opened again: seeking is not exact in every container, and a second pass must equal the first to the bit.
+        self.stream = Stream::open(&self.address, &self.shown, self.is_file, &self.options)?;
+        self.times = Times::new(self.fps, self.info.fps, self.info.live);
+        self.times.mark_discontinuity();
+        self.last_size = None;
+        Ok(())
+    }
+
+    fn skip_to(&mut self, position: u64) -> Result<(), SourceError> {
+        while !self.info.live && self.stream.pictures < position {
+            let Some(decoded) = self.decode()? else { return Ok(()) };
+            if self.stream.pictures == 0 {
+                // The first picture's time is the origin of all others'.
+                let time = decoded.frame.timestamp().map(|pts| to_us(pts, self.stream.time_base));
+                self.times.of(0, time, decoded.arrival);
+            }
+            self.stream.pictures += 1;
+        }
+        Ok(())
+    }
+
+    fn undecodable(&self) -> u64 {
+        self.undecodable
+    }
+}
+
+impl Stream {
+    fn open(address: &str, shown: &str, is_file: bool, options: &OpenOptions) -> Result<Self, SourceError> {
+        quiet();
+        let deadline = Arc::new(Deadline {
+            start: Instant::now(),
+            at_ms: AtomicU64::new(0),
+            stop: Arc::clone(&options.stop),
+        });
+        deadline.push(options.timeout);
+        let watched = Arc::clone(&deadline);
+        let input = format::input_with_interrupt_and_dictionary(
+            address,
+            move || watched.over(),
+            demuxer_options(address, is_file, options.timeout),
+        )
+        .map_err(|error| open_failure(shown, is_file, error, &deadline, options.timeout))?;
+
+        let unusable = |why: String| SourceError::Unusable { uri: shown.to_owned(), why };
+        let stream = input
+            .streams()
+            .best(media::Type::Video)
+            .filter(|stream| !stream.disposition().contains(format::stream::Disposition::ATTACHED_PIC))
+            .ok_or_else(|| unusable("it has no video track".into()))?;
+        let parameters = stream.parameters();
+        let codec = decoder::find(parameters.id()).ok_or_else(|| {
+            let name = codec_name(&parameters);
+            unusable(format!(
+                "its codec ({name}) cannot be decoded by the installed FFmpeg: convert it where it can be, for \
+                 example with `ffmpeg -i <file> -c:v libx264 <new file>`"
+            ))
+        })?;
+        let mut context = codec::Context::from_parameters(parameters)
+            .map_err(|error| unusable(format!("its codec's parameters make no sense: {error}")))?;
+        if is_file {
+            context.set_threading(threading::Config {
+                kind: threading::Type::Frame,
+                ..threading::Config::count(options.decode_threads.max(1))
+            });
+        } else {
+            // Frame threads hold back a picture each, which a live stream cannot afford.
+            context.set_threading(threading::Config::count(1));
+            context.set_flags(codec::Flags::LOW_DELAY);
+        }
+        let mut decoder = context.decoder();
+        decoder.set_packet_time_base(stream.time_base());
+        let decoder = decoder
+            .open_as(codec)
+            .map_err(|error| unusable(format!("its {} decoder does not start: {error}", codec.name())))?;
+
+        let (index, time_base, rotation) = (stream.index(), stream.time_base(), rotation(&stream, shown));
+        // The index of MP4 is exact; other containers write estimates.
+        let exact = input.format().name().contains("mp4");
+        let promised = u64::try_from(stream.frames()).ok().filter(|frames| exact && *frames > 0);
+        Ok(Self {
+            input,
+            decoder,
+            converter: Converter::default(),
+            deadline,
+            index,
+            time_base,
+            rotation,
+            pictures: 0,
+            packets: 0,
+            promised,
+            damage: None,
+            draining: false,
+            ended: false,
+            arrivals: VecDeque::new(),
+            errors_in_a_row: 0,
+        })
+    }
+
+    fn info(&self, is_file: bool, fps: Option<f64>) -> SourceInfo {
+        // Live: what has no known length. An HTTP server's file has one.
+        let live = !is_file && self.input.duration() <= 0
+            || self.input.format().name().split(',').any(|name| matches!(name, "rtsp" | "sdp"));
+        let (mut size, mut frames, mut rate) = (Size { width: 0, height: 0 }, None, 0.0);
+        if let Some(stream) = self.input.stream(self.index) {
+            // SAFETY: the parameters belong to the open input and are only read.
+            #[allow(unsafe_code)]
+            let (width, height) = unsafe {
+                let parameters = stream.parameters();
+                ((*parameters.as_ptr()).width, (*parameters.as_ptr()).height)
+            };
+            let (width, height) = (width.max(0) as u32, height.max(0) as u32);
+            let sideways = matches!(self.rotation, 90 | 270);
+            size = if sideways { Size { width: height, height: width } } else { Size { width, height } };
+            rate = [stream.avg_frame_rate(), stream.rate()]
+                .iter()
+                .map(|rate| f64::from(*rate))
+                .find(|rate| rate.is_finite() && *rate > 0.0 && *rate <= 1000.0)
+                .unwrap_or(0.0);
+            frames = u64::try_from(stream.frames()).ok().filter(|frames| *frames > 0 && !live);
+            if frames.is_none() && !live && rate > 0.0 && self.input.duration() > 0 {
+                let seconds = self.input.duration() as f64 / f64::from(ffi::AV_TIME_BASE);
+                frames = Some((seconds * rate).round() as u64);
+            }
+        }
+        SourceInfo { size, fps: fps.unwrap_or(rate), live, frames }
+    }
+
+    fn decode(
+        &mut self,
+        live: bool,
+        timeout: Duration,
+        undecodable: &mut u64,
+    ) -> Result<Option<Decoded>, AvError> {
+        let (mut capture, mut decode) = (Duration::ZERO, Duration::ZERO);
+        let mut packet = Packet::empty();
+        while !self.ended {
+            if self.deadline.stopped() {
+                return Err(AvError::Exit);
+            }
+            let started = Instant::now();
+            let mut frame = frame::Video::empty();
+            let received = self.decoder.receive_frame(&mut frame);
+            decode += started.elapsed();
+            match received {
+                Ok(()) => {
+                    self.errors_in_a_row = 0;
+                    let arrival = self.arrival(frame.timestamp());
+                    return Ok(Some(Decoded { frame, arrival, capture, decode }));
+                }
+                Err(AvError::Eof) => self.ended = true,
+                Err(AvError::Other { errno: ffmpeg_next::error::EAGAIN }) if !self.draining => {
+                    let started = Instant::now();
+                    let read = self.read(&mut packet, timeout);
+                    capture += started.elapsed();
+                    let started = Instant::now();
+                    let sent = match read {
+                        Ok(()) => {
+                            self.expect(&packet);
+                            self.decoder.send_packet(&packet)
+                        }
+                        Err(AvError::Exit) => return Err(AvError::Exit),
+                        Err(AvError::Eof) => self.drain(),
+                        Err(error) if live => return Err(error),
+                        Err(error) => {
+                            self.damage = Some(format!("it cannot be read further ({error})"));
+                            self.drain()
+                        }
+                    };
+                    decode += started.elapsed();
+                    if let Err(error) = sent {
+                        self.refused(error, live, undecodable)?;
+                    }
+                }
+                Err(error) => {
+                    if self.draining {
+                        self.errors_in_a_row += 1;
+                        if self.errors_in_a_row > MOST_ERRORS_IN_A_ROW {
+                            self.ended = true;
+                        }
+                    }
+                    self.refused(error, live, undecodable)?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The decoder could make nothing of a packet: counted, and given up only where a live stream gives nothing else.
+    fn refused(&mut self, error: AvError, live: bool, undecodable: &mut u64) -> Result<(), AvError> {
+        *undecodable += 1;
+        self.errors_in_a_row += 1;
+        if live && self.errors_in_a_row > MOST_ERRORS_IN_A_ROW { Err(error) } else { Ok(()) }
+    }
+
+    /// The next packet of the video stream.
+    fn read(&mut self, packet: &mut Packet, timeout: Duration) -> Result<(), AvError> {
+        self.deadline.push(timeout);
+        let mut hiccups = 0;
+        loop {
+            match packet.read(&mut self.input) {
+                Ok(()) if packet.stream() == self.index => {
+                    self.packets += 1;
+                    if packet.is_corrupt() {
+                        self.damage = Some("its last picture is incomplete".into());
+                    } else {
+                        self.damage = None;
+                    }
+                    return Ok(());
+                }
+                Ok(()) => {}
+                Err(AvError::Other { errno: ffmpeg_next::error::EAGAIN }) if hiccups < 1000 => {
+                    hiccups += 1;
+                    std::thread::sleep(Duration::from_millis(2));
+                    if self.deadline.over() {
+                        return Err(AvError::Exit);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn drain(&mut self) -> Result<(), AvError> {
+        self.draining = true;
+        self.errors_in_a_row = 0;
+        self.decoder.send_eof()
+    }
+
+    /// Notes when a packet came, for the picture that the decoder will make of it later.
+    fn expect(&mut self, packet: &Packet) {
+        /// More than any decoder holds back.
+        const MOST: usize = 64;
+        if self.arrivals.len() == MOST {
+            self.arrivals.pop_front();
+        }
+        self.arrivals.push_back((packet.pts(), Clock::now()));
+    }
+
+    /// When the packet of this presentation time came.
+    fn arrival(&mut self, pts: Option<i64>) -> Clock {
+        let found = self.arrivals.iter().position(|(at, _)| at.is_some() && *at == pts);
+        let entry = match found {
+            Some(index) => self.arrivals.remove(index),
+            None => self.arrivals.pop_front(),
+        };
+        entry.map_or_else(Clock::now, |(_, arrival)| arrival)
+    }
+}
+
+/// What the demuxer may do, and for how long.
+fn demuxer_options(address: &str, is_file: bool, timeout: Duration) -> Dictionary<'static> {
+    let mut options = Dictionary::new();
+    if is_file {
+        options.set("protocol_whitelist", "file");
+        options.set("format_whitelist", FILE_FORMATS);
+        return options;
+    }
+    let micros = timeout.as_micros().to_string();
+    if address.starts_with("rtsp") {
+        options.set("protocol_whitelist", "rtsp,rtsps,rtp,tcp,tls,crypto,http,httpproxy");
+        options.set("rtsp_transport", "tcp");
+        options.set("timeout", &micros);
+        options.set("analyzeduration", "2000000");
+    } else {
+        options.set("protocol_whitelist", "http,https,tcp,tls,crypto,httpproxy,hls");
+        options.set("rw_timeout", &micros);
+    }
+    options
+}
+
+/// What the file system can say better than libav.
+fn check_file(path: &Path) -> Result<(), String> {
+    let metadata = fs::metadata(path).and_then(|metadata| fs::File::open(path).map(|_| metadata));
+    match metadata {
+        Ok(metadata) if metadata.is_dir() => {
+            Err(format!("it is a folder: write `images:{}` to read the pictures in it", path.display()))
+        }
+        Ok(metadata) if metadata.is_file() && metadata.len() == 0 => Err("the file is empty".into()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::NotFound => "there is no such file".into(),
+            io::ErrorKind::PermissionDenied => "no permission to read it".into(),
+            _ => error.to_string(),
+        }),
+    }
+}
+
+fn open_failure(
+    shown: &str,
+    is_file: bool,
+    error: AvError,
+    deadline: &Deadline,
+    timeout: Duration,
+) -> SourceError {
+    let uri = shown.to_owned();
+    let unusable = |why: &str| SourceError::Unusable { uri: uri.clone(), why: why.into() };
+    match error {
+        _ if deadline.over() => failure(shown, error, deadline, timeout),
+        AvError::InvalidData if is_file => {
+            unusable("it is no video that FFmpeg knows, or truncated so that nothing can be read")
+        }
+        AvError::HttpUnauthorized => unusable("user or password are wrong or missing (401)"),
+        AvError::HttpForbidden => unusable("the server forbids it (403)"),
+        AvError::HttpNotFound => SourceError::Lost { uri, why: "the server has no such stream (404)".into() },
+        AvError::ProtocolNotFound => unusable("the installed FFmpeg does not speak this protocol"),
+        error if is_file => unusable(&error.to_string()),
+        error => failure(shown, error, deadline, timeout),
+    }
+}
+
+fn failure(shown: &str, error: AvError, deadline: &Deadline, timeout: Duration) -> SourceError {
+    let uri = shown.to_owned();
+    if deadline.stopped() {
+        SourceError::Stopped { uri }
+    } else if deadline.over() {
+        SourceError::Lost { uri, why: format!("nothing came for {}", seconds_text(timeout)) }
+    } else {
+        SourceError::Lost { uri, why: format!("the connection failed: {error}") }
+    }
+}
+
+fn codec_name(parameters: &codec::Parameters) -> String {
+    let name = parameters.id().name();
+    // SAFETY: the parameters belong to the open input and are only read.
+    #[allow(unsafe_code)]
+    let tag = unsafe { (*parameters.as_ptr()).codec_tag };
+    let tag: String =
+        tag.to_le_bytes().iter().map(|b| char::from(*b)).filter(char::is_ascii_graphic).collect();
+    if tag.is_empty() || name != "none" { name.to_owned() } else { format!("`{tag}`") }
+}
+
+/// Clockwise degrees by which the pictures have to be turned, from the track's display matrix.
+fn rotation(stream: &format::stream::Stream<'_>, shown: &str) -> u16 {
+    let matrix = stream
+        .side_data()
+        .find(|data| data.kind() == codec::packet::side_data::Type::DisplayMatrix)
+        .map(|data| data.data().to_vec());
+    let Some(matrix) = matrix.filter(|matrix| matrix.len() >= 36) else { return 0 };
+    let value = |i: usize| f64::from(i32::from_ne_bytes([0, 1, 2, 3].map(|b| matrix[4 * i + b])));
+    let (a, b, c, d) = (value(0), value(1), value(3), value(4));
+    let degrees = b.atan2(a).to_degrees().rem_euclid(360.0);
+    let quarter = (degrees / 90.0).round() * 90.0;
+    if (degrees - quarter).abs() > 1.0 || a * d - b * c < 0.0 {
+        tracing::warn!(
+            source = shown,
+            degrees,
+            "rotation is no multiple of 90 degrees, or mirrored: ignored"
+        );
+        return 0;
+    }
+    quarter as u16 % 360
+}
+
+/// A time in units of the time base as microseconds, rounded.
+fn to_us(time: i64, base: Rational) -> i64 {
+    let (num, den) = (i128::from(base.numerator()), i128::from(base.denominator().max(1)));
+    let scaled = i128::from(time) * num * 1_000_000;
+    ((scaled + den.div_euclid(2)).div_euclid(den)) as i64
+}
+
+/// Keeps libav's own lines off stderr: they carry addresses with their passwords. What matters comes back as an error.
+fn quiet() {
+    static ONCE: Once = Once::new();
+    #[allow(unsafe_code)]
+    extern "C" fn silent<T>(_: *mut c_void, _: c_int, _: *const c_char, _: T) {}
+    ONCE.call_once(|| {
+        // SAFETY: the callback touches none of its arguments; libav allows setting it at any time.
+        #[allow(unsafe_code)]
+        unsafe {
+            ffi::av_log_set_callback(Some(silent));
+        }
+        if let Err(error) = ffmpeg_next::init() {
+            tracing::warn!(%error, "FFmpeg's libraries do not start");
+        }
+    });
+}
