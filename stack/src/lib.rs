@@ -236,8 +236,11 @@ impl Stack {
 
     fn start(mut plan: Builder) -> anyhow::Result<Self> {
         let started = Instant::now();
-        let executables = pick::executables(plan.executables.take())?;
-        plan.executables = Some(executables);
+        let mut needed = Vec::new();
+        needed.extend(plan.producer.then_some(Daemon::Producer));
+        needed.extend((plan.processors > 0).then_some(Daemon::Processor));
+        needed.extend(plan.gateway.map(|_| Daemon::Gateway));
+        plan.executables = Some(pick::executables(plan.executables.take(), &needed)?);
         if plan.processors > 0 {
             plan.model = Some(pick::model(plan.model.take())?);
         }
@@ -345,6 +348,11 @@ impl Stack {
             Daemon::Processor => {
                 let model = self.plan.model.clone().unwrap_or_default();
                 let mut entries = vec![("path", model.display().to_string().into())];
+                // What ./dev fetched, for those who start the stack without it.
+                let library = project_root().join(".cache/onnxruntime/libonnxruntime.so.1.31.1");
+                if std::env::var_os("ORT_DYLIB_PATH").is_none() && library.is_file() {
+                    entries.push(("library", library.display().to_string().into()));
+                }
                 // Several of them share the processor's cores instead of fighting for each.
                 if self.plan.processors > 1 {
                     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -591,7 +599,10 @@ impl Stack {
 
     /// Waits until no frame waits and every result was read.
     fn drain(&self) -> Result<(), String> {
+        /// The last counts arrive within this once no frame waits.
+        const SETTLE: Duration = Duration::from_secs(2);
         let deadline = Instant::now() + self.plan.drain_within;
+        let mut settled = Instant::now();
         loop {
             let ledgers = self.ledgers().map_err(|error| format!("the counts cannot be read: {error:#}"))?;
             let waiting: u64 = ledgers.iter().map(|ledger| ledger.redis.frames_left).sum();
@@ -600,11 +611,17 @@ impl Stack {
             }
             if Instant::now() > deadline {
                 let seconds = self.plan.drain_within.as_secs();
-                return if waiting > 0 {
-                    Err(format!("{waiting} frames still waited after {seconds} s"))
-                } else {
+                // Counts that do not agree although nothing waits are the summary's to tell.
+                return if waiting == 0 {
                     Ok(())
+                } else {
+                    Err(format!("{waiting} frames still waited after {seconds} s"))
                 };
+            }
+            if waiting > 0 {
+                settled = Instant::now();
+            } else if settled.elapsed() > SETTLE {
+                return Ok(());
             }
             thread::sleep(Duration::from_millis(20));
         }

@@ -27,14 +27,14 @@ pub fn demo_clip() -> PathBuf {
     project_root().join(".cache/clips/vtest.avi")
 }
 
-/// The folder with all three daemons: the given one, or that of the running program (a test lies one deeper).
-pub(crate) fn executables(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+/// The folder with these daemons: the given one, or that of the running program (a test lies one deeper).
+pub(crate) fn executables(given: Option<PathBuf>, daemons: &[Daemon]) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("cannot tell where this program lies")?;
     let candidates: Vec<PathBuf> = match given {
         Some(folder) => vec![folder],
         None => own.ancestors().skip(1).take(2).map(Path::to_path_buf).collect(),
     };
-    let daemons = [Daemon::Producer, Daemon::Processor, Daemon::Gateway].map(Daemon::executable);
+    let daemons: Vec<&str> = daemons.iter().map(|daemon| daemon.executable()).collect();
     let complete = |folder: &&PathBuf| daemons.iter().all(|daemon| folder.join(daemon).is_file());
     if let Some(folder) = candidates.iter().find(complete) {
         return Ok(folder.clone());
@@ -93,7 +93,9 @@ mod tests {
     #[test]
     fn missing_executables_are_not_named() {
         let folder = tempfile::tempdir().unwrap();
-        let problem = executables(Some(folder.path().into())).unwrap_err().to_string();
+        let problem = executables(Some(folder.path().into()), &[Daemon::Producer, Daemon::Gateway])
+            .unwrap_err()
+            .to_string();
         assert!(problem.contains("cargo build") && problem.contains("gateway"));
     }
 }
