@@ -56,18 +56,19 @@ impl Reader {
         self.head == Head::EndToEnd
     }
 
-    /// Hands over every candidate with at least this score, in the order of the output.
+    /// Hands over every candidate with at least this score, in the order of the output. `scratch` is memory kept
+    /// between frames.
     pub(super) fn read(
         &self,
         values: &[f32],
         least: f32,
-        scratch: &mut Scratch,
+        scratch: &mut Vec<f32>,
         found: impl FnMut(Candidate),
     ) {
         match self.head {
             Head::YoloV5 => self.read_rows(values, least, |_, row| [row[0], row[1], row[2], row[3]], found),
             Head::YoloX => self.read_rows(values, least, |i, row| self.decode_cell(i, row), found),
-            Head::YoloV8 => self.read_columns(values, least, best, found),
+            Head::YoloV8 => self.read_columns(values, least, scratch, found),
             Head::EndToEnd => self.read_chosen(values, least, found),
         }
     }
