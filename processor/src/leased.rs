@@ -215,6 +215,7 @@ impl LeasedCamera {
                 track_epoch: progress.analysis.track_epoch(),
                 detections: Vec::new(),
                 tracks: Vec::new(),
+                crowded_out: 0,
             },
         };
         let result = FrameResult {
