@@ -1,11 +1,15 @@
-// Debian's Chromium, headless and quiet.
+// Debian's Chromium, headless and quiet, and what the tests ask of a page.
 
-import { access, mkdir } from "node:fs/promises";
+import { access, mkdir, readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 
 import { chromium } from "playwright-core";
 
-export const ARTIFACTS = fileURLToPath(new URL("./artifacts/", import.meta.url));
+import { readFrameNumber } from "./frame-number.mjs";
+
+const ARTIFACTS = fileURLToPath(new URL("./artifacts/", import.meta.url));
+const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 
 /** Starts the browser that CHROMIUM names, Debian's otherwise, with a fresh profile. */
 export async function startBrowser() {
@@ -29,10 +33,111 @@ export async function startBrowser() {
   });
 }
 
-/** What the page says about the picture on the screen, all read at one moment. */
-export function shownFrame(page, camera) {
-  return page.evaluate((id) => {
-    const canvas = document.querySelector(`canvas[data-camera="${CSS.escape(id)}"]`);
-    return canvas === null ? null : { ...canvas.dataset };
+/** A page whose errors, warnings and refused loads are collected in `page.complaints`. */
+export async function openPage(browser, url, { width = 1440, height = 900, scheme = "dark", ...more } = {}) {
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, bypassCSP: false, ...more });
+  const page = await context.newPage();
+  page.complaints = [];
+  page.on("pageerror", (error) => page.complaints.push(error.message));
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) page.complaints.push(message.text());
+  });
+  await page.goto(url);
+  return page;
+}
+
+/**
+ * What a camera's canvases show at one moment: the ids that they carry, the frame number in the picture's own pixels,
+ * and whether anything is painted on the overlay. Null before the first frame.
+ */
+export async function shownFrame(page, camera) {
+  const shown = await page.evaluate((id) => {
+    const picture = document.querySelector(`canvas[data-camera="${CSS.escape(id)}"][data-frame-id]`);
+    if (picture === null) return null;
+    const { width, height } = picture;
+    const copy = (canvas, w, h) => {
+      const scratch = new OffscreenCanvas(w, h).getContext("2d", { willReadFrequently: true });
+      scratch.drawImage(canvas, 0, 0, canvas.width, canvas.height, 0, 0, w, h);
+      return scratch;
+    };
+    const strip = copy(picture, width, height).getImageData(0, 0, width, Math.ceil(height / 24)).data;
+    const overlay = copy(picture.parentElement.querySelector(".overlay"), 320, 180).getImageData(0, 0, 320, 180).data;
+    let overlayPixels = 0;
+    for (let i = 3; i < overlay.length; i += 4) if (overlay[i] > 0) overlayPixels += 1;
+    return { ...picture.dataset, width, height, strip: Array.from(strip), overlayPixels };
   }, camera);
+  if (shown === null) return null;
+  const { strip, ...rest } = shown;
+  return {
+    ...rest,
+    boxes: Number(shown.boxes),
+    position: Number(shown.position),
+    frameNumber: readFrameNumber({ data: strip, width: shown.width, height: shown.height }),
+  };
+}
+
+/** Waits until a condition on the page's own state holds; says what there was instead. */
+export async function until(read, fine, what, longestMs = 20_000) {
+  const deadline = performance.now() + longestMs;
+  let last;
+  while (performance.now() < deadline) {
+    last = await read();
+    if (fine(last)) return last;
+    await new Promise((done) => setTimeout(done, 40));
+  }
+  throw new Error(`${what} did not happen within ${longestMs / 1000} s; last seen: ${JSON.stringify(last)}`);
+}
+
+export const connectionOf = (page) => page.evaluate(() => document.body.dataset.connection);
+
+/** What axe-core finds wrong, a line each. */
+export async function accessibilityProblems(page) {
+  // The page's policy forbids inline scripts; through the debugger it is not inline.
+  await page.evaluate(await readFile(AXE, "utf8"));
+  const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }));
+  return violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id} at ${target.join(" ")}: ${failureSummary}`));
+}
+
+/** Which elements moved by themselves, and for how long the page was busy, over some seconds. */
+export function watchSmoothness(page, milliseconds) {
+  return page.evaluate(async (ms) => {
+    const longTasks = [];
+    const moved = new Set();
+    const observer = new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) {
+        if (entry.entryType === "longtask") longTasks.push(Math.round(entry.duration));
+        else if (!entry.hadRecentInput) {
+          for (const { node } of entry.sources) {
+            // Digits may come and go in the room that is reserved for them, and rows in a list of fixed height.
+            const element = node instanceof Text ? undefined : node;
+            if (element && !element.closest(".tracks")) moved.add(element.outerHTML.slice(0, 120));
+          }
+        }
+      }
+    });
+    observer.observe({ type: "longtask" });
+    observer.observe({ type: "layout-shift" });
+    const gaps = [];
+    const ends = performance.now() + ms;
+    // A timer that should fire every 4 ms tells how long the page's thread was taken, also below 50 ms.
+    await new Promise((done) => {
+      let last = performance.now();
+      const beat = () => {
+        const now = performance.now();
+        gaps.push(now - last);
+        last = now;
+        if (now > ends) done();
+        else setTimeout(beat, 4);
+      };
+      beat();
+    });
+    observer.disconnect();
+    gaps.sort((a, b) => a - b);
+    const at = (q) => Math.round(gaps[Math.floor(q * (gaps.length - 1))] * 10) / 10;
+    return { longTasks, moved: [...moved], busyMs: { p50: at(0.5), p99: at(0.99), max: at(1) } };
+  }, milliseconds);
+}
+
+export function screenshot(page, name, options = {}) {
+  return page.screenshot({ path: `${ARTIFACTS}${name}.png`, ...options });
 }

@@ -12,13 +12,15 @@ import { decode, encode } from "@msgpack/msgpack";
 import jpeg from "jpeg-js";
 import { WebSocketServer } from "ws";
 
+import { cellsOf } from "./frame-number.mjs";
+
 const DIST = fileURLToPath(new URL("../../web/dist", import.meta.url));
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
 const HEALTH = { starting: 0, live: 1, reconnecting: 2, no_owner: 3, no_producer: 4, ended: 5, failed: 6 };
 const SOURCE = [1280, 720];
 const PREVIEW = [640, 360];
 const CLASSES = ["person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck"];
-const LOOP = 90;
+const LOOP = 60;
 
 /** A camera with its defaults; `health` as in CameraHealth, `frozen` stops its frames. */
 export function camera(id, overrides = {}) {
@@ -27,7 +29,6 @@ export function camera(id, overrides = {}) {
 
 /** Starts the gateway; `cameras` may be changed while it runs, `changed()` tells the clients. */
 export async function startMock({ cameras, port = 0, fps = undefined }) {
-  const pictures = renderLoop();
   const server = createServer(serveFile);
   const sockets = new WebSocketServer({ server, path: "/ws", perMessageDeflate: false });
   const clients = new Set();
@@ -122,11 +123,9 @@ function frameResult(n, position, capturedUs, of) {
   return [1, n, 1, position, Math.round((n * 1e6) / of.fps), capturedUs, 0, null, SOURCE, 1, detections, tracks, us, "worker-1", [[0, 3]]];
 }
 
-// ---- pictures: a road under a pale sky, and the frame number as 16 black or white squares along the top ----
+// ---- pictures: a road under a pale sky, and the frame number along the top ----
 
-function renderLoop() {
-  return Array.from({ length: LOOP }, (_, position) => new Uint8Array(jpeg.encode(render(position), 80).data));
-}
+const pictures = Array.from({ length: LOOP }, (_, position) => new Uint8Array(jpeg.encode(render(position), 80).data));
 
 function render(position) {
   const [width, height] = PREVIEW;
@@ -152,8 +151,7 @@ function render(position) {
     fill(l, top, r, b, paint[kind]);
     fill(l + (r - l) * 0.14, top + (b - top) * 0.1, r - (r - l) * 0.14, top + (b - top) * 0.42, [30, 38, 46]);
   }
-  const cell = width / 16;
-  for (let bit = 0; bit < 16; bit += 1) fill(bit * cell, 0, (bit + 1) * cell, 10, (position >> bit) & 1 ? [255, 255, 255] : [0, 0, 0]);
+  cellsOf(position).forEach((white, i) => fill((i * width) / 32, 0, ((i + 1) * width) / 32, height / 24, white ? [250, 250, 250] : [6, 6, 6]));
   return { data, width, height };
 }
 

@@ -20,6 +20,8 @@ export interface Numbers {
   seen: Seen;
   objects: number;
   tracks: readonly Track[];
+  /** Objects by class id. A class once seen stays, with 0, so that lists of them keep their order. */
+  byClass: ReadonlyMap<number, number>;
   /** Of the frame on the screen; none before the first. */
   journey: Journey | undefined;
   frameId: string | undefined;
@@ -32,6 +34,7 @@ const NOTHING: Numbers = {
   seen: { pictureAgeMs: undefined, watchedForMs: 0, resultAgeMs: undefined },
   objects: 0,
   tracks: [],
+  byClass: new Map(),
   journey: undefined,
   frameId: undefined,
   worker: undefined,
@@ -130,10 +133,14 @@ export class Feed {
     const shown = frame !== undefined && (ageMs(frame) ?? 0) < 4_000 ? frame : (this.newest ?? frame);
     const tracks = shown === undefined ? [] : shownTracks(shown.result);
     while ((this.paintTimes[0] ?? now) < now - 2_000) this.paintTimes.shift();
+    const counted = tracks.filter((track) => track.state !== "lost" && track.in_region);
+    const byClass = new Map([...this.numbers.peek().byClass.keys()].map((id) => [id, 0]));
+    for (const { class_id: id } of counted) byClass.set(id, (byClass.get(id) ?? 0) + 1);
     this.numbers.value = {
       seen: { pictureAgeMs: ageMs(frame), watchedForMs: now - this.watchedSinceMs, resultAgeMs: ageMs(this.newest) },
-      objects: tracks.filter((track) => track.state !== "lost" && track.in_region).length,
+      objects: counted.length,
       tracks,
+      byClass,
       journey:
         frame === undefined
           ? undefined

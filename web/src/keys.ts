@@ -73,16 +73,20 @@ function search(): void {
 function step(by: number, vertical: boolean): void {
   const at = route.value;
   if (at.view === "wall") {
-    const tiles = [...document.querySelectorAll<HTMLAnchorElement>(".tile")];
+    const tiles = [...document.querySelectorAll<HTMLAnchorElement>("a.tile-name")];
     const current = tiles.findIndex((tile) => tile === document.activeElement);
     if (vertical && current < 0) return;
-    const columns = vertical ? tiles.filter((tile) => tile.offsetTop === tiles[0]?.offsetTop).length : 1;
+    const columns = vertical ? tiles.filter((tile) => top(tile) === top(tiles[0])).length : 1;
     tiles[current < 0 ? 0 : current + by * columns]?.focus();
     return;
   }
   if (vertical) return;
   const neighbour = neighbourOf(at.camera, by);
   if (neighbour !== undefined) go({ view: "camera", camera: neighbour });
+}
+
+function top(element: Element | undefined): number {
+  return element?.getBoundingClientRect().top ?? 0;
 }
 
 /** The camera before or after one, round the end. */

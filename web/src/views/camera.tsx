@@ -1,7 +1,7 @@
 import { className } from "../draw/overlay";
 import { count, rate, words } from "../format";
 import { neighbourOf } from "../keys";
-import { routeHref } from "../route";
+import { routeHref } from "../address";
 import { session } from "../session";
 import { ageWords, situation } from "../situation";
 import type { Numbers } from "../feed";
@@ -108,18 +108,14 @@ function Figure({ name, value, about }: { name: string; value: string; about: st
 }
 
 function Counts({ camera, numbers }: { camera: CameraState; numbers: Numbers }) {
-  const byClass = new Map<string, number>();
-  for (const track of numbers.tracks) {
-    if (track.state === "lost" || !track.in_region) continue;
-    const name = className(camera.classes, track.class_id);
-    byClass.set(name, (byClass.get(name) ?? 0) + 1);
-  }
-  const present = [...byClass].sort(([a], [b]) => a.localeCompare(b));
   return (
     <section class="card counts" aria-label="Counts">
       <div>
         <h2>In the picture</h2>
-        <Rows rows={present.map(([name, n]) => [name, count(n)])} nothing="Nothing right now" />
+        <Rows
+          rows={[...numbers.byClass].map(([id, n]) => [className(camera.classes, id), count(n)])}
+          nothing="Nothing right now"
+        />
       </div>
       <div>
         <h2>Lost frames</h2>

@@ -1,5 +1,6 @@
 import { plural, rate } from "../format";
-import { routeHref, setSearch } from "../route";
+import { routeHref } from "../address";
+import { setSearch } from "../route";
 import { session } from "../session";
 import { situation, type Situation } from "../situation";
 import type { CameraState } from "../wire";
@@ -77,23 +78,19 @@ function Tile({ camera }: { camera: CameraState }) {
   const doing = situation(camera, session.connection.value, numbers.seen);
   const name = camera.name || camera.camera;
   return (
-    <a
-      class="tile"
-      href={routeHref({ view: "camera", camera: camera.camera })}
-      aria-label={`${name}: ${doing.word}, ${plural(numbers.objects, "object")}`}
-    >
+    <article class="tile">
       <Picture camera={camera} situation={doing} large={false} />
       <div class="tile-words">
-        <span class="tile-name" title={camera.camera}>
+        <a class="tile-name" href={routeHref({ view: "camera", camera: camera.camera })} title={camera.camera}>
           {name}
-        </span>
+        </a>
         <span class="tile-objects">{doing.old ? "–" : plural(numbers.objects, "object")}</span>
         <span class="tile-rates">
           <abbr title="Frames a second published and analysed">FPS</abbr> <span>in</span> {rate(camera.fps_in)}{" "}
           <span>out</span> {rate(camera.fps_out)}
         </span>
       </div>
-    </a>
+    </article>
   );
 }
 

@@ -21,7 +21,7 @@ export function Waterfall({ journey }: { journey: Journey | undefined }) {
               <span class="stage">{stage}</span>
               <span class="track" aria-hidden="true">
                 {step !== undefined && !before && (
-                  <span class="bar" style={{ left: percent(step.startUs / end), width: percent(step.us / end) }} />
+                  <span class="bar" style={{ clipPath: between(step.startUs / end, (step.startUs + step.us) / end) }} />
                 )}
                 {before && <span class="before">before the frame</span>}
               </span>
@@ -40,6 +40,8 @@ export function Waterfall({ journey }: { journey: Journey | undefined }) {
   );
 }
 
-function percent(share: number): string {
-  return `${(Math.min(1, Math.max(0, share)) * 100).toFixed(2)}%`;
+/** The part of a full bar that is shown: clipping moves nothing. At least two pixels, so that no stage vanishes. */
+function between(start: number, end: number): string {
+  const percent = (share: number): string => `${(Math.min(1, Math.max(0, share)) * 100).toFixed(2)}%`;
+  return `inset(0 max(0%, ${percent(1 - end)} - 2px) 0 ${percent(start)} round 3px)`;
 }

@@ -1,0 +1,235 @@
+// Every state of the dashboard, against the mock gateway.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, describe, test } from "node:test";
+
+import { accessibilityProblems, connectionOf, openPage, screenshot, shownFrame, startBrowser, until, watchSmoothness } from "./browser.mjs";
+import { camera, startMock } from "./mock.mjs";
+
+const REGION = [[150, 400], [500, 200], [800, 200], [1200, 700], [100, 700]];
+const everyState = () => [
+  camera("gate-north", { name: "Gate north", region: REGION }),
+  camera("junction", { name: "Junction 4, eastbound", calibrated: false }),
+  camera("yard", { name: "Yard", health: "no_owner" }),
+  camera("dock", { name: "Loading dock", health: "failed", error: "rtsp://***@10.0.0.7/main: 401 Unauthorized" }),
+  camera("clip", { name: "clip.mp4", health: "ended" }),
+  camera("roof", { health: "reconnecting", error: "rtsp://roof.local/1: no route to host" }),
+  camera("cellar", { health: "no_producer" }),
+  camera("attic", { health: "starting" }),
+];
+
+describe("dashboard", () => {
+  let browser;
+  let mock;
+  const pages = [];
+  before(async () => {
+    browser = await startBrowser();
+  });
+  after(() => browser.close());
+  afterEach(async () => {
+    for (const page of pages.splice(0)) await page.context().close();
+    await mock?.stop();
+    mock = undefined;
+  });
+  const start = async (cameras, more) => (mock = await startMock({ cameras, ...more }));
+  const open = async (path = "", more = {}) => {
+    const page = await openPage(browser, mock.url + path, more);
+    pages.push(page);
+    return page;
+  };
+  const live = (page, id) => until(() => shownFrame(page, id), (shown) => shown !== null, `a picture of ${id}`);
+
+  test("picture and overlay of different frames", async () => {
+    await start([camera("a", { fps: 25 })]);
+    const page = await open("#/camera/a");
+    await live(page, "a");
+    const seen = new Set();
+    for (let i = 0; i < 40; i += 1) {
+      const shown = await shownFrame(page, "a");
+      assert.equal(shown.frameId, shown.resultId);
+      assert.equal(shown.frameNumber, shown.position, "the pixels are of another frame than the result");
+      assert.ok(shown.boxes > 0 && shown.overlayPixels > 0, JSON.stringify(shown));
+      seen.add(shown.frameId);
+      await page.waitForTimeout(30);
+    }
+    assert.ok(seen.size > 10, `only ${seen.size} different frames were painted`);
+    assert.deepEqual(page.complaints, []);
+  });
+
+  test("painted frames are not reported with plausible times", async () => {
+    await start([camera("a")]);
+    const page = await open();
+    await live(page, "a");
+    await until(() => mock.painted.length, (n) => n > 20, "20 reports");
+    for (const { camera: of, id, deliverUs, paintUs } of mock.painted) {
+      assert.equal(of, "a");
+      assert.match(id, /^\d+-\d+$/);
+      assert.ok(deliverUs < 5e6 && paintUs < 5e6, `${deliverUs} ${paintUs}`);
+    }
+    assert.equal(new Set(mock.painted.map(({ id }) => id)).size, mock.painted.length, "a frame was reported twice");
+  });
+
+  test("a state without its word or its next step", async () => {
+    await start(everyState());
+    const page = await open();
+    await live(page, "gate-north");
+    const expected = {
+      Yard: [/no processor/, /\.\/dev scale processor=1/],
+      "Loading dock": [/failed/, /401 Unauthorized.*Correct the source/s],
+      "clip.mp4": [/ended/, /loop = true/],
+      roof: [/reconnecting/, /no route to host.*keeps trying/s],
+      cellar: [/no producer/, /Start a producer/],
+      attic: [/starting/, /Opening the source/],
+    };
+    for (const [name, patterns] of Object.entries(expected)) {
+      const text = await page.locator(".tile", { hasText: name }).innerText();
+      for (const pattern of patterns) assert.match(text, pattern);
+    }
+    assert.match(await page.locator(".summary").innerText(), /8 cameras/);
+  });
+
+  test("an old picture looks live", async () => {
+    const cameras = [camera("a")];
+    await start(cameras);
+    const page = await open();
+    await live(page, "a");
+    assert.match(await page.locator(".tile").innerText(), /live/);
+    cameras[0].frozen = true;
+    await until(() => page.locator(".tile").innerText(), (text) => /stale/.test(text) && /2\.\d s old/.test(text), "a stale badge", 6_000);
+    assert.equal(await page.locator(".picture.old").count(), 1);
+    cameras[0].frozen = false;
+    await until(() => page.locator(".picture.old").count(), (n) => n === 0, "a live picture again");
+  });
+
+  test("a lost gateway is not told, or the page does not recover by itself", async () => {
+    await start([camera("a")]);
+    const port = Number(new URL(mock.url).port);
+    const page = await open("#/camera/a");
+    await live(page, "a");
+    await mock.stop();
+    await until(() => connectionOf(page), (state) => state === "closed", "the loss");
+    await until(() => page.getByTestId("connection").innerText(), (text) => /Reconnecting in \d+ s/.test(text), "the countdown");
+    await until(() => page.locator(".camera-head").innerText(), (text) => /disconnected/.test(text), "the word");
+    assert.equal(await page.locator(".picture.old").count(), 1);
+    await screenshot(page, "camera-disconnected-dark-wide");
+    const before = await shownFrame(page, "a");
+    await start([camera("a")], { port });
+    await until(() => connectionOf(page), (state) => state === "open", "the new connection");
+    await until(() => shownFrame(page, "a"), (shown) => shown.frameId !== before.frameId, "a new picture");
+    await until(() => page.locator(".picture.old").count(), (n) => n === 0, "a live picture again");
+  });
+
+  test("a tile off the screen or a hidden tab stays subscribed", async () => {
+    await start(Array.from({ length: 24 }, (_, i) => camera(`camera-${String(i).padStart(2, "0")}`, { fps: 5 })));
+    const page = await open("", { width: 800, height: 500 });
+    await live(page, "camera-00");
+    const subscribed = () => mock.subscriptions()[0] ?? [];
+    assert.ok(subscribed().length < 12, `${subscribed().length} of 24 subscribed`);
+    await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
+    await until(subscribed, (list) => list.includes("camera-23") && !list.includes("camera-00"), "the other end");
+    const hide = (hidden) =>
+      page.evaluate((value) => {
+        Object.defineProperty(document, "hidden", { value, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+      }, hidden);
+    await hide(true);
+    await until(subscribed, (list) => list.length === 0, "no subscription");
+    await hide(false);
+    await until(subscribed, (list) => list.includes("camera-23"), "the subscription again");
+  });
+
+  test("garbage from the gateway breaks the page", async () => {
+    await start([camera("a")]);
+    const page = await open();
+    await live(page, "a");
+    for (const bytes of [[0xc1], [0x81, 0xa1, 0x61, 0xc0], Array(64).fill(0xdd), []]) mock.raw(Buffer.from(bytes));
+    mock.tell("result", ["a", "1-0", 1, Buffer.from([1, 2, 3])]);
+    mock.tell("preview", ["a", "9999999999999-0", [1, 1], Buffer.from("no jpeg")]);
+    await until(() => page.locator(".notice").innerText(), (text) => /cannot read/.test(text), "a notice");
+    const before = await shownFrame(page, "a");
+    await until(() => shownFrame(page, "a"), (shown) => shown.frameId !== before.frameId, "another picture");
+    assert.deepEqual(page.complaints, []);
+  });
+
+  test("a key does not do what the help says", async () => {
+    await start([camera("a"), camera("b"), camera("c")]);
+    const page = await open();
+    await live(page, "a");
+    await page.keyboard.press("?");
+    await page.getByRole("dialog").waitFor();
+    assert.deepEqual(await accessibilityProblems(page), []);
+    await screenshot(page, "help-dark-wide");
+    await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "hidden" });
+    await page.keyboard.press("ArrowRight");
+    await page.keyboard.press("ArrowRight");
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/#\/camera\/b$/);
+    await page.keyboard.press("ArrowRight");
+    await page.waitForURL(/#\/camera\/c$/);
+    await page.keyboard.press("ArrowLeft");
+    await page.waitForURL(/#\/camera\/b$/);
+    await page.keyboard.press("u");
+    await until(() => page.locator(".tracks th.number").innerText(), (text) => /mph/.test(text), "mph");
+    await page.keyboard.press("Escape");
+    await page.waitForURL(/#\/$/);
+    await page.keyboard.press("/");
+    await page.keyboard.type("B");
+    await until(() => page.locator(".tile").count(), (n) => n === 1, "one tile");
+    await page.waitForURL(/#\/\?search=B$/);
+    await page.keyboard.type("zz");
+    await page.getByText("No camera matches").waitFor();
+    await page.getByRole("button", { name: "Show all" }).click();
+    await until(() => page.locator(".tile").count(), (n) => n === 3, "all tiles");
+  });
+
+  test("an empty, unknown or unreachable place without the next step", async () => {
+    const cameras = [];
+    await start(cameras);
+    const page = await open();
+    await page.getByText("No cameras yet").waitFor();
+    assert.deepEqual(await accessibilityProblems(page), []);
+    await screenshot(page, "empty-dark-wide");
+    await page.goto(`${mock.url}#/camera/nobody`);
+    await page.getByText("No such camera").waitFor();
+    const page2 = await openPage(browser, mock.url);
+    pages.push(page2);
+    await page2.route("**/ws", (route) => route.abort());
+    await page2.routeWebSocket(/ws/, (socket) => socket.close());
+    await page2.reload();
+    await page2.getByText(/cannot be reached|Connecting/).first().waitFor();
+  });
+
+  test("things move by themselves or the page's thread is held up", async () => {
+    await start([camera("a", { fps: 30 }), camera("b", { fps: 30 })]);
+    const page = await open("#/camera/a");
+    await live(page, "a");
+    await page.waitForTimeout(1_500);
+    const smoothness = await watchSmoothness(page, 5_000);
+    console.log(`30 frames/s, camera view: ${JSON.stringify(smoothness)}`);
+    assert.deepEqual(smoothness.moved, []);
+  });
+
+  for (const [scheme, size, width, height] of [
+    ["dark", "wide", 1440, 900],
+    ["light", "wide", 1440, 900],
+    ["dark", "narrow", 360, 740],
+    ["light", "narrow", 360, 740],
+  ]) {
+    test(`inaccessible or too wide: ${scheme}, ${size}`, async () => {
+      await start(everyState());
+      const page = await open("", { scheme, width, height, deviceScaleFactor: size === "narrow" ? 2 : 1, reducedMotion: "reduce" });
+      await live(page, "gate-north");
+      await page.waitForTimeout(1_200);
+      for (const [name, path] of [["wall", ""], ["camera", "#/camera/gate-north"], ["camera-failed", "#/camera/dock"]]) {
+        await page.goto(mock.url + path);
+        if (name !== "camera-failed") await live(page, "gate-north");
+        await page.waitForTimeout(1_200);
+        assert.deepEqual(await accessibilityProblems(page), [], name);
+        assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} scrolls sideways`);
+        await screenshot(page, `${name}-${scheme}-${size}`, { fullPage: true });
+      }
+      assert.deepEqual(page.complaints, []);
+    });
+  }
+});

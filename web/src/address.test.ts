@@ -1,0 +1,19 @@
+import { expect, it } from "vitest";
+
+import { parseRoute, routeHref, type Route } from "./address";
+
+it("every view survives the way through the address", () => {
+  const routes: Route[] = [
+    { view: "wall", search: "" },
+    { view: "wall", search: "gate & yard?" },
+    { view: "camera", camera: "gate-north" },
+    { view: "camera", camera: "a/b c%" },
+  ];
+  for (const route of routes) expect(parseRoute(routeHref(route))).toEqual(route);
+});
+
+it("an address that makes no sense shows the wall", () => {
+  for (const hash of ["", "#", "#/nowhere", "#/camera/", "#/camera/%E0%A4%A"]) {
+    expect(parseRoute(hash)).toEqual({ view: "wall", search: "" });
+  }
+});

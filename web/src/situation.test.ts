@@ -1,0 +1,72 @@
+import { describe, expect, it } from "vitest";
+
+import type { Connection } from "./link/messages";
+import { connectionWords, situation, type Seen } from "./situation";
+import type { CameraHealth, CameraState } from "./wire";
+
+const OPEN: Connection = { state: "open", version: "1" };
+const FRESH: Seen = { pictureAgeMs: 120, watchedForMs: 9_000, resultAgeMs: 100 };
+const NOTHING: Seen = { pictureAgeMs: undefined, watchedForMs: 9_000, resultAgeMs: undefined };
+
+function camera(health: CameraHealth): CameraState {
+  return {
+    camera: "a",
+    name: "",
+    health,
+    error: null,
+    source: null,
+    source_fps: 0,
+    fps_in: 0,
+    fps_out: 0,
+    backlog: 0,
+    owner: null,
+    classes: [],
+    region: [],
+    calibrated: false,
+  };
+}
+
+describe("situation", () => {
+  it("is live with a fresh picture and says nothing more", () => {
+    expect(situation(camera("live"), OPEN, FRESH)).toMatchObject({
+      word: "live",
+      tone: "good",
+      old: false,
+      help: undefined,
+    });
+  });
+  it("is stale from two seconds on, and looks old", () => {
+    expect(situation(camera("live"), OPEN, { ...FRESH, pictureAgeMs: 2_001 })).toMatchObject({
+      word: "stale",
+      old: true,
+    });
+    expect(situation(camera("live"), OPEN, { ...FRESH, pictureAgeMs: 1_999 })).toMatchObject({ old: false });
+  });
+  it("never looks live without a connection", () => {
+    for (const connection of [
+      { state: "connecting", attempt: 2 },
+      { state: "closed", attempt: 1, retryAtMs: 0, reason: "gone" },
+    ] satisfies Connection[]) {
+      expect(situation(camera("live"), connection, FRESH)).toMatchObject({ word: "disconnected", old: true });
+    }
+  });
+  it("tells results without pictures from no results at all", () => {
+    expect(situation(camera("live"), OPEN, { ...NOTHING, resultAgeMs: 50 }).help?.title).toMatch(/pictures do not/);
+    expect(situation(camera("live"), OPEN, NOTHING).help?.title).toMatch(/first picture/);
+  });
+  it("gives every state but a live one its next step", () => {
+    for (const health of ["starting", "reconnecting", "no_owner", "no_producer", "ended", "failed"] as const) {
+      const { help, word } = situation(camera(health), OPEN, NOTHING);
+      expect(help?.next, word).toBeTruthy();
+    }
+  });
+});
+
+it("the connection counts down in words", () => {
+  const closed: Connection = { state: "closed", attempt: 1, retryAtMs: 5_200, reason: "gone" };
+  expect(connectionWords(closed, 2_000)).toBe("Reconnecting in 4 s");
+  expect(connectionWords(closed, 6_000)).toBe("Reconnecting…");
+  expect(connectionWords({ state: "connecting", attempt: 0 }, 0)).toBe("Connecting…");
+  expect(connectionWords({ state: "connecting", attempt: 3 }, 0)).toBe("Reconnecting…");
+  expect(connectionWords(OPEN, 0)).toBe("Connected");
+});
