@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -132,6 +135,8 @@ pub(crate) struct Link {
     pub(crate) url: String,
     client: redis::Client,
     answer_timeout: Duration,
+    /// The last attempt failed.
+    away: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -146,27 +151,27 @@ impl Link {
     pub(crate) fn new(url: &str) -> Result<Self, StreamError> {
         let client = redis::Client::open(url)
             .map_err(|e| StreamError::Address { url: mask(url), why: mask_in(&e.to_string(), url) })?;
-        let inner = Mutex::new(Inner { connection: None, generation: 0, pause: FIRST_PAUSE, retry_at: None });
-        Ok(Self { url: mask(url), client, answer_timeout: ANSWER_TIMEOUT, inner })
+        Ok(Self::with(client, mask(url), ANSWER_TIMEOUT))
     }
 
     /// A second connection to the same server, for commands that block up to `block`.
     pub(crate) fn blocking(&self, block: Duration) -> Self {
-        let inner = Mutex::new(Inner { connection: None, generation: 0, pause: FIRST_PAUSE, retry_at: None });
-        Self {
-            url: self.url.clone(),
-            client: self.client.clone(),
-            answer_timeout: block + ANSWER_TIMEOUT,
-            inner,
-        }
+        Self::with(self.client.clone(), self.url.clone(), block + ANSWER_TIMEOUT)
     }
 
-    /// Whether the server was away a moment ago and the pause before the next attempt still runs.
-    pub(crate) async fn is_down(&self) -> bool {
-        match self.inner.try_lock() {
-            Ok(inner) => inner.retry_at.is_some_and(|at| at > Instant::now()),
-            Err(_) => false,
-        }
+    fn with(client: redis::Client, url: String, answer_timeout: Duration) -> Self {
+        let inner = Mutex::new(Inner { connection: None, generation: 0, pause: FIRST_PAUSE, retry_at: None });
+        Self { url, client, answer_timeout, away: AtomicBool::new(false), inner }
+    }
+
+    /// Whether the server is away, and this is not the moment to try it again: the pause before the next attempt
+    /// still runs, or somebody else is trying.
+    pub(crate) fn is_down(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+            && self
+                .inner
+                .try_lock()
+                .map_or(true, |inner| inner.retry_at.is_some_and(|at| at > Instant::now()))
     }
 
     /// Sends a command. Of its errors, `NOSCRIPT` comes as [`Value::ServerError`], all others as errors.
@@ -267,6 +272,7 @@ impl Link {
             Ok(Ok(connection)) => {
                 inner.generation += 1;
                 inner.retry_at = None;
+                self.away.store(false, Ordering::Relaxed);
                 inner.connection = Some(connection.clone());
                 return Ok((connection, inner.generation));
             }
@@ -284,6 +290,7 @@ impl Link {
                 why: format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
             },
         };
+        self.away.store(true, Ordering::Relaxed);
         let jitter = rand::random_range(0.75..1.25);
         inner.retry_at = Some(Instant::now() + inner.pause.mul_f64(jitter));
         inner.pause = (inner.pause * 2).min(LONGEST_PAUSE);
@@ -318,6 +325,7 @@ impl Link {
         ) {
             let mut inner = self.inner.lock().await;
             if inner.generation == generation {
+                self.away.store(true, Ordering::Relaxed);
                 inner.connection = None;
                 let pause = inner.pause;
                 inner.retry_at = Some(Instant::now() + pause);

@@ -4,11 +4,17 @@
 
 use std::time::Duration;
 
-use peregrine_proto::CameraId;
+use peregrine_proto::{CameraId, FrameId};
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    task::AbortHandle,
+};
 
 use crate::{Redis, Role, StreamError, connection::Link, keys, value};
 
 const BLOCK: Duration = Duration::from_secs(5);
+/// Bundles of wake-ups that wait to be taken; more are dropped.
+const MOST_WAITING: usize = 16;
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,41 +58,81 @@ impl Redis {
         }
     }
 
-    /// Follows the control stream from now on.
+    /// Follows the control stream from about now on, by a task of its own that ends with the returned value.
     pub fn control(&self) -> Control {
-        Control { link: self.state.blocking(BLOCK), after: "$".into() }
+        let (sender, wakes) = mpsc::channel(MOST_WAITING);
+        let follower = Follower { link: self.state.blocking(BLOCK), after: None };
+        Control { wakes, task: tokio::spawn(follower.run(sender)).abort_handle() }
     }
 }
 
-/// Follows the control stream on a connection of its own.
+/// Follows the control stream.
 pub struct Control {
-    link: Link,
-    after: String,
+    wakes: mpsc::Receiver<Result<Vec<Wake>, StreamError>>,
+    task: AbortHandle,
 }
 
 impl Control {
-    /// Waits for wake-ups, five seconds at most. May be dropped while it waits, but then reconnects.
+    /// Waits for wake-ups. May be dropped while it waits; nothing is lost by it.
     ///
     /// # Errors
-    /// When the connection is lost; the next call makes a new one, after a growing pause.
+    /// When the connection is lost; it is made anew, after a growing pause.
     pub async fn next(&mut self) -> Result<Vec<Wake>, StreamError> {
-        if self.after == "$" {
-            // From an id on, so that nothing between two calls is missed.
-            let newest =
-                redis::cmd("XREVRANGE").arg(keys::CONTROL).arg("+").arg("-").arg("COUNT").arg(1).take();
-            let reply = self.link.run(&newest).await?;
-            let newest = value::entries(reply).unwrap_or_default();
-            self.after = newest.first().map_or_else(|| "0-0".to_owned(), |entry| entry.id.to_string());
+        match self.wakes.recv().await {
+            Some(wakes) => wakes,
+            // The task ends only when the runtime does.
+            None => std::future::pending().await,
         }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Follower {
+    link: Link,
+    /// The last entry read; none before the first look.
+    after: Option<FrameId>,
+}
+
+impl Follower {
+    async fn run(mut self, sender: mpsc::Sender<Result<Vec<Wake>, StreamError>>) {
+        loop {
+            let wakes = self.read().await;
+            if matches!(&wakes, Ok(wakes) if wakes.is_empty()) {
+                continue;
+            }
+            // Whoever is too busy to take them has enough to look at: they are hints.
+            if let Err(TrySendError::Closed(_)) = sender.try_send(wakes) {
+                return;
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Vec<Wake>, StreamError> {
+        let after = match self.after {
+            Some(after) => after,
+            // From an id on, not from "$", so that nothing between two reads is missed.
+            None => {
+                let mut newest = redis::cmd("XREVRANGE");
+                newest.arg(keys::CONTROL).arg("+").arg("-").arg("COUNT").arg(1);
+                let entries = value::entries(self.link.run(&newest).await?).unwrap_or_default();
+                *self.after.insert(entries.first().map_or(FrameId::ZERO, |entry| entry.id))
+            }
+        };
         let mut command = redis::cmd("XREAD");
         command.arg("COUNT").arg(100).arg("BLOCK").arg(BLOCK.as_millis() as u64);
-        command.arg("STREAMS").arg(keys::CONTROL).arg(&self.after);
-        let reply = self.link.run(&command).await?;
-        let streams = value::streams(reply).unwrap_or_default();
-        let entries = streams.into_iter().flat_map(|(_, entries)| entries).collect::<Vec<_>>();
-        if let Some(last) = entries.last() {
-            self.after = last.id.to_string();
+        command.arg("STREAMS").arg(keys::CONTROL).arg(after.to_string());
+        let streams = value::streams(self.link.run(&command).await?).unwrap_or_default();
+        if streams.is_empty() {
+            // The stream may have been made anew, with ids that start again.
+            self.after = None;
         }
+        let entries: Vec<value::Entry> = streams.into_iter().flat_map(|(_, entries)| entries).collect();
+        self.after = entries.last().map(|last| last.id).or(self.after);
         Ok(entries.into_iter().filter_map(parse).collect())
     }
 }

@@ -140,7 +140,7 @@ impl FrameWriter {
         data: &[u8],
         queue: u32,
     ) -> Result<Published, StreamError> {
-        if self.redis.frames.is_down().await {
+        if self.redis.frames.is_down() {
             // Connecting again has its own pace; a live source does not wait for it.
             return Ok(self.drop_frame(LossReason::RedisUnreachable));
         }

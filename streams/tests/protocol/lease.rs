@@ -1,0 +1,112 @@
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use peregrine_proto::FrameId;
+use peregrine_streams::{Acquired, Attempt, Renewed, Role, WorkerId};
+
+use crate::support::{Chain, Server, TTL, cam, grant};
+
+#[tokio::test]
+async fn held_camera_is_refused_to_others() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let (a, b) = (WorkerId::new("a"), WorkerId::new("b"));
+    let first = grant(&redis, Role::Processor, &cam("c"), &a, TTL).await?;
+    assert_eq!(first.lease.epoch, 1);
+    let Acquired::Refused { holder, wait } = redis.acquire(Role::Processor, &cam("c"), &b, TTL).await? else {
+        panic!("two holders")
+    };
+    assert_eq!(holder, "a");
+    assert!(wait <= TTL && wait > TTL - Duration::from_secs(1), "{wait:?}");
+    // Another role is another lease.
+    grant(&redis, Role::Producer, &cam("c"), &b, TTL).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn lease_passes_on_after_its_ttl_and_the_first_holder_is_fenced() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let ttl = Duration::from_millis(200);
+    let first = grant(&redis, Role::Processor, &cam("c"), &WorkerId::new("a"), ttl).await?;
+    assert_eq!(redis.renew(&first.lease).await?, Renewed::Held { wanted_by: None });
+    let since = Instant::now();
+    let second = grant(&redis, Role::Processor, &cam("c"), &WorkerId::new("b"), ttl).await?;
+    assert!(since.elapsed() >= ttl - Duration::from_millis(20));
+    assert_eq!(second.lease.epoch, 2);
+    assert_eq!(redis.renew(&first.lease).await?, Renewed::Fenced);
+    assert!(!redis.release(&first.lease).await?);
+    assert_eq!(redis.begin_attempt(&first.lease, FrameId::ZERO).await?, Attempt::Fenced);
+    Ok(())
+}
+
+#[tokio::test]
+async fn restarted_worker_of_the_same_name_is_somebody_else() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    grant(&redis, Role::Processor, &cam("c"), &WorkerId::new("a"), TTL).await?;
+    let again = redis.acquire(Role::Processor, &cam("c"), &WorkerId::new("a"), TTL).await?;
+    assert!(matches!(again, Acquired::Refused { .. }));
+    Ok(())
+}
+
+#[tokio::test]
+async fn released_camera_is_kept_for_the_one_who_asked() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let (a, b, other) = (WorkerId::new("a"), WorkerId::new("b"), WorkerId::new("other"));
+    let held = grant(&redis, Role::Processor, &cam("c"), &a, TTL).await?;
+    assert!(redis.want(Role::Processor, &cam("c"), &a.to_string(), &b, TTL).await?);
+    assert!(!redis.want(Role::Processor, &cam("c"), &a.to_string(), &other, TTL).await?, "asked twice");
+    assert_eq!(redis.renew(&held.lease).await?, Renewed::Held { wanted_by: Some("b".into()) });
+    assert!(redis.release(&held.lease).await?);
+    let refused = redis.acquire(Role::Processor, &cam("c"), &other, TTL).await?;
+    assert!(matches!(refused, Acquired::Refused { holder, .. } if holder == "b"));
+    assert!(matches!(redis.acquire(Role::Processor, &cam("c"), &b, TTL).await?, Acquired::Granted(_)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn request_of_a_worker_that_died_expires() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let (a, gone) = (WorkerId::new("a"), WorkerId::new("gone"));
+    let held = grant(&redis, Role::Processor, &cam("c"), &a, TTL).await?;
+    assert!(redis.want(Role::Processor, &cam("c"), &a.to_string(), &gone, Duration::from_millis(50)).await?);
+    tokio::time::sleep(Duration::from_millis(80)).await;
+    assert_eq!(redis.renew(&held.lease).await?, Renewed::Held { wanted_by: None });
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_three_attempts_at_the_same_frame_make_it_poison() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let ttl = Duration::from_millis(30);
+    let (one, two) = (FrameId { ms: 1, seq: 0 }, FrameId { ms: 2, seq: 0 });
+    let mut attempts = Vec::new();
+    for frame in [one, one, two, one, one, one, one] {
+        // Each holder dies: it never releases.
+        let chain = Chain::take_for(&redis, &cam("c"), "w", ttl).await?;
+        attempts.push(redis.begin_attempt(&chain.grant.lease, frame).await?);
+    }
+    let begin = |attempt| Attempt::Begin { attempt };
+    assert_eq!(attempts, [begin(1), begin(2), begin(1), begin(1), begin(2), begin(3), Attempt::Poison]);
+    let chain = Chain::take_for(&redis, &cam("c"), "w", ttl).await?;
+    redis.release(&chain.grant.lease).await?;
+    let chain = Chain::take_for(&redis, &cam("c"), "w", ttl).await?;
+    assert_eq!(redis.begin_attempt(&chain.grant.lease, one).await?, begin(1), "leaving in order clears it");
+    Ok(())
+}
+
+#[tokio::test]
+async fn epoch_rises_above_the_checkpoint_when_the_lease_was_lost() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let () =
+        server.command(&["HSET", "peregrine:{c}:checkpoint", "id", "5-0", "n", "9", "inc", "41"]).await?;
+    let grant = grant(&redis, Role::Producer, &cam("c"), &WorkerId::new("p"), TTL).await?;
+    assert_eq!(grant.lease.epoch, 42);
+    assert_eq!((grant.checkpoint.n, grant.checkpoint.id), (9, FrameId { ms: 5, seq: 0 }));
+    Ok(())
+}

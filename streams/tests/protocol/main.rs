@@ -1,0 +1,10 @@
+//! The protocol against real Redis servers, each started by its test on a socket of its own.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+mod balance;
+mod commit;
+mod frames;
+mod lease;
+mod outage;
+mod shared;
+mod support;

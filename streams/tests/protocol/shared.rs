@@ -1,0 +1,147 @@
+use std::time::Duration;
+
+use anyhow::Result;
+use peregrine_proto::{CameraConfig, CameraId, FrameId, LossCount, LossReason, Size};
+use peregrine_streams::{
+    Flow, ModelAnnouncement, PreviewReader, ResultReader, SourceHealth, SourceState, Wake,
+};
+
+use crate::support::{Chain, Server, cam, write, writer};
+
+const BLOCK: Duration = Duration::from_secs(1);
+
+fn config(id: &str) -> CameraConfig {
+    serde_json::from_value(serde_json::json!({ "id": id, "source": { "uri": "synthetic:road" } })).unwrap()
+}
+
+#[tokio::test]
+async fn cameras_are_kept_and_changes_wake() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let mut control = redis.control();
+    let _ = tokio::time::timeout(Duration::from_millis(50), control.next()).await;
+    assert!(redis.put_camera(&config("a")).await?);
+    assert!(!redis.put_camera(&config("a")).await?, "nothing changed");
+    let woken = tokio::time::timeout(Duration::from_secs(4), control.next()).await??;
+    assert_eq!(woken, [Wake::CameraChanged { camera: cam("a") }]);
+    assert_eq!(redis.camera(&cam("a")).await?, Some(config("a")));
+    assert!(redis.remove_camera(&cam("a")).await?);
+    assert!(!redis.remove_camera(&cam("a")).await?);
+    assert_eq!(redis.cameras().await?.cameras.len(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn camera_that_cannot_be_read_does_not_hide_the_others() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    redis.put_camera(&config("good")).await?;
+    let () =
+        server.command(&["HSET", "peregrine:cameras", "broken", "{", "strange", r#"{"id":"other"}"#]).await?;
+    let other = serde_json::to_string(&config("other"))?;
+    let () = server.command(&["HSET", "peregrine:cameras", "renamed", &other]).await?;
+    let cameras = redis.cameras().await?;
+    assert_eq!(cameras.cameras.keys().map(CameraId::as_str).collect::<Vec<_>>(), ["good"]);
+    assert_eq!(
+        cameras.broken.keys().map(String::as_str).collect::<Vec<_>>(),
+        ["broken", "renamed", "strange"]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn source_state_comes_back_as_it_was_written() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let state = SourceState {
+        state: SourceHealth::Reconnecting,
+        error: "cannot open \"x\": it's gone".into(),
+        size: Some(Size { width: 1920, height: 1080 }),
+        analysed: None,
+        fps: 7.5,
+        position: Some(42),
+        published: u64::from(u32::MAX) + 1,
+        lost: vec![LossCount { reason: LossReason::Undecodable, count: 3 }],
+        fingerprint: "f".into(),
+        worker: "p".into(),
+        updated_us: 1_700_000_000_000_000,
+    };
+    redis.put_source_state(&cam("a"), &state).await?;
+    assert_eq!(redis.source_states(&[cam("a"), cam("b")]).await?, [Some(state), None]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn models_are_announced_newest_first() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let model = |name: &str, announced_at_us| ModelAnnouncement {
+        name: name.into(),
+        input: Size { width: 416, height: 416 },
+        classes: vec!["person".into()],
+        default: true,
+        announced_at_us,
+    };
+    redis.announce_model(&model("old", 1)).await?;
+    redis.announce_model(&model("new", 2)).await?;
+    assert_eq!(redis.models().await?, [model("new", 2), model("old", 1)]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn viewers_expire() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    redis.watch(&cam("a"), 640, Duration::from_secs(60)).await?;
+    redis.watch(&cam("a"), 320, Duration::from_millis(1)).await?;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(redis.watched(&[cam("a"), cam("b")]).await?, [vec![640], vec![]]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn previews_are_bounded_and_found_by_frame() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let size = Size { width: 64, height: 36 };
+    let id = |ms| FrameId { ms, seq: 0 };
+    for ms in 1..=1000 {
+        redis.put_preview(&cam("a"), id(ms), size, &[ms as u8; 100], 50).await?;
+    }
+    let kept: u64 = server.command(&["XLEN", "peregrine:{a}:previews"]).await?;
+    assert!((50..=200).contains(&kept), "{kept} pictures");
+    let latest = redis.latest_preview(&cam("a")).await?.unwrap();
+    assert_eq!((latest.id, latest.size, latest.jpeg.len()), (id(1000), size, 100));
+    assert!(redis.preview_of(&cam("a"), id(1)).await?.is_none());
+    let mut reader = PreviewReader::new(&redis);
+    reader.follow(&cam("a"), id(998));
+    let ids: Vec<_> = reader.read(BLOCK).await?.into_iter().map(|p| p.id).collect();
+    assert_eq!(ids, [id(999), id(1000)]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn late_reader_joins_at_the_newest_result_and_resumes_where_it_left() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let mut writer = writer(&redis, &cam("c"), Flow::Live { queue: 100 }).await?;
+    let mut chain = Chain::take(&redis, &cam("c"), "a").await?;
+    let mut reader = ResultReader::new(&redis);
+    assert!(reader.join(&cam("empty")).await?.is_none());
+    for position in 0..5 {
+        write(&mut writer, position).await?;
+    }
+    chain.run(5, BLOCK).await?;
+    let newest = reader.join(&cam("c")).await?.unwrap();
+    assert_eq!(newest.decode()?.n, 5);
+    assert!(reader.read(Duration::from_millis(20)).await?.is_empty());
+    write(&mut writer, 5).await?;
+    chain.run(1, BLOCK).await?;
+    let next = reader.read(BLOCK).await?.remove(0);
+    assert_eq!(next.decode()?.n, 6);
+    let () = server.command(&["XADD", "peregrine:{c}:results", "*", "not", "a result"]).await?;
+    let mut resumed = ResultReader::new(&redis);
+    resumed.follow(&cam("c"), newest.id);
+    assert_eq!(resumed.read(BLOCK).await?.into_iter().map(|r| r.id).collect::<Vec<_>>(), [next.id]);
+    Ok(())
+}
