@@ -1,16 +1,24 @@
 //! Reads frames, detects, tracks, measures speed, commits results; and the offline analyze, track and speed commands.
 
+pub mod assignment;
 pub mod camera_analysis;
 pub mod commands;
+pub mod homography;
 pub mod infer;
+pub mod kalman;
 pub mod model;
 pub mod postprocess;
 pub mod preprocess;
+pub mod region;
+pub mod speed;
+pub mod straight_line;
+pub mod track;
 
 mod commit;
 mod config;
 mod journey;
 mod leased;
+mod packed;
 mod read;
 mod run;
 

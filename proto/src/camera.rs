@@ -199,8 +199,8 @@ impl CameraConfig {
             format!("analysis.track.lost_track_buffer_s is {buffer}: use 0 to 600"),
         );
         check(
-            (1..=1024).contains(&track.max_tracks),
-            format!("analysis.track.max_tracks is {}: use 1 to 1024", track.max_tracks),
+            (1..=256).contains(&track.max_tracks),
+            format!("analysis.track.max_tracks is {}: use 1 to 256", track.max_tracks),
         );
         check(
             analysis.region.is_empty() || analysis.region.len() >= 3,

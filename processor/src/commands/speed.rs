@@ -1,16 +1,60 @@
 //! `processor speed`: tracks of image points to one speed a track.
 
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    io::{BufReader, BufWriter, Write},
+    path::PathBuf,
+};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    homography::Calibration,
+    speed::FASTEST_MPS,
+    straight_line::{LineSpeed, line_speed},
+};
+use peregrine_proto::CalibrationConfig;
 
 /// Measures the speed of each track of a file.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// JSON with `fps`, `homography_px_to_m` and `tracks` of `id`, `frames`, `x`, `y` (pixels).
+    /// JSON with `fps`, `width`, `height` (pixels), `homography_px_to_m` (3x3, row by row) and `tracks`, each with
+    /// `id`, `frames` (indices, rising), `x` and `y` (pixels, one for each frame, of a point on the road).
+    /// `scale_spread`, the least and the largest true length of known distances over that by the homography, is
+    /// optional and widens the standard errors.
     #[arg(long, value_name = "FILE")]
     pub tracks: PathBuf,
-    /// Where to write one JSON object a track, one a line: `id`, `speed_kmh`, `std_error_kmh`.
+    /// Where to write one JSON object a track, one a line: `id`, `speed_kmh`, `std_error_kmh`. Both are null where no
+    /// speed is known: fewer than three usable points, or faster than 300 km/h.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+struct Session {
+    fps: f64,
+    width: f64,
+    height: f64,
+    homography_px_to_m: [[f64; 3]; 3],
+    #[serde(default)]
+    scale_spread: Option<[f64; 2]>,
+    tracks: Vec<Track>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Track {
+    id: i64,
+    frames: Vec<i64>,
+    x: Vec<f64>,
+    y: Vec<f64>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Line {
+    id: i64,
+    speed_kmh: Option<f64>,
+    std_error_kmh: Option<f64>,
 }
 
 /// Runs the command.
@@ -18,6 +62,58 @@ pub struct Args {
 /// # Errors
 /// When a file cannot be read or written, or is not of this form.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let _ = args;
-    anyhow::bail!("not built yet")
+    let path = &args.tracks;
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let session: Session = serde_json::from_reader(BufReader::new(file))
+        .with_context(|| format!("{} is no session of tracks (see --help for its form)", path.display()))?;
+    let lines = measure(&session).with_context(|| format!("{} cannot be used", path.display()))?;
+    let out = &args.out;
+    let mut writer =
+        BufWriter::new(File::create(out).with_context(|| format!("cannot write {}", out.display()))?);
+    for line in lines {
+        serde_json::to_writer(&mut writer, &line)?;
+        writer.write_all(b"\n").with_context(|| format!("cannot write {}", out.display()))?;
+    }
+    writer.flush().with_context(|| format!("cannot write {}", out.display()))
+}
+
+fn measure(session: &Session) -> anyhow::Result<Vec<Line>> {
+    let Session { fps, width, height, homography_px_to_m, scale_spread, tracks } = session;
+    anyhow::ensure!(fps.is_finite() && *fps > 0.0, "fps is {fps}: it must be above 0");
+    let config = CalibrationConfig { points: Vec::new(), world_from_image: Some(*homography_px_to_m) };
+    let homography = Calibration::new(&config)?.homography([*width, *height]).context(
+        "homography_px_to_m has its horizon at the picture's lower edge: is it from pixels to metres?",
+    )?;
+    // The scale anywhere along the road is anywhere in the spread: a uniform distribution.
+    let scale_error = scale_spread.map_or(0.0, |[least, most]| (most - least).abs() / 12.0_f64.sqrt());
+    let mut lines = Vec::with_capacity(tracks.len());
+    for Track { id, frames, x, y } in tracks {
+        let n = frames.len();
+        anyhow::ensure!(
+            x.len() == n && y.len() == n,
+            "track {id} has {n} frames, {} x and {} y: there must be one of each for a frame",
+            x.len(),
+            y.len()
+        );
+        anyhow::ensure!(
+            frames.is_sorted_by(|a, b| a < b),
+            "track {id} has frames out of order or twice: sort them"
+        );
+        let points: Vec<(f64, [f64; 2])> = frames
+            .iter()
+            .zip(x.iter().zip(y))
+            .filter_map(|(frame, (x, y))| Some((*frame as f64 / fps, homography.ground([*x, *y])?)))
+            .collect();
+        let speed = line_speed(&points).filter(|speed| speed.speed_mps <= FASTEST_MPS);
+        let kmh = |mps: f64| (mps * 3.6 * 1e4).round() / 1e4;
+        lines.push(match speed {
+            None => Line { id: *id, speed_kmh: None, std_error_kmh: None },
+            Some(LineSpeed { speed_mps, std_error_mps }) => Line {
+                id: *id,
+                speed_kmh: Some(kmh(speed_mps)),
+                std_error_kmh: Some(kmh(std_error_mps.hypot(scale_error * speed_mps))),
+            },
+        });
+    }
+    Ok(lines)
 }

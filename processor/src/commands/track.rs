@@ -1,19 +1,32 @@
 //! `processor track`: detections in MOT text to tracks in MOT text.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use peregrine_proto::{Detection, TrackConfig, TrackState};
+
+use crate::track::Tracker;
 
 /// Follows the objects of a file of detections.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Detections, one a line: `frame,-1,left,top,width,height,score,…` (MOTChallenge).
+    /// Detections, one a line: `frame,-1,left,top,width,height,score,…` (MOTChallenge; frames from 1, scores 0 to 1).
     #[arg(long, value_name = "FILE")]
     pub detections: PathBuf,
-    /// The sequence's `seqinfo.ini`: frame rate, length and picture size.
+    /// The sequence's `seqinfo.ini`: `frameRate` and `seqLength`.
     #[arg(long, value_name = "FILE")]
     pub sequence: PathBuf,
     /// Where to write the tracks, one box a line: `frame,id,left,top,width,height,score,-1,-1,-1`.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Thresholds of the tracker, TOML: the keys of a camera's `[analysis.track]`.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -21,6 +34,97 @@ pub struct Args {
 /// # Errors
 /// When a file cannot be read or written, or a line is no detection.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let _ = args;
-    anyhow::bail!("not built yet")
+    let sequence = Sequence::parse(&read(&args.sequence)?)
+        .with_context(|| format!("{} is no seqinfo.ini", args.sequence.display()))?;
+    let frames = parse_detections(&read(&args.detections)?, &args.detections)?;
+    let config: TrackConfig = match &args.config {
+        Some(path) => {
+            toml::from_str(&read(path)?).with_context(|| format!("{} cannot be used", path.display()))?
+        }
+        None => TrackConfig::default(),
+    };
+    let out = &args.out;
+    let mut writer =
+        BufWriter::new(File::create(out).with_context(|| format!("cannot write {}", out.display()))?);
+    let mut tracker = Tracker::new(config);
+    let last = sequence.frames.or_else(|| frames.keys().next_back().copied()).unwrap_or(0);
+    for frame in 1..=last {
+        let media_time_us = (f64::from(frame - 1) * 1e6 / sequence.fps).round() as i64;
+        let detections = frames.get(&frame).map_or(&[][..], Vec::as_slice);
+        for track in tracker.update(media_time_us, detections).tracks {
+            if track.state != TrackState::Tracked {
+                continue;
+            }
+            let [left, top, right, bottom] = track.xyxy;
+            let (id, width, height, score) = (track.track_id, right - left, bottom - top, track.confidence);
+            writeln!(writer, "{frame},{id},{left:.2},{top:.2},{width:.2},{height:.2},{score:.3},-1,-1,-1")
+                .with_context(|| format!("cannot write {}", out.display()))?;
+        }
+    }
+    writer.flush().with_context(|| format!("cannot write {}", out.display()))
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// What a `seqinfo.ini` says that matters here.
+#[derive(Debug, PartialEq)]
+struct Sequence {
+    fps: f64,
+    frames: Option<u32>,
+}
+
+impl Sequence {
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let values: BTreeMap<String, &str> = text
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(key, value)| (key.trim().to_lowercase(), value.trim()))
+            .collect();
+        let rate = values.get("framerate").context("it has no line `frameRate=…`")?;
+        let fps = rate.parse().ok().filter(|fps: &f64| fps.is_finite() && *fps > 0.0);
+        let fps = fps.with_context(|| format!("frameRate is `{rate}`: it must be a number above 0"))?;
+        let frames = values.get("seqlength").map(|length| {
+            length
+                .parse()
+                .with_context(|| format!("seqLength is `{length}`: it must be a whole number of frames"))
+        });
+        Ok(Self { fps, frames: frames.transpose()? })
+    }
+}
+
+/// Detections by frame.
+fn parse_detections(text: &str, path: &Path) -> anyhow::Result<BTreeMap<u32, Vec<Detection>>> {
+    let mut frames = BTreeMap::<u32, Vec<Detection>>::new();
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let parsed = parse_detection(line).with_context(|| {
+            format!(
+                "{} line {}: expected `frame,-1,left,top,width,height,score`, found `{line}`",
+                path.display(),
+                index + 1
+            )
+        });
+        let (frame, detection) = parsed?;
+        frames.entry(frame).or_default().push(detection);
+    }
+    Ok(frames)
+}
+
+fn parse_detection(line: &str) -> anyhow::Result<(u32, Detection)> {
+    let values: Vec<f64> = line
+        .split(',')
+        .take(7)
+        .map(|value| value.trim().parse())
+        .collect::<Result<_, std::num::ParseFloatError>>()?;
+    let [frame, _, left, top, width, height, score] = values[..] else {
+        anyhow::bail!("{} values are too few", values.len());
+    };
+    anyhow::ensure!(
+        frame >= 1.0 && frame.fract() == 0.0 && frame < 1e9,
+        "frame {frame} is no whole number from 1"
+    );
+    anyhow::ensure!((0.0..1.001).contains(&score), "score {score} is not between 0 and 1");
+    let xyxy = [left, top, left + width, top + height].map(|value| value as f32);
+    Ok((frame as u32, Detection { xyxy, confidence: score as f32, class_id: 0 }))
 }

@@ -1,0 +1,423 @@
+//! From the picture to the ground plane and back: a homography, from points or from a matrix.
+//!
+//! Picture coordinates are source pixels (pixel centres at half-integers), ground coordinates are metres.
+
+use nalgebra::{DMatrix, DVector, Matrix2, Matrix3, Vector2, Vector3};
+use peregrine_proto::{CalibrationConfig, CalibrationPoint};
+
+/// The least width of a set of points for each unit of its length; thinner ones count as one line.
+const THINNEST: f64 = 0.005;
+/// Scales that a real camera has somewhere in its picture, metres a pixel.
+const SCALES: std::ops::Range<f64> = 1e-6..1e4;
+
+/// Maps points of the picture to the ground and back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Homography {
+    /// Scaled so that the third component is positive before the horizon, and 1 at a point known to be there.
+    world_from_image: Matrix3<f64>,
+    image_from_world: Matrix3<f64>,
+}
+
+/// A homography from a camera's configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calibration {
+    homography: Homography,
+    /// Distance in pixels between each point and the picture of its ground position; empty for a matrix.
+    residuals_px: Vec<f64>,
+}
+
+/// Why a calibration cannot be used. Points are counted from 1, as people do.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CalibrationError {
+    /// Fewer than four.
+    #[error("calibration has {0} points: give at least four, or world_from_image")]
+    TooFew(usize),
+    /// Neither or both of the two ways.
+    #[error("calibration has both points and world_from_image: keep one of them")]
+    Both,
+    /// A coordinate that is no number.
+    #[error("calibration point {0} has a coordinate that is no finite number: correct it")]
+    NotFinite(usize),
+    /// Two points at one place.
+    #[error("calibration points {0} and {1} are at the same place {2}: move or remove one of them")]
+    Duplicate(usize, usize, Space),
+    /// All points, or all but one, on one line.
+    #[error(
+        "calibration points {} lie on one line {}: no speed can be measured across it; add a point well away from that line",
+        list(.0), .1
+    )]
+    Collinear(Vec<usize>, Space),
+    /// Points that do not determine a homography for another reason.
+    #[error(
+        "the calibration points do not determine where the ground is: spread them over the picture, no three of them on one line"
+    )]
+    Degenerate,
+    /// The picture and the ground contradict each other.
+    #[error(
+        "calibration points {} would lie beyond the horizon: their picture and ground coordinates do not belong together; check that no two are swapped",
+        list(.0)
+    )]
+    BeyondHorizon(Vec<usize>),
+    /// A matrix with something that is no number.
+    #[error(
+        "calibration.world_from_image has a value that is no finite number: give nine numbers, row by row"
+    )]
+    MatrixNotFinite,
+    /// A matrix that maps everything onto a line.
+    #[error(
+        "calibration.world_from_image cannot be inverted: it maps the picture onto a line; check its rows"
+    )]
+    MatrixSingular,
+    /// A matrix of another unit, or the wrong way round.
+    #[error(
+        "calibration.world_from_image makes a pixel {0:.3e} m wide: it must map source pixels to metres (is it the inverse, or in other units?)"
+    )]
+    MatrixScale(f64),
+}
+
+/// Where points coincide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space {
+    /// In pixels.
+    Picture,
+    /// In metres.
+    Ground,
+}
+
+impl std::fmt::Display for Space {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Picture => "in the picture",
+            Self::Ground => "on the ground",
+        })
+    }
+}
+
+impl Calibration {
+    /// Takes whichever of the two ways the configuration has.
+    ///
+    /// # Errors
+    /// When it cannot be used; says why and what to do.
+    pub fn new(config: &CalibrationConfig) -> Result<Self, CalibrationError> {
+        match (&config.world_from_image, config.points.as_slice()) {
+            (Some(_), [_, ..]) => Err(CalibrationError::Both),
+            (Some(rows), []) => {
+                Ok(Self { homography: Homography::from_matrix(*rows)?, residuals_px: Vec::new() })
+            }
+            (None, points) => {
+                let homography = Homography::from_points(points)?;
+                let residuals_px = points
+                    .iter()
+                    .map(|point| match homography.image(point.ground) {
+                        Some(image) => (image[0] - point.image[0]).hypot(image[1] - point.image[1]),
+                        None => f64::INFINITY,
+                    })
+                    .collect();
+                Ok(Self { homography, residuals_px })
+            }
+        }
+    }
+
+    /// The homography for pictures of a size, pixels. A bare matrix does not say which side of its horizon is in
+    /// front of the camera; the middle of the picture's lower edge is taken to be.
+    pub fn homography(&self, [width, height]: [f64; 2]) -> Option<Homography> {
+        if self.residuals_px.is_empty() {
+            self.homography.facing([width / 2.0, height])
+        } else {
+            Some(self.homography.clone())
+        }
+    }
+
+    /// The map of homogeneous pixels to homogeneous metres, row by row, up to its scale.
+    pub fn world_from_image(&self) -> [[f64; 3]; 3] {
+        let matrix = &self.homography.world_from_image;
+        std::array::from_fn(|row| std::array::from_fn(|column| matrix[(row, column)]))
+    }
+
+    /// Distance in pixels between each calibration point and the picture of its ground position. All are zero for
+    /// four points; empty for a matrix.
+    pub fn residuals_px(&self) -> &[f64] {
+        &self.residuals_px
+    }
+}
+
+impl Homography {
+    /// Fits points of the ground: the normalised direct linear transform (Hartley and Zisserman, algorithm 4.2),
+    /// then least squares of the distances in the picture, where people click with an error.
+    ///
+    /// # Errors
+    /// When the points do not determine it, or contradict each other.
+    pub fn from_points(points: &[CalibrationPoint]) -> Result<Self, CalibrationError> {
+        check_points(points)?;
+        let image: Vec<Vector2<f64>> = points.iter().map(|point| Vector2::from(point.image)).collect();
+        let ground: Vec<Vector2<f64>> = points.iter().map(|point| Vector2::from(point.ground)).collect();
+        let (to_image, image) = normalise(&image);
+        let (to_ground, ground) = normalise(&ground);
+        let mut fitted = direct_linear_transform(&ground, &image)?;
+        refine(&mut fitted, &ground, &image);
+
+        let inverse = |matrix: Matrix3<f64>| matrix.try_inverse().ok_or(CalibrationError::Degenerate);
+        let image_from_world = inverse(to_image)? * fitted * to_ground;
+        let world_from_image = inverse(image_from_world)?;
+        let depths: Vec<f64> =
+            points.iter().map(|point| (world_from_image * homogeneous(point.image))[2]).collect();
+        let behind: Vec<usize> = (0..points.len()).filter(|&index| depths[index] <= 0.0).collect();
+        let before: Vec<usize> = (0..points.len()).filter(|&index| depths[index] > 0.0).collect();
+        if !behind.is_empty() && !before.is_empty() {
+            let fewer = if behind.len() <= before.len() { behind } else { before };
+            return Err(CalibrationError::BeyondHorizon(fewer.into_iter().map(|index| index + 1).collect()));
+        }
+        let [x, y] = points[0].image;
+        Self { world_from_image, image_from_world }.facing([x, y]).ok_or(CalibrationError::Degenerate)
+    }
+
+    /// Takes a matrix, row by row, from homogeneous pixels to homogeneous metres, of any scale and sign.
+    ///
+    /// # Errors
+    /// When it is no homography from pixels to metres.
+    pub fn from_matrix(rows: [[f64; 3]; 3]) -> Result<Self, CalibrationError> {
+        let matrix = Matrix3::from_fn(|row, column| rows[row][column]);
+        if matrix.iter().any(|value| !value.is_finite()) {
+            return Err(CalibrationError::MatrixNotFinite);
+        }
+        // Pixels are counted in thousands here, so that the rows and columns are of one order.
+        let scaled = matrix * Matrix3::from_diagonal(&Vector3::new(1e3, 1e3, 1.0));
+        let rows_even = Matrix3::from_fn(|row, column| scaled[(row, column)] / scaled.row(row).norm());
+        let well = rows_even.iter().all(|value| value.is_finite()) && rows_even.determinant().abs() > 1e-9;
+        let world_from_image = matrix / matrix.norm();
+        let image_from_world =
+            world_from_image.try_inverse().filter(|_| well).ok_or(CalibrationError::MatrixSingular)?;
+        let homography = Self { world_from_image, image_from_world };
+        // Where in the picture the road is, and how large the picture, nobody says: one fitting place will do.
+        let places = [[320.0, 240.0], [320.0, 480.0], [960.0, 540.0], [960.0, 1080.0], [1920.0, 2160.0]];
+        let scales = places.map(|place| {
+            let jacobian = homography.facing(place).and_then(|facing| facing.ground_by_image(place));
+            jacobian.map_or(f64::NAN, |jacobian| jacobian.determinant().abs().sqrt())
+        });
+        if scales.iter().any(|scale| SCALES.contains(scale)) {
+            Ok(homography)
+        } else {
+            Err(CalibrationError::MatrixScale(scales[1]))
+        }
+    }
+
+    /// The same map with `image` known to be before the horizon. None where it is on it.
+    fn facing(&self, image: [f64; 2]) -> Option<Self> {
+        let depth = (self.world_from_image * homogeneous(image))[2];
+        let usable = depth.is_finite() && depth.abs() > 1e-12 * self.world_from_image.row(2).norm();
+        usable.then(|| Self {
+            world_from_image: self.world_from_image / depth,
+            image_from_world: self.image_from_world * depth,
+        })
+    }
+
+    /// Where a point of the picture stands on the ground. None beyond the horizon, and so near to it that the
+    /// ground is a thousand times further than where the calibration was made.
+    pub fn ground(&self, image: [f64; 2]) -> Option<[f64; 2]> {
+        divide(self.world_from_image * homogeneous(image))
+    }
+
+    /// Where a point of the ground is seen. None behind the camera.
+    pub fn image(&self, ground: [f64; 2]) -> Option<[f64; 2]> {
+        let seen = self.image_from_world * homogeneous(ground);
+        (seen[2] > 0.0)
+            .then(|| [seen[0] / seen[2], seen[1] / seen[2]])
+            .filter(|p| p.iter().all(|v| v.is_finite()))
+    }
+
+    /// How a point of the picture moves with its point on the ground: pixels a metre.
+    pub fn image_by_ground(&self, ground: [f64; 2]) -> Option<Matrix2<f64>> {
+        let seen = self.image_from_world * homogeneous(ground);
+        let image = self.image(ground)?;
+        let matrix = &self.image_from_world;
+        let jacobian = Matrix2::from_fn(|row, column| {
+            (matrix[(row, column)] - image[row] * matrix[(2, column)]) / seen[2]
+        });
+        jacobian.iter().all(|value| value.is_finite()).then_some(jacobian)
+    }
+
+    /// How a point on the ground moves with its point in the picture: metres a pixel.
+    pub fn ground_by_image(&self, image: [f64; 2]) -> Option<Matrix2<f64>> {
+        let ground = self.ground(image)?;
+        let depth = (self.world_from_image * homogeneous(image))[2];
+        let matrix = &self.world_from_image;
+        let jacobian = Matrix2::from_fn(|row, column| {
+            (matrix[(row, column)] - ground[row] * matrix[(2, column)]) / depth
+        });
+        jacobian.iter().all(|value| value.is_finite()).then_some(jacobian)
+    }
+}
+
+fn homogeneous([x, y]: [f64; 2]) -> Vector3<f64> {
+    Vector3::new(x, y, 1.0)
+}
+
+/// Back from homogeneous ground coordinates, whose third component is 1 at a point that is seen well.
+fn divide(point: Vector3<f64>) -> Option<[f64; 2]> {
+    let ground = [point[0] / point[2], point[1] / point[2]];
+    (point[2] > 1e-3 && ground.iter().all(|value| value.is_finite())).then_some(ground)
+}
+
+fn list(points: &[usize]) -> String {
+    let names: Vec<String> = points.iter().map(usize::to_string).collect();
+    match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+fn check_points(points: &[CalibrationPoint]) -> Result<(), CalibrationError> {
+    if points.len() < 4 {
+        return Err(CalibrationError::TooFew(points.len()));
+    }
+    if let Some(index) =
+        points.iter().position(|point| !point.image.iter().chain(&point.ground).all(|v| v.is_finite()))
+    {
+        return Err(CalibrationError::NotFinite(index + 1));
+    }
+    let spaces: [(Space, fn(&CalibrationPoint) -> Vector2<f64>); 2] = [
+        (Space::Picture, |point| Vector2::from(point.image)),
+        (Space::Ground, |point| Vector2::from(point.ground)),
+    ];
+    for (space, place) in spaces {
+        let places: Vec<(usize, Vector2<f64>)> =
+            points.iter().enumerate().map(|(index, point)| (index + 1, place(point))).collect();
+        let extent = spread(&places.iter().map(|(_, place)| *place).collect::<Vec<_>>())[0];
+        for (index, (a, place_a)) in places.iter().enumerate() {
+            for (b, place_b) in &places[index + 1..] {
+                if (place_a - place_b).norm() <= 1e-6 * extent {
+                    return Err(CalibrationError::Duplicate(*a, *b, space));
+                }
+            }
+        }
+        let on_a_line = |kept: &[(usize, Vector2<f64>)]| {
+            let [length, width] = spread(&kept.iter().map(|(_, place)| *place).collect::<Vec<_>>());
+            width < THINNEST * length
+        };
+        let names = |kept: &[(usize, Vector2<f64>)]| kept.iter().map(|(name, _)| *name).collect();
+        if on_a_line(&places) {
+            return Err(CalibrationError::Collinear(names(&places), space));
+        }
+        for left_out in 0..places.len() {
+            let mut kept = places.clone();
+            kept.remove(left_out);
+            if on_a_line(&kept) {
+                return Err(CalibrationError::Collinear(names(&kept), space));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The extents of a set of points along its longest direction and across it: root mean squares.
+fn spread(points: &[Vector2<f64>]) -> [f64; 2] {
+    let n = points.len().max(1) as f64;
+    let centre = points.iter().sum::<Vector2<f64>>() / n;
+    let scatter =
+        points.iter().map(|point| (point - centre) * (point - centre).transpose()).sum::<Matrix2<f64>>() / n;
+    let mut extents = scatter.symmetric_eigenvalues().map(|value| value.max(0.0).sqrt());
+    if extents[0] < extents[1] {
+        extents.swap_rows(0, 1);
+    }
+    extents.into()
+}
+
+/// Moves the centre of points to the origin and their mean distance from it to √2; also the matrix that does so.
+fn normalise(points: &[Vector2<f64>]) -> (Matrix3<f64>, Vec<Vector2<f64>>) {
+    let n = points.len() as f64;
+    let centre = points.iter().sum::<Vector2<f64>>() / n;
+    let scale =
+        std::f64::consts::SQRT_2 * n / points.iter().map(|point| (point - centre).norm()).sum::<f64>();
+    let matrix = Matrix3::new(scale, 0.0, -scale * centre.x, 0.0, scale, -scale * centre.y, 0.0, 0.0, 1.0);
+    (matrix, points.iter().map(|point| (point - centre) * scale).collect())
+}
+
+/// The matrix that maps `from` to `to` with the least algebraic error.
+fn direct_linear_transform(
+    from: &[Vector2<f64>],
+    to: &[Vector2<f64>],
+) -> Result<Matrix3<f64>, CalibrationError> {
+    // A row of zeros makes the system square for four points: the decomposition then has all nine directions.
+    let mut equations = DMatrix::<f64>::zeros((2 * from.len()).max(9), 9);
+    for (index, (a, b)) in from.iter().zip(to).enumerate() {
+        let (x, y) = (2 * index, 2 * index + 1);
+        for (column, value) in [a.x, a.y, 1.0].into_iter().enumerate() {
+            equations[(x, column)] = value;
+            equations[(x, column + 6)] = -b.x * value;
+            equations[(y, column + 3)] = value;
+            equations[(y, column + 6)] = -b.y * value;
+        }
+    }
+    let svd = equations.svd(false, true);
+    let mut by_size: Vec<usize> = (0..9).collect();
+    by_size.sort_by(|&a, &b| svd.singular_values[b].total_cmp(&svd.singular_values[a]));
+    let (Some(v_t), [largest, .., second_least, least]) = (&svd.v_t, by_size.as_slice()) else {
+        return Err(CalibrationError::Degenerate);
+    };
+    if svd.singular_values[*second_least] < 1e-9 * svd.singular_values[*largest] {
+        return Err(CalibrationError::Degenerate);
+    }
+    let h = v_t.row(*least);
+    Ok(Matrix3::new(h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], h[8]))
+}
+
+/// Levenberg and Marquardt's method on the distances in `to`; keeps the best matrix it saw.
+fn refine(matrix: &mut Matrix3<f64>, from: &[Vector2<f64>], to: &[Vector2<f64>]) {
+    if from.len() == 4 || matrix[(2, 2)].abs() < 1e-12 {
+        return;
+    }
+    *matrix /= matrix[(2, 2)];
+    let with = |matrix: &Matrix3<f64>, change: &DVector<f64>| {
+        Matrix3::from_fn(|r, c| matrix[(r, c)] + change.get(3 * r + c).copied().unwrap_or(0.0))
+    };
+    let residuals = |matrix: &Matrix3<f64>| {
+        DVector::from_iterator(
+            2 * from.len(),
+            from.iter().zip(to).flat_map(|(a, b)| {
+                let seen = matrix * Vector3::new(a.x, a.y, 1.0);
+                [seen[0] / seen[2] - b.x, seen[1] / seen[2] - b.y]
+            }),
+        )
+    };
+    let mut error = residuals(matrix);
+    let mut damping = 1e-3;
+    for _ in 0..50 {
+        let mut jacobian = DMatrix::<f64>::zeros(2 * from.len(), 8);
+        for (index, a) in from.iter().enumerate() {
+            let seen = *matrix * Vector3::new(a.x, a.y, 1.0);
+            let image = [seen[0] / seen[2], seen[1] / seen[2]];
+            for (column, value) in [a.x, a.y, 1.0].into_iter().enumerate() {
+                for (axis, at) in image.into_iter().enumerate() {
+                    jacobian[(2 * index + axis, 3 * axis + column)] = value / seen[2];
+                    if column < 2 {
+                        jacobian[(2 * index + axis, 6 + column)] = -value * at / seen[2];
+                    }
+                }
+            }
+        }
+        let mut normal = jacobian.tr_mul(&jacobian);
+        for index in 0..8 {
+            normal[(index, index)] *= 1.0 + damping;
+        }
+        let Some(change) = normal.cholesky().map(|cholesky| cholesky.solve(&-jacobian.tr_mul(&error))) else {
+            return;
+        };
+        let moved = with(matrix, &change);
+        let moved_error = residuals(&moved);
+        if moved_error.norm_squared() < error.norm_squared() {
+            let done = error.norm_squared() - moved_error.norm_squared() <= 1e-15 * error.norm_squared();
+            *matrix = moved;
+            error = moved_error;
+            damping *= 0.1;
+            if done {
+                return;
+            }
+        } else {
+            damping *= 10.0;
+            if damping > 1e12 {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Speed over ground: a filter for each track while it lasts, and one robust line through a track that is complete.
+//!
+//! The filter is an extended Kalman filter. Its state is on the ground plane (position and velocity, metres), its
+//! measurement is the foot point in pixels: the middle of a box's lower edge. The noise of a foot point is even in
+//! the picture and very uneven on the ground; the Jacobian of the homography carries it there. What the noises are,
+//! it learns from its own innovations: consecutive ones of an optimal filter are unrelated (Mehra 1970). Where they
+//! point the same way, the object turns or brakes and the motion noise rises; by how much they differ from one
+//! another, the measurement noise is scaled. So the standard error means something with any detector.
+
+use std::collections::BTreeMap;
+
+use nalgebra::{Matrix2, Matrix2x4, Matrix4, Vector2, Vector4};
+use peregrine_proto::{Detection, Size, Speed};
+use serde::{Deserialize, Serialize};
+
+use crate::{homography::Homography, track::Tracked};
+
+/// Nothing on a road is faster: 300 km/h, metres per second.
+pub const FASTEST_MPS: f64 = 300.0 / 3.6;
+
+/// Assumed standard deviation of a foot point: a share of the box's width and height, at least a pixel.
+const FOOT_NOISE: f64 = 0.02;
+/// What is known of a velocity before it was measured, metres per second.
+const FIRST_VELOCITY: f64 = 15.0;
+/// Squared Mahalanobis distance from which on a foot point counts less: 99% of the good ones are nearer.
+const GATE: f64 = 9.21;
+/// Motion noise, the spectral density of white acceleration in m²/s³: at first, and its bounds.
+const MOTION: f64 = 0.5;
+const MOTION_BOUNDS: (f64, f64) = (0.01, 25.0);
+/// Bounds of the factor on the variance of a foot point.
+const NOISE_FACTOR_BOUNDS: (f64, f64) = (0.01, 25.0);
+/// How fast both are learnt, for each measurement.
+const LEARNING: f64 = 0.2;
+/// A filter does not begin where a foot point is known no better than this, metres.
+const WORST_POSITION: f64 = 20.0;
+/// A speed is reported after this many foot points over this much time, …
+const LEAST_SEEN: u16 = 5;
+const LEAST_TIME_US: i64 = 500_000;
+/// … while its standard error is at most this share of it, or this much in metres per second.
+const GOOD_SHARE: f64 = 0.15;
+const GOOD_MPS: f64 = 0.3;
+/// A box nearer to the picture's edge than this share of its size may be cut by it.
+const EDGE: f64 = 0.005;
+
+/// The speeds of all tracks of a camera.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct SpeedEstimator {
+    filters: BTreeMap<u32, GroundFilter>,
+}
+
+/// Where a track is on the ground and how fast.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct OnGround {
+    /// Metres; none where its foot point was never seen or lies beyond the horizon.
+    pub position_m: Option<[f64; 2]>,
+    /// None until it is known to be good.
+    pub speed: Option<Speed>,
+}
+
+/// One object's motion over ground.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct GroundFilter {
+    /// Metres.
+    position: [f64; 2],
+    /// Metres per second.
+    #[serde(with = "crate::packed")]
+    velocity: [f32; 2],
+    /// Upper triangle by rows, of position and velocity.
+    #[serde(with = "crate::packed")]
+    covariance: [f32; 10],
+    /// The last one, normalised so that its covariance should be the identity.
+    #[serde(with = "crate::packed")]
+    innovation: [f32; 2],
+    /// Learnt factor on the variance of a foot point.
+    noise_factor: f32,
+    /// Learnt spectral density of the acceleration, m²/s³.
+    motion: f32,
+    first_us: i64,
+    last_us: i64,
+    seen: u16,
+}
+
+/// A foot point in source pixels with its standard deviations.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Foot {
+    point: Vector2<f64>,
+    deviation: Vector2<f64>,
+}
+
+impl SpeedEstimator {
+    /// Takes in the tracks after a frame; the answer has one entry for each. `detections` are those that
+    /// `Tracked::detection` points into, `source` is the picture's size. Tracks that are not there are forgotten.
+    pub fn update(
+        &mut self,
+        media_time_us: i64,
+        tracks: &[Tracked],
+        detections: &[Detection],
+        source: Size,
+        homography: &Homography,
+    ) -> Vec<OnGround> {
+        let mut before = std::mem::take(&mut self.filters);
+        tracks
+            .iter()
+            .map(|track| {
+                let seen = track.detection.and_then(|index| detections.get(index));
+                let foot = seen.and_then(|detection| Foot::of(detection.xyxy, source));
+                let filter = match before.remove(&track.track_id) {
+                    Some(mut filter) => filter.advance(media_time_us, foot, homography).then_some(filter),
+                    None => None,
+                };
+                let filter = filter.or_else(|| GroundFilter::begin(media_time_us, foot?, homography));
+                let Some(filter) = filter else { return OnGround::default() };
+                if track.state != peregrine_proto::TrackState::Removed {
+                    self.filters.insert(track.track_id, filter);
+                }
+                OnGround { position_m: Some(filter.position), speed: filter.speed() }
+            })
+            .collect()
+    }
+}
+
+/// The point where an object stands: the middle of its box's lower edge.
+pub fn foot_point(xyxy: [f32; 4]) -> [f64; 2] {
+    let [left, _, right, bottom] = xyxy.map(f64::from);
+    [(left + right) / 2.0, bottom]
+}
+
+impl Foot {
+    /// The foot point of a box. None where the picture's edge may hide it.
+    fn of(xyxy: [f32; 4], source: Size) -> Option<Self> {
+        let [left, top, right, bottom] = xyxy.map(f64::from);
+        let (width, height) = (f64::from(source.width), f64::from(source.height));
+        let (beside, below) = (1.0_f64.max(EDGE * width), 1.0_f64.max(EDGE * height));
+        let whole = left >= beside && right <= width - beside && bottom <= height - below;
+        let deviation =
+            Vector2::new(FOOT_NOISE * (right - left), FOOT_NOISE * (bottom - top)).map(|d| d.max(1.0));
+        whole.then(|| Self { point: Vector2::from(foot_point(xyxy)), deviation })
+    }
+}
+
+impl GroundFilter {
+    fn begin(media_time_us: i64, foot: Foot, homography: &Homography) -> Option<Self> {
+        let position = homography.ground(foot.point.into())?;
+        let metres_by_pixel = homography.ground_by_image(foot.point.into())?;
+        let mut covariance = Matrix4::from_diagonal(&Vector4::repeat(FIRST_VELOCITY * FIRST_VELOCITY));
+        let known = metres_by_pixel * foot.variance() * metres_by_pixel.transpose();
+        covariance.fixed_view_mut::<2, 2>(0, 0).copy_from(&known);
+        let mut filter = Self {
+            position,
+            velocity: [0.0; 2],
+            covariance: [0.0; 10],
+            innovation: [0.0; 2],
+            noise_factor: 1.0,
+            motion: MOTION as f32,
+            first_us: media_time_us,
+            last_us: media_time_us,
+            seen: 1,
+        };
+        filter.set_covariance(&covariance);
+        (known.trace().sqrt() <= WORST_POSITION).then_some(filter)
+    }
+
+    /// Moves on to a time and takes in the foot point seen then. False where the filter makes no more sense.
+    fn advance(&mut self, media_time_us: i64, foot: Option<Foot>, homography: &Homography) -> bool {
+        self.predict(media_time_us);
+        if let Some(foot) = foot {
+            if self.update(foot, homography).is_none() {
+                return false;
+            }
+            self.seen = self.seen.saturating_add(1);
+        }
+        self.position.iter().all(|v| v.is_finite())
+            && self.velocity.iter().chain(&self.covariance).chain(&self.innovation).all(|v| v.is_finite())
+    }
+
+    fn predict(&mut self, media_time_us: i64) {
+        let dt = media_time_us.saturating_sub(self.last_us).max(0) as f64 / 1e6;
+        self.last_us = media_time_us;
+        let mut transition = Matrix4::identity();
+        let mut noise = Matrix4::zeros();
+        let motion = f64::from(self.motion);
+        for axis in 0..2 {
+            transition[(axis, axis + 2)] = dt;
+            noise[(axis, axis)] = motion * dt.powi(3) / 3.0;
+            noise[(axis, axis + 2)] = motion * dt.powi(2) / 2.0;
+            noise[(axis + 2, axis)] = motion * dt.powi(2) / 2.0;
+            noise[(axis + 2, axis + 2)] = motion * dt;
+        }
+        let state = transition * self.state();
+        self.set_state(state);
+        self.set_covariance(&(transition * self.covariance() * transition.transpose() + noise));
+    }
+
+    /// None where the object is predicted to be out of the camera's sight, or the numbers are exhausted.
+    fn update(&mut self, foot: Foot, homography: &Homography) -> Option<()> {
+        let pixels_by_metre = homography.image_by_ground(self.position)?;
+        let innovation = foot.point - Vector2::from(homography.image(self.position)?);
+        let mut measures = Matrix2x4::zeros();
+        measures.fixed_view_mut::<2, 2>(0, 0).copy_from(&pixels_by_metre);
+        let covariance = self.covariance();
+        let expected = measures * covariance * measures.transpose();
+        let mut noise = foot.variance() * f64::from(self.noise_factor);
+        let distance = innovation.dot(&((expected + noise).cholesky()?.solve(&innovation)));
+        if distance > GATE {
+            // An outlier pulls no harder than a point at the gate (Huber's weights).
+            noise *= distance / GATE;
+        }
+        let cholesky = (expected + noise).cholesky()?;
+        let gain = covariance * measures.transpose() * cholesky.inverse();
+        // Joseph's form: stays positive.
+        let kept = Matrix4::identity() - gain * measures;
+        self.set_covariance(&(kept * covariance * kept.transpose() + gain * noise * gain.transpose()));
+        self.set_state(self.state() + gain * innovation);
+        self.learn(cholesky.l().try_inverse()? * innovation);
+        Some(())
+    }
+
+    /// Learns the noises from an innovation, normalised so that its covariance should be the identity.
+    fn learn(&mut self, innovation: Vector2<f64>) {
+        let before = Vector2::from(self.innovation.map(f64::from));
+        self.innovation = [innovation.x as f32, innovation.y as f32];
+        if self.seen < 3 {
+            return;
+        }
+        let differ = ((innovation - before).norm_squared() / 4.0 - 1.0).clamp(-1.0, 3.0);
+        let agree = (innovation.dot(&before) / 2.0).clamp(-2.0, 2.0);
+        let scaled = |value: f32, by: f64, (least, most): (f64, f64)| {
+            (f64::from(value) * (LEARNING * by).exp()).clamp(least, most) as f32
+        };
+        self.noise_factor = scaled(self.noise_factor, differ, NOISE_FACTOR_BOUNDS);
+        self.motion = scaled(self.motion, agree, MOTION_BOUNDS);
+    }
+
+    /// The speed, where it is known well. The length of an uncertain velocity is too long by its uncertainty, which
+    /// is taken off: what stands still has a speed near zero.
+    fn speed(&self) -> Option<Speed> {
+        let velocity = Vector2::from(self.velocity.map(f64::from));
+        let covariance: Matrix2<f64> = self.covariance().fixed_view::<2, 2>(2, 2).into_owned();
+        let length = velocity.norm();
+        let along = if length > 0.0 {
+            (velocity / length).dot(&(covariance * (velocity / length)))
+        } else {
+            f64::MAX
+        };
+        let speed = (length * length - covariance.trace()).max(0.0).sqrt();
+        // Near zero no direction is known, so the worst one counts.
+        let worst = covariance.symmetric_eigenvalues().max();
+        let std_error = if speed * speed > worst { along } else { worst }.max(0.0).sqrt();
+        let lasted = self.last_us.saturating_sub(self.first_us) >= LEAST_TIME_US && self.seen >= LEAST_SEEN;
+        let good = std_error <= GOOD_MPS.max(GOOD_SHARE * speed) && speed <= FASTEST_MPS;
+        (lasted && good).then(|| Speed {
+            speed_mps: speed as f32,
+            std_error_mps: std_error as f32,
+            heading_rad: velocity.y.atan2(velocity.x) as f32,
+        })
+    }
+
+    fn state(&self) -> Vector4<f64> {
+        Vector4::new(
+            self.position[0],
+            self.position[1],
+            f64::from(self.velocity[0]),
+            f64::from(self.velocity[1]),
+        )
+    }
+
+    fn set_state(&mut self, state: Vector4<f64>) {
+        self.position = [state[0], state[1]];
+        self.velocity = [state[2] as f32, state[3] as f32];
+    }
+
+    fn covariance(&self) -> Matrix4<f64> {
+        let mut matrix = Matrix4::zeros();
+        for ((row, column), value) in upper_triangle().zip(&self.covariance) {
+            matrix[(row, column)] = f64::from(*value);
+            matrix[(column, row)] = f64::from(*value);
+        }
+        matrix
+    }
+
+    fn set_covariance(&mut self, matrix: &Matrix4<f64>) {
+        for ((row, column), value) in upper_triangle().zip(&mut self.covariance) {
+            *value = matrix[(row, column)] as f32;
+        }
+    }
+}
+
+impl Foot {
+    fn variance(&self) -> Matrix2<f64> {
+        Matrix2::from_diagonal(&self.deviation.component_mul(&self.deviation))
+    }
+}
+
+fn upper_triangle() -> impl Iterator<Item = (usize, usize)> {
+    (0..4).flat_map(|row| (row..4).map(move |column| (row, column)))
+}
