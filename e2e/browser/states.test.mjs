@@ -78,7 +78,7 @@ describe("dashboard", () => {
       "Loading dock": [/failed/, /401 Unauthorized.*Correct the source/s],
       "clip.mp4": [/ended/, /loop = true/],
       roof: [/reconnecting/, /no route to host.*keeps trying/s],
-      cellar: [/no producer/, /Start a producer/],
+      cellar: [/no producer/, /Start the producer/],
       attic: [/starting/, /Opening the source/],
     };
     for (const [name, patterns] of Object.entries(expected)) {

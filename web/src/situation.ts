@@ -92,8 +92,8 @@ export function situation(camera: CameraState, connection: Connection, seen: See
         old: true,
         help: {
           title: "Nobody reads this camera",
-          next: "Start a producer that may open its source:",
-          command: "./dev scale producer=1",
+          next: "Start the producer that may open its source again. What runs is told by",
+          command: "./dev status",
         },
       };
     case "ended":

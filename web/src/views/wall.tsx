@@ -84,7 +84,9 @@ function Tile({ camera }: { camera: CameraState }) {
         <a class="tile-name" href={routeHref({ view: "camera", camera: camera.camera })} title={camera.camera}>
           {name}
         </a>
-        <span class="tile-objects">{doing.old ? "–" : plural(numbers.objects, "object")}</span>
+        <span class="tile-objects">
+          {numbers.frameId === undefined || doing.old ? "–" : plural(numbers.objects, "object")}
+        </span>
         <span class="tile-rates">
           <abbr title="Frames a second published and analysed">FPS</abbr> <span>in</span> {rate(camera.fps_in)}{" "}
           <span>out</span> {rate(camera.fps_out)}
