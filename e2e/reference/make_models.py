@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Builds small ONNX files for tests: heads for which no model is at hand, and models that must be refused.
+"""Builds small ONNX files for tests: one for each head, and models that must be refused.
 
     make_models.py FOLDER
 
-yolov5.onnx            1x3x320x320 -> 1x6300x8, a YOLOv5/v7 head of 3 classes, decoded in the graph. Its backbone is one
-                       layer of fixed random edge filters: it finds no objects, but boxes that move with the picture.
+yolov5.onnx, yolov8.onnx, yolox.onnx, end_to_end.onnx
+                       1x3x320x320, each head with 3 classes. The backbone is one layer of fixed random edge filters: it
+                       finds no objects, but boxes that move with the picture.
 yolov5_dynamic.onnx    the same with batch, height and width left open, told by `imgsz` in the metadata
 open_size.onnx         height and width left open, and nothing tells them
 unknown_head.onnx      an output of 1x10x3
@@ -57,38 +58,85 @@ class Graph:
         save(model, path)
 
 
+def backbone(graph, side, stride, anchors, width, seed, picture="images"):
+    """Sigmoids of edge filters: 1 x anchors x cells x width, for the grid of a stride."""
+    random = np.random.default_rng(seed)
+    cells = side // stride
+    filters = random.normal(size=(12, 3, stride, stride))
+    filters = filters - filters.mean((2, 3), keepdims=True)
+    filters *= 6 / np.linalg.norm(filters.reshape(12, -1), axis=1).reshape(-1, 1, 1, 1) * np.sqrt(8 / stride)
+    features = graph("Conv", picture, graph.constant(filters), kernel_shape=[stride] * 2, strides=[stride] * 2)
+    mix = random.normal(size=(anchors, width, 12, 1, 1))
+    mix[:, :4] *= 0.1  # sizes near the anchors'
+    bias = np.zeros((anchors, width))
+    bias[:, 4] = -5  # few objects
+    weights = graph.constant(mix.reshape(-1, 12, 1, 1)), graph.constant(bias.reshape(-1))
+    mixed = graph("Conv", graph("Tanh", features), *weights)
+    split = graph("Reshape", mixed, graph.constant([1, anchors, width, cells * cells], np.int64))
+    return graph("Sigmoid", graph("Transpose", split, perm=[0, 1, 3, 2]))
+
+
+def part(graph, value, start, end, axis):
+    ends = (graph.constant([v], np.int64) for v in (start, end, axis))
+    return graph("Slice", value, *ends)
+
+
 def yolov5(graph, side):
-    """The output of a YOLOv5 head over edge filters of a picture of this side."""
-    random = np.random.default_rng(5)
+    """A YOLOv5 or v7 head, decoded as their code does: 1 x 3 * cells x (5 + classes)."""
     levels = []
     for stride, anchors in ANCHORS.items():
         cells = side // stride
-        filters = random.normal(size=(12, 3, stride, stride))
-        filters = filters - filters.mean((2, 3), keepdims=True)
-        filters *= 6 / np.linalg.norm(filters.reshape(12, -1), axis=1).reshape(-1, 1, 1, 1) * np.sqrt(8 / stride)
-        features = graph("Conv", "images", graph.constant(filters), kernel_shape=[stride] * 2, strides=[stride] * 2)
-        features = graph("Tanh", features)
-        width = 5 + CLASSES
-        mix = random.normal(size=(3, width, 12, 1, 1))
-        mix[:, :4] *= 0.1  # sizes near the anchors'
-        bias = np.zeros((3, width))
-        bias[:, 4] = -4  # few objects
-        mixed = graph("Conv", features, graph.constant(mix.reshape(-1, 12, 1, 1)), graph.constant(bias.reshape(-1)))
-        split = graph("Reshape", mixed, graph.constant([1, 3, width, cells * cells], np.int64))
-        rows = graph("Sigmoid", graph("Transpose", split, perm=[0, 1, 3, 2]))
-        starts, axis = [0, 2, 4], graph.constant([3], np.int64)
-        centre, size, scores = (
-            graph("Slice", rows, graph.constant([start], np.int64), graph.constant([end], np.int64), axis)
-            for start, end in zip(starts, [2, 4, width])
-        )
+        rows = backbone(graph, side, stride, 3, 5 + CLASSES, seed=stride)
+        centre, size, scores = (part(graph, rows, *span, 3) for span in ((0, 2), (2, 4), (4, 5 + CLASSES)))
         x, y = np.meshgrid(np.arange(cells), np.arange(cells))
         grid = np.stack([x, y], 2).reshape(1, 1, -1, 2) - 0.5
-        centre = graph("Mul", graph("Add", graph("Mul", centre, graph.constant(2)), graph.constant(grid)), graph.constant(stride))
+        centre = graph("Add", graph("Mul", centre, graph.constant(2)), graph.constant(grid))
+        centre = graph("Mul", centre, graph.constant(stride))
         twice = graph("Mul", size, graph.constant(2))
         size = graph("Mul", graph("Mul", twice, twice), graph.constant(np.array(anchors).reshape(1, 3, 1, 2)))
         level = graph("Concat", centre, size, scores, axis=3)
-        levels.append(graph("Reshape", level, graph.constant([1, -1, width], np.int64)))
+        levels.append(graph("Reshape", level, graph.constant([1, -1, 5 + CLASSES], np.int64)))
     return graph("Concat", *levels, axis=1)
+
+
+def yolov8(graph, side):
+    """A YOLOv8 head: 1 x (4 + classes) x 3 * cells."""
+    rows = yolov5(graph, side)
+    box, objectness, scores = (part(graph, rows, *span, 2) for span in ((0, 4), (4, 5), (5, 5 + CLASSES)))
+    rows = graph("Concat", box, graph("Mul", objectness, scores), axis=2)
+    # One candidate a cell, as YOLOv8 has it: every third.
+    step = (graph.constant([v], np.int64) for v in (0, 10**6, 1, 3))
+    return graph("Transpose", graph("Slice", rows, *step), perm=[0, 2, 1])
+
+
+def yolox(graph, side):
+    """A YOLOX head, its grid left to the reader: 1 x cells x (5 + classes)."""
+    levels = []
+    unit = graph("Mul", "images", graph.constant(1 / 255))
+    for stride in ANCHORS:
+        rows = backbone(graph, side, stride, 1, 5 + CLASSES, stride, unit)
+        centre, size, scores = (part(graph, rows, *span, 3) for span in ((0, 2), (2, 4), (4, 5 + CLASSES)))
+        size = graph("Mul", graph("Sub", size, graph.constant(0.25)), graph.constant(3))
+        level = graph("Concat", centre, size, scores, axis=3)
+        levels.append(graph("Reshape", level, graph.constant([1, -1, 5 + CLASSES], np.int64)))
+    return graph("Concat", *levels, axis=1)
+
+
+def end_to_end(graph, side):
+    """The hundred best of a YOLOv5 head as left, top, right, bottom, score, class: 1 x 100 x 6."""
+    rows = yolov5(graph, side)
+    centre, size, objectness, scores = (
+        part(graph, rows, *span, 2) for span in ((0, 2), (2, 4), (4, 5), (5, 5 + CLASSES))
+    )
+    half = graph("Mul", size, graph.constant(0.5))
+    scores = graph("Mul", objectness, scores)
+    best = graph("ReduceMax", scores, axes=[2], keepdims=1)
+    number = graph("Cast", graph("ArgMax", scores, axis=2, keepdims=1), to=TensorProto.FLOAT)
+    all_rows = graph("Concat", graph("Sub", centre, half), graph("Add", centre, half), best, number, axis=2)
+    flat = graph("Reshape", best, graph.constant([1, -1], np.int64))
+    graph.nodes.append(helper.make_node("TopK", [flat, graph.constant([100], np.int64)], ["top", "chosen"], axis=1))
+    chosen = graph("Reshape", "chosen", graph.constant([100], np.int64))
+    return graph("Gather", all_rows, chosen, axis=1)
 
 
 def pooled(graph, rows, columns):
@@ -100,8 +148,11 @@ def pooled(graph, rows, columns):
 def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
     square = [1, 3, 320, 320]
-    graph = Graph()
-    graph.write(folder / "yolov5.onnx", square, yolov5(graph, 320), [1, 6300, 8])
+    shapes = {yolov5: [1, 6300, 8], yolov8: [1, 7, 2100], yolox: [1, 2100, 8], end_to_end: [1, 100, 6]}
+    names = {"names": "['a', 'b', 'c']"}
+    for head, shape in shapes.items():
+        graph = Graph()
+        graph.write(folder / f"{head.__name__}.onnx", square, head(graph, 320), shape, names)
     graph = Graph()
     names = {"imgsz": "[320, 320]", "names": "{0: 'a', 1: 'b', 2: 'c'}", "task": "detect", "stride": "32"}
     graph.write(folder / "yolov5_dynamic.onnx", ["batch", 3, "height", "width"], yolov5(graph, 320), ["batch", "n", 8], names)

@@ -22,6 +22,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Analyse a video without Redis: detections, tracks and speeds as JSON lines.
+    Analyze(commands::analyze::Args),
     /// Follow the objects of a file of detections (MOT text in and out).
     Track(commands::track::Args),
     /// Measure the speed of each track of a file.
@@ -31,6 +33,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
+        Some(Command::Analyze(args)) => commands::analyze::run(args),
         Some(Command::Track(args)) => commands::track::run(args),
         Some(Command::Speed(args)) => commands::speed::run(args),
         None => {

@@ -478,7 +478,8 @@ fn blend_rows(above: &[i32], below: &[i32], shares: [i32; 2], step: f32, out: &m
     let (above, below) = (&above[..width], &below[..width]);
     for i in 0..width {
         // OpenCV drops low bits early so that 16-bit multiplications do.
-        let sum = ((above[i] >> 4) * shares[0] >> 16) + ((below[i] >> 4) * shares[1] >> 16);
-        out[i] = (sum + 2 >> 2) as f32 * step;
+        let share = |row: &[i32], share: i32| ((row[i] >> 4) * share) >> 16;
+        let sum = share(above, shares[0]) + share(below, shares[1]);
+        out[i] = ((sum + 2) >> 2) as f32 * step;
     }
 }

@@ -1,0 +1,91 @@
+//! What an analysed video comes to, for people.
+
+use std::{collections::BTreeMap, fmt, time::Instant};
+
+use peregrine_proto::{FrameResult, Stage, TrackState};
+
+/// Metres per second to kilometres per hour.
+const KMH: f32 = 3.6;
+
+/// Counts over all frames.
+#[derive(Debug)]
+pub(super) struct Summary {
+    began: Instant,
+    frames: u64,
+    detections: u64,
+    /// Microseconds of each frame, by stage in the order of the journey.
+    stages: BTreeMap<u8, (Stage, Vec<u32>)>,
+    /// Each track that was seen, with its last speed in metres per second.
+    tracks: BTreeMap<(u32, u32), Option<f32>>,
+}
+
+impl Default for Summary {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            frames: 0,
+            detections: 0,
+            stages: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+        }
+    }
+}
+
+impl Summary {
+    pub(super) fn add(&mut self, result: &FrameResult) {
+        self.frames += 1;
+        self.detections += result.detections.len() as u64;
+        for time in &result.stages {
+            self.stages.entry(time.stage as u8).or_insert((time.stage, Vec::new())).1.push(time.us);
+        }
+        for track in result.tracks.iter().filter(|track| track.state == TrackState::Tracked) {
+            let speed = self.tracks.entry((result.track_epoch, track.track_id)).or_default();
+            *speed = track.speed.map(|speed| speed.speed_mps).or(*speed);
+        }
+    }
+
+    pub(super) fn frames(&self) -> u64 {
+        self.frames
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.began.elapsed().as_secs_f64();
+        let Self { frames, detections, .. } = self;
+        writeln!(
+            f,
+            "{frames} frames in {seconds:.1} s ({:.1}/s), {detections} detections",
+            *frames as f64 / seconds
+        )?;
+        let mut speeds: Vec<f32> = self.tracks.values().flatten().copied().collect();
+        speeds.sort_by(f32::total_cmp);
+        write!(f, "{} tracks", self.tracks.len())?;
+        match speeds.as_slice() {
+            [] => writeln!(f, ", none with a speed")?,
+            [slowest, .., fastest] => {
+                let median = quantile(&speeds, 0.5);
+                writeln!(
+                    f,
+                    ", {} with a speed: median {median:.2} m/s ({:.1} km/h), {slowest:.2} to {fastest:.2} m/s",
+                    speeds.len(),
+                    median * KMH
+                )?;
+            }
+            [only] => writeln!(f, ", one with a speed: {only:.2} m/s ({:.1} km/h)", only * KMH)?,
+        }
+        writeln!(f, "{:<12} {:>9} {:>9}", "stage, ms", "p50", "p95")?;
+        for (stage, times) in self.stages.values() {
+            let mut times = times.clone();
+            times.sort_unstable();
+            let ms = |share| f64::from(quantile(&times, share)) / 1000.0;
+            writeln!(f, "{:<12} {:>9.2} {:>9.2}", stage.as_str(), ms(0.5), ms(0.95))?;
+        }
+        Ok(())
+    }
+}
+
+/// The value below which this share of sorted values lies; there is at least one.
+fn quantile<T: Copy>(sorted: &[T], share: f64) -> T {
+    sorted[((sorted.len() - 1) as f64 * share).round() as usize]
+}

@@ -1,0 +1,89 @@
+//! `processor analyze` as its user runs it.
+
+mod support;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use peregrine_proto::{FrameResult, ResultStatus, Size};
+
+fn analyze(video: &str, model: &Path, out: &Path, more: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_processor"))
+        .args(["analyze", "--video", video, "--model"])
+        .arg(model)
+        .arg("--out")
+        .arg(out)
+        .args(more)
+        .env("ORT_DYLIB_PATH", support::library())
+        .output()
+        .unwrap()
+}
+
+fn results(path: &Path) -> Vec<FrameResult> {
+    fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_second_run_gives_other_results() {
+    let (Some(clip), Some(model), Some(())) =
+        (support::clip(), support::small_model("yolov8.onnx"), support::onnx_runtime())
+    else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str| {
+        let out = folder.path().join(name);
+        let done =
+            analyze(clip.to_str().unwrap(), &model, &out, &["--frames", "40", "--set", "source.fps=7"]);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{said}");
+        for wanted in ["40 frames", "tracks", "infer", "p95"] {
+            assert!(said.contains(wanted), "no `{wanted}` in: {said}");
+        }
+        let mut results = results(&out);
+        for result in &mut results {
+            result.stages.clear();
+            result.captured_at_us = 0;
+        }
+        results
+    };
+    let first = run("first.jsonl");
+    assert_eq!(first, run("second.jsonl"));
+    assert_eq!(first.len(), 40);
+    assert!(first.iter().enumerate().all(|(i, result)| result.position == i as u64));
+    assert!(first.iter().all(|result| result.status == ResultStatus::Ok));
+    assert!(first.iter().all(|result| result.source == Size { width: 768, height: 576 }));
+    assert_eq!(first[7].media_time_us, 1_000_000, "seven frames a second");
+    assert!(first.iter().any(|result| !result.detections.is_empty()));
+    assert!(first.iter().any(|result| !result.tracks.is_empty()));
+}
+
+#[test]
+fn a_missing_video_is_not_named() {
+    let (Some(model), Some(())) = (support::small_model("yolov8.onnx"), support::onnx_runtime()) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let done = analyze("/nowhere/clip.mp4", &model, &folder.path().join("out.jsonl"), &[]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success());
+    assert!(said.contains("/nowhere/clip.mp4"), "{said}");
+}
+
+#[test]
+fn an_unknown_class_is_ignored() {
+    let (Some(clip), Some(model), Some(())) =
+        (support::clip(), support::small_model("yolov8.onnx"), support::onnx_runtime())
+    else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let set = ["--set", "analysis.classes=[\"persson\"]"];
+    let done = analyze(clip.to_str().unwrap(), &model, &folder.path().join("out.jsonl"), &set);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success());
+    assert!(said.contains("persson"), "{said}");
+}
