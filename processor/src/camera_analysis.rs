@@ -261,3 +261,194 @@ fn unknown_class(name: &str, known: &[String]) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SOURCE: Size = Size { width: 768, height: 576 };
+
+    fn names() -> Vec<String> {
+        ["person", "bicycle", "car", "motorcycle", "bus", "truck"].map(str::to_owned).into()
+    }
+
+    fn config(toml_rest: &str) -> CameraConfig {
+        let text = format!("id = \"gate\"\n[source]\nuri = \"clip.mp4\"\n{toml_rest}");
+        toml::from_str(&text).unwrap()
+    }
+
+    const CALIBRATED: &str = "[calibration]\npoints = [
+        { image = [150, 330], ground = [-13.497, -4.257] }, { image = [640, 330], ground = [-9.496, -12.485] },
+        { image = [700, 520], ground = [-15.882, -15.616] }, { image = [60, 520], ground = [-19.747, -8.511] }]\n";
+
+    fn person_at(x: f32, y: f32, confidence: f32) -> Detection {
+        Detection { xyxy: [x - 15.0, y - 80.0, x + 15.0, y], confidence, class_id: 0 }
+    }
+
+    fn update(analysis: &mut CameraAnalysis, frame: i64, detections: &[Detection]) -> Analysed {
+        analysis.update(frame * 142_857, false, SOURCE, detections, |_| {})
+    }
+
+    #[test]
+    fn unknown_class_is_refused_with_the_near_ones() {
+        let said =
+            CameraAnalysis::new(&config("[analysis]\nclasses = [\"persn\", \"car\", \"zebra\"]"), &names())
+                .unwrap_err();
+        assert_eq!(said[0], "camera gate: the model has no class `persn`: did you mean `person`?");
+        assert!(
+            said[1].contains("no class `zebra`; it has 6: person, bicycle, car, motorcycle, bus, …"),
+            "{said:?}"
+        );
+        assert_eq!(said.len(), 2);
+    }
+
+    #[test]
+    fn unusable_calibration_is_refused_with_what_else_is_wrong() {
+        let collinear = CALIBRATED.replace("[640, 330]", "[340, 460]").replace("[700, 520]", "[245, 395]");
+        let said = CameraAnalysis::new(&config(&format!("[analysis]\nnms_iou = 3.0\n{collinear}")), &names())
+            .unwrap_err();
+        assert!(said.iter().any(|text| text.contains("nms_iou")), "{said:?}");
+        assert!(
+            said.iter()
+                .any(|text| text.starts_with("camera gate: calibration points") && text.contains("one line")),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn detection_index_points_at_the_reported_detection_or_nowhere() {
+        let mut analysis =
+            CameraAnalysis::new(&config("[analysis]\nclasses = [\"person\"]"), &names()).unwrap();
+        let car = Detection { class_id: 2, ..person_at(600.0, 500.0, 0.99) };
+        let mut found =
+            update(&mut analysis, 0, &[person_at(100.0, 300.0, 0.7), car, person_at(300.0, 300.0, 0.9)]);
+        assert_eq!(found.detections.iter().map(|d| d.confidence).collect::<Vec<_>>(), [0.9, 0.7]);
+        for track in &found.tracks {
+            let detection = found.detections[usize::from(track.detection.unwrap())];
+            assert_eq!(detection.xyxy, track.xyxy);
+        }
+        // Between `low_threshold` and `analysis.confidence`: continues its track, but is not reported.
+        found = update(&mut analysis, 1, &[person_at(100.0, 300.0, 0.2), person_at(300.0, 300.0, 0.9)]);
+        assert_eq!(found.detections.len(), 1);
+        let (detections, states): (Vec<_>, Vec<_>) =
+            found.tracks.iter().map(|t| (t.detection, t.state)).unzip();
+        assert_eq!(states, [TrackState::Tracked; 2]);
+        assert_eq!(detections, [Some(0), None]);
+    }
+
+    #[test]
+    fn walking_person_has_a_walking_speed() {
+        let mut analysis = CameraAnalysis::new(&config(CALIBRATED), &names()).unwrap();
+        let homography = analysis.calibration.clone().unwrap().homography([768.0, 576.0]).unwrap();
+        let mut last = None;
+        for frame in 0..40 {
+            // 1.2 m/s along the ground's X axis.
+            let [x, y] = homography.image([-16.0 + 1.2 * frame as f64 / 7.0, -10.0]).unwrap();
+            last = update(&mut analysis, frame, &[person_at(x as f32, y as f32, 0.9)]).tracks[0].speed;
+        }
+        let speed = last.unwrap();
+        assert!((speed.speed_mps - 1.2).abs() < 0.02 && speed.heading_rad.abs() < 0.05, "{speed:?}");
+    }
+
+    #[test]
+    fn discontinuity_starts_an_epoch_but_not_on_the_first_frame() {
+        let mut analysis = CameraAnalysis::new(&config(""), &names()).unwrap();
+        let people = [person_at(100.0, 300.0, 0.9)];
+        assert_eq!(analysis.update(0, true, SOURCE, &people, |_| {}).track_epoch, 0);
+        let again = analysis.update(0, true, SOURCE, &people, |_| {});
+        assert_eq!((again.track_epoch, again.tracks[0].track_id), (1, 2));
+    }
+
+    #[test]
+    fn stages_are_reported_in_order() {
+        let mut analysis = CameraAnalysis::new(&config(""), &names()).unwrap();
+        let mut stages = Vec::new();
+        analysis.update(0, false, SOURCE, &[], |stage| stages.push(stage));
+        assert_eq!(stages, [Stage::Track, Stage::Speed, Stage::Zones]);
+    }
+
+    #[test]
+    fn full_state_fits_the_checkpoint() {
+        let mut analysis = CameraAnalysis::new(&config(CALIBRATED), &names()).unwrap();
+        let base = i64::MAX / 4;
+        // The longest encodings: large ids and times.
+        analysis.tracker.restart(u32::MAX - 7);
+        for frame in 0..12_i64 {
+            let crowd: Vec<Detection> = (0..300)
+                .map(|k| ((k % 30) as f32 * 24.0 + 30.0 + 0.3 * frame as f32, (k / 30) as f32 * 20.0 + 330.0))
+                .map(|(x, y)| Detection {
+                    xyxy: [x - 9.0, y - 18.0, x + 9.0, y],
+                    confidence: 0.912_345,
+                    class_id: 65_000,
+                })
+                .collect();
+            analysis.update(base + frame * 40_000, false, SOURCE, &crowd, |_| {});
+        }
+        let state = analysis.state();
+        let ids_could_be_longer = 2 * 4 * 256;
+        assert!(state.len() > 45_000, "{} bytes: is the tracker full?", state.len());
+        assert!(
+            state.len() + ids_could_be_longer <= CameraAnalysis::MAX_STATE_BYTES,
+            "{} bytes",
+            state.len()
+        );
+    }
+
+    #[test]
+    fn changed_calibration_measures_speeds_anew_and_keeps_the_tracks() {
+        let mut analysis = CameraAnalysis::new(&config(CALIBRATED), &names()).unwrap();
+        for frame in 0..20 {
+            update(&mut analysis, frame, &[person_at(300.0 + frame as f32, 400.0, 0.9)]);
+        }
+        let state = analysis.state();
+        let mut other =
+            CameraAnalysis::new(&config(&CALIBRATED.replace("-13.497", "-12.0")), &names()).unwrap();
+        other.restore(&state).unwrap();
+        let found = update(&mut other, 20, &[person_at(320.0, 400.0, 0.9)]);
+        assert_eq!((found.tracks[0].track_id, found.tracks[0].speed), (1, None));
+        let mut same = CameraAnalysis::new(&config(CALIBRATED), &names()).unwrap();
+        same.restore(&state).unwrap();
+        assert!(update(&mut same, 20, &[person_at(320.0, 400.0, 0.9)]).tracks[0].speed.is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn restore_after_every_frame_gives_the_same_bits(
+            walks in prop::collection::vec((20.0..740.0f32, 300.0..560.0f32, -4.0..4.0f32, 0.1..1.0f32), 1..8),
+            missed in prop::collection::vec(0..8usize, 30),
+        ) {
+            let config = config(CALIBRATED);
+            let (mut whole, mut restored) = (CameraAnalysis::new(&config, &names()).unwrap(), CameraAnalysis::new(&config, &names()).unwrap());
+            for (frame, missed) in missed.into_iter().enumerate() {
+                let people: Vec<Detection> = walks.iter().enumerate().filter(|(index, _)| *index != missed)
+                    .map(|(_, (x, y, v, confidence))| person_at(x + v * frame as f32, *y, *confidence)).collect();
+                let state = restored.state();
+                restored = CameraAnalysis::new(&config, &names()).unwrap();
+                restored.restore(&state).unwrap();
+                prop_assert_eq!(update(&mut whole, frame as i64, &people), update(&mut restored, frame as i64, &people));
+                prop_assert_eq!(whole.state(), restored.state());
+            }
+        }
+
+        #[test]
+        fn any_bytes_restore_or_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), at in 0..400usize, byte: u8) {
+            let mut analysis = CameraAnalysis::new(&config(CALIBRATED), &names()).unwrap();
+            let _ = analysis.restore(&bytes);
+            // A real state with one byte changed.
+            let mut real = CameraAnalysis::new(&config(CALIBRATED), &names()).unwrap();
+            for frame in 0..3 {
+                update(&mut real, frame, &[person_at(300.0, 400.0, 0.9)]);
+            }
+            let mut state = real.state();
+            let at = at % state.len();
+            state[at] = byte;
+            if analysis.restore(&state).is_ok() {
+                for frame in 3..6 {
+                    update(&mut analysis, frame, &[person_at(300.0, 400.0, 0.9)]);
+                }
+            }
+        }
+    }
+}

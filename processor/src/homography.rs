@@ -421,3 +421,152 @@ fn refine(matrix: &mut Matrix3<f64>, from: &[Vector2<f64>], to: &[Vector2<f64>])
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Reference {
+        homographies: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        image: Vec<[f64; 2]>,
+        ground: Vec<[f64; 2]>,
+        probes: Vec<[f64; 2]>,
+        probes_on_ground: Vec<[f64; 2]>,
+        rms_residual_px: f64,
+    }
+
+    fn points(image: &[[f64; 2]], ground: &[[f64; 2]]) -> CalibrationConfig {
+        let points = image
+            .iter()
+            .zip(ground)
+            .map(|(image, ground)| CalibrationPoint { image: *image, ground: *ground });
+        CalibrationConfig { points: points.collect(), world_from_image: None }
+    }
+
+    fn error(image: &[[f64; 2]], ground: &[[f64; 2]]) -> String {
+        Calibration::new(&points(image, ground)).unwrap_err().to_string()
+    }
+
+    const IMAGE: [[f64; 2]; 4] = [[150.0, 330.0], [640.0, 330.0], [700.0, 520.0], [60.0, 520.0]];
+    const GROUND: [[f64; 2]; 4] =
+        [[-13.497, -4.257], [-9.496, -12.485], [-15.882, -15.616], [-19.747, -8.511]];
+
+    /// The reference is OpenCV's `getPerspectiveTransform` and `findHomography`, see `tests/reference/motion.py`.
+    #[test]
+    fn fit_agrees_with_opencv() {
+        let Reference { homographies } =
+            serde_json::from_str(include_str!("../tests/reference/motion.json")).unwrap();
+        for case in homographies {
+            let calibration = Calibration::new(&points(&case.image, &case.ground)).unwrap();
+            let homography = calibration.homography([1280.0, 720.0]).unwrap();
+            let residuals = calibration.residuals_px();
+            let rms = (residuals.iter().map(|r| r * r).sum::<f64>() / residuals.len() as f64).sqrt();
+            assert!((rms - case.rms_residual_px).abs() < 1e-3, "{rms} instead of {}", case.rms_residual_px);
+            for (probe, expected) in case.probes.iter().zip(case.probes_on_ground) {
+                let found = homography.ground(*probe).unwrap();
+                let distance = (found[0] - expected[0]).hypot(found[1] - expected[1]);
+                assert!(
+                    distance < 2e-3,
+                    "{} points, {probe:?}: {found:?} instead of {expected:?}",
+                    case.image.len()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn calibration_points_on_a_line_are_refused_by_name() {
+        let ground = [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [0.0, 5.0]];
+        let said = error(&IMAGE, &ground);
+        assert!(
+            said.contains("points 1, 2 and 3 lie on one line on the ground") && said.contains("add a point"),
+            "{said}"
+        );
+        let image = [[0.0, 0.0], [100.0, 50.0], [200.0, 100.2], [400.0, 200.0]];
+        assert!(error(&image, &GROUND).contains("points 1, 2, 3 and 4 lie on one line in the picture"));
+    }
+
+    #[test]
+    fn calibration_point_given_twice_is_refused_by_name() {
+        let said = error(&[IMAGE[0], IMAGE[1], IMAGE[2], IMAGE[1]], &GROUND);
+        assert_eq!(
+            said,
+            "calibration points 2 and 4 are at the same place in the picture: move or remove one of them"
+        );
+    }
+
+    #[test]
+    fn swapped_calibration_points_are_refused_by_name() {
+        let said = error(&IMAGE, &[GROUND[1], GROUND[0], GROUND[2], GROUND[3]]);
+        assert!(said.contains("beyond the horizon") && said.contains("swapped"), "{said}");
+    }
+
+    #[test]
+    fn too_few_or_unusable_values_are_refused() {
+        assert!(error(&IMAGE[..3], &GROUND[..3]).contains("3 points"));
+        let mut image = IMAGE;
+        image[2][0] = f64::NAN;
+        assert!(error(&image, &GROUND).contains("point 3"));
+        let matrix = |rows| Homography::from_matrix(rows).unwrap_err();
+        assert_eq!(matrix([[f64::INFINITY; 3]; 3]), CalibrationError::MatrixNotFinite);
+        assert_eq!(matrix([[0.0; 3]; 3]), CalibrationError::MatrixSingular);
+        assert_eq!(
+            matrix([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [0.0, 0.0, 1.0]]),
+            CalibrationError::MatrixSingular
+        );
+        let scale = [[1e7, 0.0, 0.0], [0.0, 1e7, 0.0], [0.0, 0.0, 1.0]];
+        assert!(matches!(matrix(scale), CalibrationError::MatrixScale(_)));
+    }
+
+    #[test]
+    fn nothing_beyond_the_horizon_is_on_the_ground() {
+        let calibration = Calibration::new(&points(&IMAGE, &GROUND)).unwrap();
+        let homography = calibration.homography([768.0, 576.0]).unwrap();
+        assert!(homography.ground([400.0, 400.0]).is_some());
+        assert_eq!(homography.ground([400.0, -2000.0]), None);
+        // The same from its matrix, whatever its sign and scale.
+        let matrix = calibration.world_from_image().map(|row| row.map(|value| -3.0 * value));
+        let config = CalibrationConfig { points: Vec::new(), world_from_image: Some(matrix) };
+        let again = Calibration::new(&config).unwrap().homography([768.0, 576.0]).unwrap();
+        assert_eq!(again.ground([400.0, -2000.0]), None);
+        let (a, b) = (again.ground([400.0, 400.0]).unwrap(), homography.ground([400.0, 400.0]).unwrap());
+        assert!((a[0] - b[0]).hypot(a[1] - b[1]) < 1e-9);
+    }
+
+    proptest! {
+        #[test]
+        fn there_and_back_is_the_same_point_and_jacobians_are_inverse(x in 0.0..768.0f64, y in 250.0..576.0f64) {
+            let homography = Calibration::new(&points(&IMAGE, &GROUND)).unwrap().homography([768.0, 576.0]).unwrap();
+            let ground = homography.ground([x, y]).unwrap();
+            let back = homography.image(ground).unwrap();
+            prop_assert!((back[0] - x).hypot(back[1] - y) < 1e-6);
+            let product = homography.ground_by_image([x, y]).unwrap() * homography.image_by_ground(ground).unwrap();
+            prop_assert!((product - Matrix2::identity()).norm() < 1e-6);
+        }
+
+        #[test]
+        fn any_points_give_a_homography_or_an_error(
+            values in prop::collection::vec(prop::array::uniform4(prop_oneof![5 => -1e3..1e3f64, 1 => Just(0.0), 1 => any::<f64>()]), 0..9),
+        ) {
+            let (image, ground): (Vec<_>, Vec<_>) = values.iter().map(|[a, b, c, d]| ([*a, *b], [*c, *d])).unzip();
+            if let Ok(calibration) = Calibration::new(&points(&image, &ground)) {
+                let _ = calibration.homography([640.0, 480.0]).and_then(|homography| homography.ground([320.0, 240.0]));
+            }
+        }
+
+        #[test]
+        fn any_matrix_gives_a_homography_or_an_error(rows in prop::array::uniform3(prop::array::uniform3(any::<f64>()))) {
+            if let Ok(homography) = Homography::from_matrix(rows) {
+                let _ = homography.facing([320.0, 480.0]).and_then(|facing| facing.ground([320.0, 240.0]));
+            }
+        }
+    }
+}

@@ -85,11 +85,10 @@ impl Component {
         let (gain_x, gain_v) = (a / innovation_variance, b / innovation_variance);
         let innovation = measured - x;
         self.mean = [(x + gain_x * innovation) as f32, (v + gain_v * innovation) as f32];
-        self.covariance = [
-            (a * (1.0 - gain_x)) as f32,
-            (b * (1.0 - gain_x)) as f32,
-            (c - gain_v * b).max(f64::from(f32::MIN_POSITIVE)) as f32,
-        ];
+        let rest = noise * noise / innovation_variance;
+        let (a, b, c) = (a * rest, b * rest, c - gain_v * b);
+        // Rounding must not make the correlation exceed 1.
+        self.covariance = [a as f32, b as f32, c.max(b * b / a * (1.0 + 1e-6)) as f32];
     }
 }
 
@@ -153,4 +152,66 @@ fn centre_and_size(xyxy: [f32; 4]) -> [f64; 4] {
         (right - left).max(LEAST_SIZE),
         (bottom - top).max(LEAST_SIZE),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Reference {
+        kalman: Case,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        interval_s: f64,
+        steps: Vec<Step>,
+        xyxy: Vec<[f32; 4]>,
+    }
+
+    #[derive(Deserialize)]
+    struct Step {
+        t: f64,
+        xyxy: Option<[f32; 4]>,
+    }
+
+    /// The reference is a textbook filter with full matrices, see `tests/reference/motion.py`.
+    #[test]
+    fn filter_agrees_with_a_textbook_filter() {
+        let Reference { kalman } =
+            serde_json::from_str(include_str!("../tests/reference/motion.json")).unwrap();
+        let mut filter = BoxFilter::new(kalman.steps[0].xyxy.unwrap(), kalman.interval_s);
+        for (index, pair) in kalman.steps.windows(2).enumerate() {
+            filter.predict(pair[1].t - pair[0].t, kalman.interval_s, false);
+            if let Some(seen) = pair[1].xyxy {
+                filter.update(seen);
+            }
+            for (found, expected) in filter.xyxy().into_iter().zip(kalman.xyxy[index + 1]) {
+                assert!((found - expected).abs() < 1e-3, "step {index}: {found} instead of {expected}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn covariance_stays_positive(
+            steps in prop::collection::vec((0.0..5.0f64, prop::option::of(prop::array::uniform4(-1e4..1e4f32)), any::<bool>()), 1..80),
+        ) {
+            let mut filter = BoxFilter::new([0.0, 0.0, 30.0, 60.0], 0.04);
+            for (dt, seen, lost) in steps {
+                filter.predict(dt, 0.04, lost);
+                if let Some([x, y, w, h]) = seen {
+                    filter.update([x, y, x + w.abs(), y + h.abs()]);
+                }
+                prop_assert!(filter.is_finite());
+                for Component { covariance: [a, b, c], .. } in filter.0 {
+                    let (a, b, c) = (f64::from(a), f64::from(b), f64::from(c));
+                    prop_assert!(a > 0.0 && c > 0.0 && a * c - b * b >= -1e-6 * a * c, "{a} {b} {c}");
+                }
+            }
+        }
+    }
 }

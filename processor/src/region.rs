@@ -19,6 +19,9 @@ impl Region {
             return true;
         }
         let [x, y] = point;
+        if !(x.is_finite() && y.is_finite()) {
+            return false;
+        }
         let mut inside = false;
         for (&[ax, ay], &[bx, by]) in self.corners.iter().zip(self.corners.iter().cycle().skip(1)) {
             let turn = (bx - ax) * (y - ay) - (by - ay) * (x - ax);

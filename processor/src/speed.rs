@@ -223,7 +223,9 @@ impl GroundFilter {
             return;
         }
         let differ = ((innovation - before).norm_squared() / 4.0 - 1.0).clamp(-1.0, 3.0);
-        let agree = (innovation.dot(&before) / 2.0).clamp(-2.0, 2.0);
+        // A quarter of what the innovations are too large by: where nothing moves unexpectedly, both noises shrink.
+        let excess = innovation.norm_squared() / 2.0 - 1.0;
+        let agree = (innovation.dot(&before) / 2.0 + excess / 4.0).clamp(-2.0, 2.0);
         let scaled = |value: f32, by: f64, (least, most): (f64, f64)| {
             (f64::from(value) * (LEARNING * by).exp()).clamp(least, most) as f32
         };
@@ -231,8 +233,8 @@ impl GroundFilter {
         self.motion = scaled(self.motion, agree, MOTION_BOUNDS);
     }
 
-    /// The speed, where it is known well. The length of an uncertain velocity is too long by its uncertainty, which
-    /// is taken off: what stands still has a speed near zero.
+    /// The speed, where it is known well. A velocity that is shorter than its uncertainty is none; well above it,
+    /// its length stands. So what stands still has a speed near zero.
     fn speed(&self) -> Option<Speed> {
         let velocity = Vector2::from(self.velocity.map(f64::from));
         let covariance: Matrix2<f64> = self.covariance().fixed_view::<2, 2>(2, 2).into_owned();
@@ -242,7 +244,8 @@ impl GroundFilter {
         } else {
             f64::MAX
         };
-        let speed = (length * length - covariance.trace()).max(0.0).sqrt();
+        let uncertainty = if length > 0.0 { covariance.trace() / (length * length) } else { f64::MAX };
+        let speed = length * (1.0 - uncertainty * uncertainty).max(0.0).sqrt();
         // Near zero no direction is known, so the worst one counts.
         let worst = covariance.symmetric_eigenvalues().max();
         let std_error = if speed * speed > worst { along } else { worst }.max(0.0).sqrt();
@@ -293,4 +296,190 @@ impl Foot {
 
 fn upper_triangle() -> impl Iterator<Item = (usize, usize)> {
     (0..4).flat_map(|row| (row..4).map(move |column| (row, column)))
+}
+
+#[cfg(test)]
+mod tests {
+    use peregrine_proto::{CalibrationConfig, CalibrationPoint, TrackState};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::homography::Calibration;
+
+    const PICTURE: Size = Size { width: 1280, height: 720 };
+
+    /// A camera 8 m above the ground that looks along +Y, 18° down, with a focal length of 900 pixels.
+    fn project([x, y]: [f64; 2]) -> [f64; 2] {
+        let (sin, cos) = 18.0_f64.to_radians().sin_cos();
+        let (forward, down) = (y * cos + 8.0 * sin, 8.0 * cos - y * sin);
+        [640.0 + 900.0 * x / forward, 360.0 + 900.0 * down / forward]
+    }
+
+    fn homography() -> Homography {
+        let ground = [[-6.0, 12.0], [6.0, 12.0], [6.0, 50.0], [-6.0, 50.0]];
+        let points = ground.map(|ground| CalibrationPoint { image: project(ground), ground });
+        let config = CalibrationConfig { points: points.into(), world_from_image: None };
+        Calibration::new(&config).unwrap().homography([1280.0, 720.0]).unwrap()
+    }
+
+    /// Deterministic noise: normal enough, standard deviation 1.
+    struct Noise(u64);
+
+    impl Noise {
+        fn uniform(&mut self) -> f64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+        }
+        fn normal(&mut self) -> f64 {
+            (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
+        }
+    }
+
+    /// Follows one object whose position is `at(t)`; returns its speeds by time, where one is reported.
+    fn follow(
+        at: impl Fn(f64) -> [f64; 2],
+        fps: f64,
+        frames: u32,
+        jitter_px: f64,
+        missing: f64,
+    ) -> Vec<(f64, Speed)> {
+        let (homography, mut estimator, mut noise) = (homography(), SpeedEstimator::default(), Noise(3));
+        let mut speeds = Vec::new();
+        for frame in 0..frames {
+            let time = f64::from(frame) / fps;
+            let [x, y] = project(at(time));
+            let (x, y) = (x + jitter_px * noise.normal(), y + jitter_px * noise.normal());
+            let xyxy = [x - 30.0, y - 60.0, x + 30.0, y].map(|value| value as f32);
+            let detection = Detection { xyxy, confidence: 0.9, class_id: 0 };
+            let seen = noise.uniform() >= missing;
+            let track = Tracked {
+                track_id: 1,
+                state: if seen { TrackState::Tracked } else { TrackState::Lost },
+                xyxy,
+                confidence: 0.9,
+                class_id: 0,
+                detection: seen.then_some(0),
+            };
+            let found = estimator.update((time * 1e6) as i64, &[track], &[detection], PICTURE, &homography);
+            speeds.extend(found[0].speed.map(|speed| (time, speed)));
+        }
+        speeds
+    }
+
+    fn median_error(speeds: &[(f64, Speed)], truth: f64) -> f64 {
+        let mut errors: Vec<f64> =
+            speeds.iter().map(|(_, s)| (f64::from(s.speed_mps) - truth).abs() / truth).collect();
+        errors.sort_by(f64::total_cmp);
+        errors[errors.len() / 2]
+    }
+
+    #[test]
+    fn exact_foot_points_give_the_exact_speed_and_heading() {
+        let speeds = follow(|t| [2.0, 12.0 + 15.0 * t], 25.0, 75, 0.0, 0.0);
+        assert!(speeds.len() > 40, "{}", speeds.len());
+        assert!(median_error(&speeds, 15.0) < 1e-3);
+        let heading = speeds.last().unwrap().1.heading_rad;
+        assert!((heading - std::f32::consts::FRAC_PI_2).abs() < 1e-3, "{heading}");
+    }
+
+    #[test]
+    fn jittered_and_missing_foot_points_give_the_speed_within_three_percent() {
+        let speeds = follow(|t| [-3.0, 14.0 + 12.0 * t], 25.0, 100, 2.0, 0.1);
+        assert!(median_error(&speeds, 12.0) < 0.03);
+        let outside = |(_, s): &&(f64, Speed)| (s.speed_mps - 12.0).abs() > 3.0 * s.std_error_mps;
+        assert!(
+            speeds.iter().filter(outside).count() * 20 <= speeds.len(),
+            "the standard error is too small"
+        );
+    }
+
+    #[test]
+    fn same_motion_at_other_frame_rates_has_the_same_speed() {
+        for fps in [7.0, 50.0] {
+            let speeds = follow(|t| [1.0, 14.0 + 8.0 * t], fps, (4.0 * fps) as u32, 1.0, 0.0);
+            assert!(median_error(&speeds, 8.0) < 0.03, "{fps}");
+        }
+    }
+
+    #[test]
+    fn standing_object_has_no_speed_but_a_standard_error() {
+        let speeds = follow(|_| [1.0, 20.0], 25.0, 250, 2.0, 0.0);
+        let (_, last) = speeds.last().unwrap();
+        assert!(last.speed_mps < 0.15 && last.speed_mps <= 2.0 * last.std_error_mps, "{last:?}");
+        assert!(last.std_error_mps > 0.01, "{last:?}");
+    }
+
+    #[test]
+    fn braking_is_followed() {
+        let speeds = follow(
+            |t| {
+                [
+                    0.0,
+                    if t < 2.0 { 14.0 + 10.0 * t } else { 34.0 + 10.0 * (t - 2.0) - 1.5 * (t - 2.0).powi(2) },
+                ]
+            },
+            25.0,
+            125,
+            0.5,
+            0.0,
+        );
+        let (time, last) = speeds.last().unwrap();
+        let truth = 10.0 - 3.0 * (time - 2.0);
+        assert!((f64::from(last.speed_mps) - truth).abs() < 1.0, "{last:?} at {time} instead of {truth}");
+    }
+
+    #[test]
+    fn no_speed_before_half_a_second_or_five_sightings() {
+        let first = |fps: f64| follow(|t| [2.0, 12.0 + 5.0 * t], fps, 60, 0.0, 0.0)[0].0;
+        assert!(first(50.0) >= 0.5);
+        assert!(first(4.0) >= 1.0);
+    }
+
+    #[test]
+    fn foot_point_cut_by_the_edge_or_beyond_the_horizon_is_not_used() {
+        let cut = |xyxy| Foot::of(xyxy, PICTURE).is_none();
+        assert!(
+            cut([100.0, 500.0, 200.0, 719.0])
+                && cut([0.0, 100.0, 90.0, 300.0])
+                && cut([1200.0, 100.0, 1279.0, 300.0])
+        );
+        assert!(!cut([100.0, 0.0, 200.0, 300.0]));
+        let sky = Foot { point: Vector2::new(640.0, 20.0), deviation: Vector2::repeat(1.0) };
+        assert_eq!(GroundFilter::begin(0, sky, &homography()), None);
+    }
+
+    #[test]
+    fn nothing_is_faster_than_300_kmh() {
+        assert_eq!(follow(|t| [0.0, 12.0 + 100.0 * t], 100.0, 70, 0.0, 0.0), []);
+    }
+
+    proptest! {
+        #[test]
+        fn any_boxes_give_plausible_speeds_and_a_restore_changes_nothing(
+            steps in prop::collection::vec((0..400_000i64, prop::option::weighted(0.8, (0.0..1280.0f32, 0.0..760.0f32, 1.0..200.0f32))), 1..80),
+        ) {
+            let homography = homography();
+            let (mut whole, mut restored) = (SpeedEstimator::default(), SpeedEstimator::default());
+            let mut time = 0;
+            for (step, foot) in steps {
+                time += step;
+                let (x, y, size) = foot.unwrap_or((0.0, 0.0, 1.0));
+                let xyxy = [x - size, y - size, x + size, y];
+                let detection = Detection { xyxy, confidence: 0.9, class_id: 0 };
+                let detected = foot.map(|_| 0);
+                let track = Tracked { track_id: 7, state: TrackState::Tracked, xyxy, confidence: 0.9, class_id: 0, detection: detected };
+                let found = whole.update(time, &[track], &[detection], PICTURE, &homography);
+                restored = rmp_serde::from_slice(&rmp_serde::to_vec(&restored).unwrap()).unwrap();
+                prop_assert_eq!(&found, &restored.update(time, &[track], &[detection], PICTURE, &homography));
+                prop_assert_eq!(&whole, &restored);
+                if let Some(speed) = found[0].speed {
+                    prop_assert!((0.0..=FASTEST_MPS as f32).contains(&speed.speed_mps));
+                    prop_assert!(speed.std_error_mps > 0.0 && speed.std_error_mps.is_finite());
+                }
+                for filter in whole.filters.values() {
+                    prop_assert!(filter.covariance().symmetric_eigenvalues().min() > -1e-3);
+                }
+            }
+        }
+    }
 }

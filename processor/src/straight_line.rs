@@ -110,3 +110,54 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     let high = if odd { *low } else { above.iter().copied().fold(f64::INFINITY, f64::min) };
     Some((*low + high) / 2.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moving(n: usize, v: [f64; 2]) -> Vec<(f64, [f64; 2])> {
+        (0..n).map(|k| k as f64 / 25.0).map(|t| (t, [3.0 + v[0] * t, -8.0 + v[1] * t])).collect()
+    }
+
+    #[test]
+    fn exact_line_has_its_speed_and_no_error() {
+        let found = line_speed(&moving(40, [3.0, 4.0])).unwrap();
+        assert!((found.speed_mps - 5.0).abs() < 1e-9 && found.std_error_mps < 1e-9);
+    }
+
+    #[test]
+    fn repeated_last_position_hardly_slows_a_track() {
+        let mut points = moving(40, [0.0, 20.0]);
+        let last = points[36].1;
+        for point in &mut points[37..] {
+            point.1 = last;
+        }
+        // Wheels and shadows: some decimetres, up and down.
+        for (index, point) in points.iter_mut().enumerate() {
+            point.1[1] += 0.2 * ((index * 7919 % 13) as f64 / 6.0 - 1.0);
+        }
+        let found = line_speed(&points).unwrap();
+        assert!((found.speed_mps - 20.0).abs() < 0.2, "{found:?}");
+        assert!(found.std_error_mps < 0.3, "{found:?}");
+    }
+
+    #[test]
+    fn wild_points_do_not_matter_much() {
+        let mut points = moving(60, [0.0, 10.0]);
+        for index in [5, 22, 41, 58] {
+            points[index].1 = [500.0, -900.0];
+        }
+        assert!((line_speed(&points).unwrap().speed_mps - 10.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn few_points_or_no_duration_have_no_speed() {
+        assert_eq!(line_speed(&moving(2, [1.0, 0.0])), None);
+        assert_eq!(line_speed(&[(1.0, [0.0, 0.0]), (1.0, [1.0, 0.0]), (1.0, [2.0, 0.0])]), None);
+        assert_eq!(line_speed(&[(1.0, [0.0, 0.0]), (2.0, [f64::NAN, 0.0]), (3.0, [2.0, 0.0])]), None);
+        assert_eq!(
+            line_speed(&[(1.0, [4.0, 0.0]), (2.0, [4.0, 0.0]), (3.0, [4.0, 0.0])]).unwrap().speed_mps,
+            0.0
+        );
+    }
+}

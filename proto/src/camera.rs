@@ -111,7 +111,7 @@ pub struct TrackConfig {
 impl Default for TrackConfig {
     fn default() -> Self {
         Self {
-            high_threshold: 0.5,
+            high_threshold: 0.6,
             low_threshold: 0.1,
             track_activation_threshold: 0.6,
             minimum_matching_threshold: 0.2,
