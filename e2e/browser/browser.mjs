@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 import { chromium } from "playwright-core";
 
-import { readFrameNumber } from "./frame-number.mjs";
+import { readFrameNumber, rowsOf } from "./frame-number.mjs";
 
 const ARTIFACTS = fileURLToPath(new URL("./artifacts/", import.meta.url));
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
@@ -51,29 +51,36 @@ export async function openPage(browser, url, { width = 1440, height = 900, schem
  * and whether anything is painted on the overlay. Null before the first frame.
  */
 export async function shownFrame(page, camera) {
-  const shown = await page.evaluate((id) => {
-    const picture = document.querySelector(`canvas[data-camera="${CSS.escape(id)}"][data-frame-id]`);
-    if (picture === null) return null;
-    const { width, height } = picture;
-    const copy = (canvas, w, h) => {
-      const scratch = new OffscreenCanvas(w, h).getContext("2d", { willReadFrequently: true });
-      scratch.drawImage(canvas, 0, 0, canvas.width, canvas.height, 0, 0, w, h);
-      return scratch;
-    };
-    const strip = copy(picture, width, height).getImageData(0, 0, width, Math.ceil(height / 24)).data;
-    const overlay = copy(picture.parentElement.querySelector(".overlay"), 320, 180).getImageData(0, 0, 320, 180).data;
-    let overlayPixels = 0;
-    for (let i = 3; i < overlay.length; i += 4) if (overlay[i] > 0) overlayPixels += 1;
-    return { ...picture.dataset, width, height, strip: Array.from(strip), overlayPixels };
-  }, camera);
-  if (shown === null) return null;
-  const { strip, ...rest } = shown;
+  const height = await page.evaluate(pictureHeight, camera);
+  if (height === null) return null;
+  const { columns, ...shown } = await page.evaluate(lookAtFrame, { camera, rows: rowsOf(height) });
   return {
-    ...rest,
+    ...shown,
     boxes: Number(shown.boxes),
     position: Number(shown.position),
-    frameNumber: readFrameNumber({ data: strip, width: shown.width, height: shown.height }),
+    frameNumber: readFrameNumber(columns),
   };
+}
+
+function pictureHeight(camera) {
+  return document.querySelector(`canvas[data-camera="${CSS.escape(camera)}"][data-frame-id]`)?.height ?? null;
+}
+
+// Runs in the page, between two paints.
+function lookAtFrame({ camera, rows: [top, bottom] }) {
+  const picture = document.querySelector(`canvas[data-camera="${CSS.escape(camera)}"][data-frame-id]`);
+  const overlay = picture.parentElement.querySelector(".overlay");
+  const pixels = (canvas, from, height, toWidth, toHeight) => {
+    const scratch = new OffscreenCanvas(toWidth, toHeight).getContext("2d", { willReadFrequently: true });
+    scratch.drawImage(canvas, 0, from, canvas.width, height, 0, 0, toWidth, toHeight);
+    return scratch.getImageData(0, 0, toWidth, toHeight).data;
+  };
+  const { width } = picture;
+  const strip = pixels(picture, top, bottom - top, width, bottom - top);
+  const columns = new Array(width).fill(0);
+  for (let i = 0; i < strip.length; i += 4) columns[(i / 4) % width] += strip[i + 1] / (bottom - top);
+  const overlayPixels = pixels(overlay, 0, overlay.height, 160, 90).filter((value, i) => i % 4 === 3 && value > 0).length;
+  return { ...picture.dataset, columns, overlayPixels };
 }
 
 /** Waits until a condition on the page's own state holds; says what there was instead. */

@@ -14,19 +14,20 @@ function checksum(number) {
   return [0, 6, 12, 18].reduce((sum, shift) => sum ^ ((number >> shift) & 63), 42);
 }
 
-/** The number in a picture (RGBA bytes), or null where it carries none. */
-export function readFrameNumber({ data, width, height }) {
+/** Rows of a picture so high in which the cells are sure to be seen, from the top. */
+export function rowsOf(height) {
   const strip = height / STRIP;
+  return [Math.floor(strip * 0.3), Math.max(1, Math.ceil(strip * 0.7))];
+}
+
+/** The number in a picture, given the mean brightness of those rows by column; null where it carries none. */
+export function readFrameNumber(columns) {
   const means = Array.from({ length: CELLS }, (_, i) => {
-    let sum = 0;
-    let n = 0;
-    for (let y = Math.floor(strip * 0.3); y < Math.ceil(strip * 0.7); y += 1) {
-      for (let x = Math.floor(((i + 0.3) * width) / CELLS); x < ((i + 0.7) * width) / CELLS; x += 1) {
-        sum += data[(y * width + x) * 4 + 1];
-        n += 1;
-      }
-    }
-    return sum / Math.max(1, n);
+    const middle = columns.slice(
+      Math.floor(((i + 0.3) * columns.length) / CELLS),
+      Math.ceil(((i + 0.7) * columns.length) / CELLS),
+    );
+    return middle.reduce((sum, value) => sum + value, 0) / Math.max(1, middle.length);
   });
   const [white, black] = means;
   if (white - black < 80) return null;

@@ -174,6 +174,7 @@ describe("dashboard", () => {
     await page.keyboard.press("Escape");
     await page.waitForURL(/#\/$/);
     await page.keyboard.press("/");
+    await page.locator("#search:focus").waitFor();
     await page.keyboard.type("B");
     await until(() => page.locator(".tile").count(), (n) => n === 1, "one tile");
     await page.waitForURL(/#\/\?search=B$/);

@@ -5,6 +5,8 @@ import { session } from "./session";
 import { nextTheme, nextUnit } from "./settings";
 
 export const helpOpen = signal(false);
+/** The search field takes the focus as soon as it is there. */
+export const searchWanted = signal(false);
 
 /** What the help dialog lists. */
 export const KEYS: readonly { keys: readonly string[]; does: string }[] = [
@@ -62,11 +64,8 @@ function onKey(event: KeyboardEvent): void {
 }
 
 function search(): void {
+  searchWanted.value = true;
   if (route.value.view !== "wall") go({ view: "wall", search: "" });
-  // The field is there once the wall is.
-  requestAnimationFrame(() => {
-    requestAnimationFrame(() => document.querySelector<HTMLInputElement>("#search")?.focus());
-  });
 }
 
 /** On the wall, moves the focus among the tiles; with a camera open, opens its neighbour. */

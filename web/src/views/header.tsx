@@ -1,4 +1,6 @@
-import { helpOpen } from "../keys";
+import { useLayoutEffect, useRef } from "preact/hooks";
+
+import { helpOpen, searchWanted } from "../keys";
 import { route, setSearch } from "../route";
 import { session } from "../session";
 import { nextTheme, nextUnit, speedUnit, theme } from "../settings";
@@ -32,10 +34,18 @@ export function Header() {
 }
 
 function Search({ text }: { text: string }) {
+  const field = useRef<HTMLInputElement>(null);
+  const wanted = searchWanted.value;
+  useLayoutEffect(() => {
+    if (!wanted) return;
+    field.current?.focus();
+    searchWanted.value = false;
+  }, [wanted]);
   return (
     <label class="search">
       <Icon name="search" />
       <input
+        ref={field}
         id="search"
         type="search"
         placeholder="Search cameras"
