@@ -177,7 +177,8 @@ fn analyse(
             })
         });
         let camera = Arc::clone(&detected.frame.camera);
-        if to_commit.blocking_send(camera.finish(detected, worker)).is_err() {
+        let Some(finished) = camera.finish(detected, worker) else { continue };
+        if to_commit.blocking_send(finished).is_err() {
             return;
         }
     }

@@ -8,10 +8,7 @@ use std::{
     time::Instant,
 };
 
-use peregrine_proto::{
-    CameraConfig, CameraId, Detection, FrameHeader, FrameId, FrameResult, LossReason, ResultStatus, SCHEMA,
-    Size,
-};
+use peregrine_proto::{CameraConfig, CameraId, Detection, FrameId, FrameResult, ResultStatus, SCHEMA, Size};
 use peregrine_streams::{Grant, Intake, Lease, Seen, Waker};
 use tokio::sync::Notify;
 use tracing::{info, warn};
@@ -192,13 +189,17 @@ impl LeasedCamera {
     }
 
     /// The stages `track`, `speed` and `zones`: moves the camera's state on by one frame, and makes its result.
-    pub(crate) fn finish(self: &Arc<Self>, done: InHand<Vec<Detection>>, worker: &str) -> Finished {
+    /// None for a frame of a producer that was succeeded: it is only counted, with the next frame's result.
+    pub(crate) fn finish(self: &Arc<Self>, done: InHand<Vec<Detection>>, worker: &str) -> Option<Finished> {
         let InHand { mut frame, picture } = done;
         // A lock whose holder panicked is still a lock: the state is thrown away with the process.
         let mut progress: MutexGuard<'_, Progress> =
             self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let picture = progress.count(frame.header.as_ref(), picture);
         let header = frame.header;
+        if header.as_ref().map(|header| progress.intake.see(header)) == Some(Seen::StaleProducer) {
+            warn!(camera = %self.id(), id = %frame.id, "a frame of a producer that was succeeded: left out");
+            return None;
+        }
         let (status, reason) = match &picture {
             Ok(_) => (ResultStatus::Ok, None),
             Err(NotAnalysed { status, reason }) => (*status, *reason),
@@ -235,7 +236,7 @@ impl LeasedCamera {
             worker: worker.to_owned(),
             lost: progress.intake.lost.to_vec(),
         };
-        Finished {
+        Some(Finished {
             camera: Arc::clone(self),
             id: frame.id,
             after: std::mem::replace(&mut progress.id, frame.id),
@@ -245,21 +246,7 @@ impl LeasedCamera {
             lossless: header.is_some_and(|h| h.lossless),
             since: Instant::now(),
             _in_hand: frame.in_hand,
-        }
-    }
-}
-
-impl Progress {
-    /// Keeps the account of frames. That of a producer which was succeeded is not analysed.
-    fn count<T>(
-        &mut self,
-        header: Option<&FrameHeader>,
-        picture: Result<T, NotAnalysed>,
-    ) -> Result<T, NotAnalysed> {
-        match header.map(|header| self.intake.see(header)) {
-            Some(Seen::StaleProducer) => Err(NotAnalysed::skipped(LossReason::StaleProducer)),
-            Some(Seen::Next { .. }) | None => picture,
-        }
+        })
     }
 }
 
