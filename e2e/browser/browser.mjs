@@ -35,7 +35,12 @@ export async function startBrowser() {
 
 /** A page whose errors, warnings and refused loads are collected in `page.complaints`. */
 export async function openPage(browser, url, { width = 1440, height = 900, scheme = "dark", ...more } = {}) {
-  const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, bypassCSP: false, ...more });
+  const context = await browser.newContext({
+    viewport: { width, height },
+    colorScheme: scheme,
+    bypassCSP: false,
+    ...more,
+  });
   const page = await context.newPage();
   page.complaints = [];
   page.on("pageerror", (error) => page.complaints.push(error.message));
@@ -79,7 +84,9 @@ function lookAtFrame({ camera, rows: [top, bottom] }) {
   const strip = pixels(picture, top, bottom - top, width, bottom - top);
   const columns = new Array(width).fill(0);
   for (let i = 0; i < strip.length; i += 4) columns[(i / 4) % width] += strip[i + 1] / (bottom - top);
-  const overlayPixels = pixels(overlay, 0, overlay.height, 160, 90).filter((value, i) => i % 4 === 3 && value > 0).length;
+  const overlayPixels = pixels(overlay, 0, overlay.height, 160, 90).filter(
+    (value, i) => i % 4 === 3 && value > 0,
+  ).length;
   return { ...picture.dataset, columns, overlayPixels };
 }
 
@@ -101,8 +108,12 @@ export const connectionOf = (page) => page.evaluate(() => document.body.dataset.
 export async function accessibilityProblems(page) {
   // The page's policy forbids inline scripts; through the debugger it is not inline.
   await page.evaluate(await readFile(AXE, "utf8"));
-  const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }));
-  return violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id} at ${target.join(" ")}: ${failureSummary}`));
+  const { violations } = await page.evaluate(() =>
+    window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }),
+  );
+  return violations.flatMap(({ id, nodes }) =>
+    nodes.map(({ target, failureSummary }) => `${id} at ${target.join(" ")}: ${failureSummary}`),
+  );
 }
 
 /** Which elements moved by themselves, and for how long the page was busy, over some seconds. */

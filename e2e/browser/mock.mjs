@@ -24,7 +24,18 @@ const LOOP = 60;
 
 /** A camera with its defaults; `health` as in CameraHealth, `frozen` stops its frames. */
 export function camera(id, overrides = {}) {
-  return { id, name: "", health: "live", error: null, fps: 15, region: [], calibrated: true, frozen: false, pictures: true, ...overrides };
+  return {
+    id,
+    name: "",
+    health: "live",
+    error: null,
+    fps: 15,
+    region: [],
+    calibrated: true,
+    frozen: false,
+    pictures: true,
+    ...overrides,
+  };
 }
 
 /** Starts the gateway; `cameras` may be changed while it runs, `changed()` tells the clients. */
@@ -50,19 +61,22 @@ export async function startMock({ cameras, port = 0, fps = undefined }) {
 
   const timers = cameras.map((of, index) => {
     let n = index * 17;
-    return setInterval(() => {
-      if (of.health !== "live" || of.frozen) return;
-      n += 1;
-      const capturedUs = nowUs() - 90_000;
-      const id = `${Math.floor(capturedUs / 1000)}-0`;
-      const position = n % LOOP;
-      const result = encode(frameResult(n, position, capturedUs, of));
-      for (const { socket, wants } of clients) {
-        if (!wants.has(of.id)) continue;
-        if (of.pictures) send(socket, "preview", [of.id, id, PREVIEW, pictures[position]]);
-        send(socket, "result", [of.id, id, nowUs(), result]);
-      }
-    }, 1000 / (fps ?? of.fps));
+    return setInterval(
+      () => {
+        if (of.health !== "live" || of.frozen) return;
+        n += 1;
+        const capturedUs = nowUs() - 90_000;
+        const id = `${Math.floor(capturedUs / 1000)}-0`;
+        const position = n % LOOP;
+        const result = encode(frameResult(n, position, capturedUs, of));
+        for (const { socket, wants } of clients) {
+          if (!wants.has(of.id)) continue;
+          if (of.pictures) send(socket, "preview", [of.id, id, PREVIEW, pictures[position]]);
+          send(socket, "result", [of.id, id, nowUs(), result]);
+        }
+      },
+      1000 / (fps ?? of.fps),
+    );
   });
   await new Promise((done) => server.listen(port, "127.0.0.1", done));
   return {
@@ -93,8 +107,19 @@ function send(socket, kind, value) {
 function cameraState(of) {
   const flows = of.health === "live" && !of.frozen;
   return [
-    of.id, of.name, HEALTH[of.health], of.error, of.health === "failed" ? null : SOURCE, of.fps, flows || of.health === "no_owner" ? of.fps : 0,
-    flows ? of.fps : 0, of.health === "no_owner" ? 8 : 1, flows ? "worker-1" : null, CLASSES, of.region, of.calibrated,
+    of.id,
+    of.name,
+    HEALTH[of.health],
+    of.error,
+    of.health === "failed" ? null : SOURCE,
+    of.fps,
+    flows || of.health === "no_owner" ? of.fps : 0,
+    flows ? of.fps : 0,
+    of.health === "no_owner" ? 8 : 1,
+    flows ? "worker-1" : null,
+    CLASSES,
+    of.region,
+    of.calibrated,
   ];
 }
 
@@ -107,20 +132,69 @@ function vehicles(n) {
     const depth = 0.25 + 0.75 * t;
     const x = SOURCE[0] * (0.5 + (lane - 0.5) * 1.5 * depth);
     const y = SOURCE[1] * (0.3 + 0.66 * t);
-    return { id: id + 20 * lap, kind: id, classId, mps, t, xyxy: [x - (w * depth) / 2, y - h * depth, x + (w * depth) / 2, y] };
+    return {
+      id: id + 20 * lap,
+      kind: id,
+      classId,
+      mps,
+      t,
+      xyxy: [x - (w * depth) / 2, y - h * depth, x + (w * depth) / 2, y],
+    };
   };
-  return [car(12, 2, 0.28, 0.1, 13.4, 250, 170), car(17, 7, 0.62, 0.45, 19.2, 330, 300), car(21, 0, 0.93, 0.7, 1.4, 70, 180), car(23, 2, 0.45, 0.8, 16.1, 240, 165)];
+  return [
+    car(12, 2, 0.28, 0.1, 13.4, 250, 170),
+    car(17, 7, 0.62, 0.45, 19.2, 330, 300),
+    car(21, 0, 0.93, 0.7, 1.4, 70, 180),
+    car(23, 2, 0.45, 0.8, 16.1, 240, 165),
+  ];
 }
 
 function frameResult(n, position, capturedUs, of) {
   const seen = vehicles(n).filter(({ t }) => t > 0.06 && t < 0.97);
   const detections = seen.map(({ xyxy, classId }) => [xyxy, 0.87, classId]);
   const tracks = seen.map(({ id, classId, mps, xyxy, t }, i) => [
-    id, t < 0.1 ? 0 : t > 0.92 ? 2 : 1, xyxy, 0.87, classId, i, [1, 2],
-    of.calibrated && t > 0.15 ? [mps, 0.15 + 0.4 * t, 1.57] : null, classId !== 0 || of.region.length === 0,
+    id,
+    t < 0.1 ? 0 : t > 0.92 ? 2 : 1,
+    xyxy,
+    0.87,
+    classId,
+    i,
+    [1, 2],
+    of.calibrated && t > 0.15 ? [mps, 0.15 + 0.4 * t, 1.57] : null,
+    classId !== 0 || of.region.length === 0,
   ]);
-  const us = [[0, 61_000], [1, 3_900], [2, 1_100], [4, 420], [5, 2_600], [6, 300], [7, 5_400], [8, 900], [9, 44_000 + 900 * (n % 7)], [10, 700], [11, 350], [12, 120], [13, 30]];
-  return [1, n, 1, position, Math.round((n * 1e6) / of.fps), capturedUs, 0, null, SOURCE, 1, detections, tracks, us, "worker-1", [[0, 3]]];
+  const us = [
+    [0, 61_000],
+    [1, 3_900],
+    [2, 1_100],
+    [4, 420],
+    [5, 2_600],
+    [6, 300],
+    [7, 5_400],
+    [8, 900],
+    [9, 44_000 + 900 * (n % 7)],
+    [10, 700],
+    [11, 350],
+    [12, 120],
+    [13, 30],
+  ];
+  return [
+    1,
+    n,
+    1,
+    position,
+    Math.round((n * 1e6) / of.fps),
+    capturedUs,
+    0,
+    null,
+    SOURCE,
+    1,
+    detections,
+    tracks,
+    us,
+    "worker-1",
+    [[0, 3]],
+  ];
 }
 
 // ---- pictures: a road under a pale sky, and the frame number along the top ----
@@ -132,7 +206,8 @@ function render(position) {
   const data = new Uint8Array(width * height * 4).fill(255);
   const fill = (left, top, right, bottom, rgb) => {
     for (let y = Math.max(0, Math.round(top)); y < Math.min(height, Math.round(bottom)); y += 1) {
-      for (let x = Math.max(0, Math.round(left)); x < Math.min(width, Math.round(right)); x += 1) data.set(rgb, (y * width + x) * 4);
+      for (let x = Math.max(0, Math.round(left)); x < Math.min(width, Math.round(right)); x += 1)
+        data.set(rgb, (y * width + x) * 4);
     }
   };
   for (let y = 0; y < height; y += 1) {
@@ -142,7 +217,8 @@ function render(position) {
     const depth = (y / height - 0.27) / 0.73;
     const half = width * (0.09 + 0.52 * depth);
     fill(width / 2 - half, y, width / 2 + half, y + 1, [84 + 14 * depth, 88 + 14 * depth, 94 + 14 * depth]);
-    if (Math.floor(12 * depth ** 0.6 + position / 6) % 2 === 0) fill(width / 2 - 4 * depth, y, width / 2 + 4 * depth, y + 1, [216, 214, 200]);
+    if (Math.floor(12 * depth ** 0.6 + position / 6) % 2 === 0)
+      fill(width / 2 - 4 * depth, y, width / 2 + 4 * depth, y + 1, [216, 214, 200]);
   }
   const paint = { 12: [176, 48, 44], 17: [222, 224, 226], 21: [46, 74, 122], 23: [40, 44, 52] };
   for (const { kind, xyxy, t } of vehicles(position)) {
@@ -151,7 +227,9 @@ function render(position) {
     fill(l, top, r, b, paint[kind]);
     fill(l + (r - l) * 0.14, top + (b - top) * 0.1, r - (r - l) * 0.14, top + (b - top) * 0.42, [30, 38, 46]);
   }
-  cellsOf(position).forEach((white, i) => fill((i * width) / 32, 0, ((i + 1) * width) / 32, height / 24, white ? [250, 250, 250] : [6, 6, 6]));
+  cellsOf(position).forEach((white, i) =>
+    fill((i * width) / 32, 0, ((i + 1) * width) / 32, height / 24, white ? [250, 250, 250] : [6, 6, 6]),
+  );
   return { data, width, height };
 }
 

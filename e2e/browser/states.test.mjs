@@ -3,10 +3,25 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 
-import { accessibilityProblems, connectionOf, openPage, screenshot, shownFrame, startBrowser, until, watchSmoothness } from "./browser.mjs";
+import {
+  accessibilityProblems,
+  connectionOf,
+  openPage,
+  screenshot,
+  shownFrame,
+  startBrowser,
+  until,
+  watchSmoothness,
+} from "./browser.mjs";
 import { camera, startMock } from "./mock.mjs";
 
-const REGION = [[150, 400], [500, 200], [800, 200], [1200, 700], [100, 700]];
+const REGION = [
+  [150, 400],
+  [500, 200],
+  [800, 200],
+  [1200, 700],
+  [100, 700],
+];
 const everyState = () => [
   camera("gate-north", { name: "Gate north", region: REGION }),
   camera("junction", { name: "Junction 4, eastbound", calibrated: false }),
@@ -37,7 +52,12 @@ describe("dashboard", () => {
     pages.push(page);
     return page;
   };
-  const live = (page, id) => until(() => shownFrame(page, id), (shown) => shown !== null, `a picture of ${id}`);
+  const live = (page, id) =>
+    until(
+      () => shownFrame(page, id),
+      (shown) => shown !== null,
+      `a picture of ${id}`,
+    );
 
   test("picture and overlay of different frames", async () => {
     await start([camera("a", { fps: 25 })]);
@@ -60,7 +80,11 @@ describe("dashboard", () => {
     await start([camera("a")]);
     const page = await open();
     await live(page, "a");
-    await until(() => mock.painted.length, (n) => n > 20, "20 reports");
+    await until(
+      () => mock.painted.length,
+      (n) => n > 20,
+      "20 reports",
+    );
     for (const { camera: of, id, deliverUs, paintUs } of mock.painted) {
       assert.equal(of, "a");
       assert.match(id, /^\d+-\d+$/);
@@ -95,10 +119,19 @@ describe("dashboard", () => {
     await live(page, "a");
     assert.match(await page.locator(".tile").innerText(), /live/);
     cameras[0].frozen = true;
-    await until(() => page.locator(".tile").innerText(), (text) => /stale/.test(text) && /2\.\d s old/.test(text), "a stale badge", 6_000);
+    await until(
+      () => page.locator(".tile").innerText(),
+      (text) => /stale/.test(text) && /2\.\d s old/.test(text),
+      "a stale badge",
+      6_000,
+    );
     assert.equal(await page.locator(".picture.old").count(), 1);
     cameras[0].frozen = false;
-    await until(() => page.locator(".picture.old").count(), (n) => n === 0, "a live picture again");
+    await until(
+      () => page.locator(".picture.old").count(),
+      (n) => n === 0,
+      "a live picture again",
+    );
   });
 
   test("a lost gateway is not told, or the page does not recover by itself", async () => {
@@ -107,16 +140,40 @@ describe("dashboard", () => {
     const page = await open("#/camera/a");
     await live(page, "a");
     await mock.stop();
-    await until(() => connectionOf(page), (state) => state === "closed", "the loss");
-    await until(() => page.getByTestId("connection").innerText(), (text) => /Reconnecting in \d+ s/.test(text), "the countdown");
-    await until(() => page.locator(".camera-head").innerText(), (text) => /disconnected/.test(text), "the word");
+    await until(
+      () => connectionOf(page),
+      (state) => state === "closed",
+      "the loss",
+    );
+    await until(
+      () => page.getByTestId("connection").innerText(),
+      (text) => /Reconnecting in \d+ s/.test(text),
+      "the countdown",
+    );
+    await until(
+      () => page.locator(".camera-head").innerText(),
+      (text) => /disconnected/.test(text),
+      "the word",
+    );
     assert.equal(await page.locator(".picture.old").count(), 1);
     await screenshot(page, "camera-disconnected-dark-wide");
     const before = await shownFrame(page, "a");
     await start([camera("a")], { port });
-    await until(() => connectionOf(page), (state) => state === "open", "the new connection");
-    await until(() => shownFrame(page, "a"), (shown) => shown.frameId !== before.frameId, "a new picture");
-    await until(() => page.locator(".picture.old").count(), (n) => n === 0, "a live picture again");
+    await until(
+      () => connectionOf(page),
+      (state) => state === "open",
+      "the new connection",
+    );
+    await until(
+      () => shownFrame(page, "a"),
+      (shown) => shown.frameId !== before.frameId,
+      "a new picture",
+    );
+    await until(
+      () => page.locator(".picture.old").count(),
+      (n) => n === 0,
+      "a live picture again",
+    );
   });
 
   test("a tile off the screen or a hidden tab stays subscribed", async () => {
@@ -145,9 +202,17 @@ describe("dashboard", () => {
     for (const bytes of [[0xc1], [0x81, 0xa1, 0x61, 0xc0], Array(64).fill(0xdd), []]) mock.raw(Buffer.from(bytes));
     mock.tell("result", ["a", "1-0", 1, Buffer.from([1, 2, 3])]);
     mock.tell("preview", ["a", "9999999999999-0", [1, 1], Buffer.from("no jpeg")]);
-    await until(() => page.locator(".notice").innerText(), (text) => /cannot read/.test(text), "a notice");
+    await until(
+      () => page.locator(".notice").innerText(),
+      (text) => /cannot read/.test(text),
+      "a notice",
+    );
     const before = await shownFrame(page, "a");
-    await until(() => shownFrame(page, "a"), (shown) => shown.frameId !== before.frameId, "another picture");
+    await until(
+      () => shownFrame(page, "a"),
+      (shown) => shown.frameId !== before.frameId,
+      "another picture",
+    );
     assert.deepEqual(page.complaints, []);
   });
 
@@ -170,18 +235,30 @@ describe("dashboard", () => {
     await page.keyboard.press("ArrowLeft");
     await page.waitForURL(/#\/camera\/b$/);
     await page.keyboard.press("u");
-    await until(() => page.locator(".tracks th.number").innerText(), (text) => /mph/.test(text), "mph");
+    await until(
+      () => page.locator(".tracks th.number").innerText(),
+      (text) => /mph/.test(text),
+      "mph",
+    );
     await page.keyboard.press("Escape");
     await page.waitForURL(/#\/$/);
     await page.keyboard.press("/");
     await page.locator("#search:focus").waitFor();
     await page.keyboard.type("B");
-    await until(() => page.locator(".tile").count(), (n) => n === 1, "one tile");
+    await until(
+      () => page.locator(".tile").count(),
+      (n) => n === 1,
+      "one tile",
+    );
     await page.waitForURL(/#\/\?search=B$/);
     await page.keyboard.type("zz");
     await page.getByText("No camera matches").waitFor();
     await page.getByRole("button", { name: "Show all" }).click();
-    await until(() => page.locator(".tile").count(), (n) => n === 3, "all tiles");
+    await until(
+      () => page.locator(".tile").count(),
+      (n) => n === 3,
+      "all tiles",
+    );
   });
 
   test("an empty, unknown or unreachable place without the next step", async () => {
@@ -198,7 +275,10 @@ describe("dashboard", () => {
     await page2.route("**/ws", (route) => route.abort());
     await page2.routeWebSocket(/ws/, (socket) => socket.close());
     await page2.reload();
-    await page2.getByText(/cannot be reached|Connecting/).first().waitFor();
+    await page2
+      .getByText(/cannot be reached|Connecting/)
+      .first()
+      .waitFor();
   });
 
   test("things move by themselves or the page's thread is held up", async () => {
@@ -219,15 +299,28 @@ describe("dashboard", () => {
   ]) {
     test(`inaccessible or too wide: ${scheme}, ${size}`, async () => {
       await start(everyState());
-      const page = await open("", { scheme, width, height, deviceScaleFactor: size === "narrow" ? 2 : 1, reducedMotion: "reduce" });
+      const page = await open("", {
+        scheme,
+        width,
+        height,
+        deviceScaleFactor: size === "narrow" ? 2 : 1,
+        reducedMotion: "reduce",
+      });
       await live(page, "gate-north");
       await page.waitForTimeout(1_200);
-      for (const [name, path] of [["wall", ""], ["camera", "#/camera/gate-north"], ["camera-failed", "#/camera/dock"]]) {
+      for (const [name, path] of [
+        ["wall", ""],
+        ["camera", "#/camera/gate-north"],
+        ["camera-failed", "#/camera/dock"],
+      ]) {
         await page.goto(mock.url + path);
         if (name !== "camera-failed") await live(page, "gate-north");
         await page.waitForTimeout(1_200);
         assert.deepEqual(await accessibilityProblems(page), [], name);
-        assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} scrolls sideways`);
+        assert.ok(
+          await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth),
+          `${name} scrolls sideways`,
+        );
         await screenshot(page, `${name}-${scheme}-${size}`, { fullPage: true });
       }
       assert.deepEqual(page.complaints, []);

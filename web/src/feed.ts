@@ -31,7 +31,7 @@ export interface Numbers {
 }
 
 const NOTHING: Numbers = {
-  seen: { pictureAgeMs: undefined, watchedForMs: 0, resultAgeMs: undefined },
+  seen: { pictureAgeMs: undefined, watchedForMs: 0, resultAgeMs: undefined, skipped: undefined },
   objects: 0,
   tracks: [],
   byClass: new Map(),
@@ -137,7 +137,12 @@ export class Feed {
     const byClass = new Map([...this.numbers.peek().byClass.keys()].map((id) => [id, 0]));
     for (const { class_id: id } of counted) byClass.set(id, (byClass.get(id) ?? 0) + 1);
     this.numbers.value = {
-      seen: { pictureAgeMs: ageMs(frame), watchedForMs: now - this.watchedSinceMs, resultAgeMs: ageMs(this.newest) },
+      seen: {
+        pictureAgeMs: ageMs(frame),
+        watchedForMs: now - this.watchedSinceMs,
+        resultAgeMs: ageMs(this.newest),
+        skipped: skippedFor(this.newest),
+      },
       objects: counted.length,
       tracks,
       byClass,
@@ -197,6 +202,11 @@ function label(canvas: HTMLCanvasElement, camera: string, { arrival, pictureId }
   canvas.dataset.resultId = arrival.id;
   canvas.dataset.boxes = String(boxes);
   canvas.dataset.position = String(arrival.result.position);
+}
+
+function skippedFor(arrival: Arrival | undefined): string | undefined {
+  if (arrival === undefined || arrival.result.status === "ok" || arrival.result.status === "end") return undefined;
+  return arrival.result.reason ?? arrival.result.status;
 }
 
 function u32(us: number): number {

@@ -5,8 +5,8 @@ import { connectionWords, situation, type Seen } from "./situation";
 import type { CameraHealth, CameraState } from "./wire";
 
 const OPEN: Connection = { state: "open", version: "1" };
-const FRESH: Seen = { pictureAgeMs: 120, watchedForMs: 9_000, resultAgeMs: 100 };
-const NOTHING: Seen = { pictureAgeMs: undefined, watchedForMs: 9_000, resultAgeMs: undefined };
+const FRESH: Seen = { pictureAgeMs: 120, watchedForMs: 9_000, resultAgeMs: 100, skipped: undefined };
+const NOTHING: Seen = { pictureAgeMs: undefined, watchedForMs: 9_000, resultAgeMs: undefined, skipped: undefined };
 
 function camera(health: CameraHealth): CameraState {
   return {
@@ -53,6 +53,11 @@ describe("situation", () => {
   it("tells results without pictures from no results at all", () => {
     expect(situation(camera("live"), OPEN, { ...NOTHING, resultAgeMs: 50 }).help?.title).toMatch(/pictures do not/);
     expect(situation(camera("live"), OPEN, NOTHING).help?.title).toMatch(/first picture/);
+  });
+  it("says why frames are not analysed", () => {
+    const slow = situation(camera("live"), OPEN, { ...FRESH, pictureAgeMs: 5_000, skipped: "too_old" });
+    expect(slow.help).toMatchObject({ title: "Frames are not analysed: too old", command: "./dev scale processor=2" });
+    expect(situation(camera("live"), OPEN, { ...NOTHING, skipped: "inference_failed" }).help?.next).toMatch(/log/);
   });
   it("gives every state but a live one its next step", () => {
     for (const health of ["starting", "reconnecting", "no_owner", "no_producer", "ended", "failed"] as const) {

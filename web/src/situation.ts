@@ -1,4 +1,4 @@
-import { age } from "./format";
+import { age, words } from "./format";
 import type { Connection } from "./link/messages";
 import type { CameraState } from "./wire";
 
@@ -36,6 +36,8 @@ export interface Seen {
   watchedForMs: number;
   /** Age of the newest result. */
   resultAgeMs: number | undefined;
+  /** Why the newest frame was not analysed, if it was not. */
+  skipped: string | undefined;
 }
 
 export function situation(camera: CameraState, connection: Connection, seen: Seen): Situation {
@@ -124,7 +126,8 @@ export function situation(camera: CameraState, connection: Connection, seen: See
   }
 }
 
-function live({ pictureAgeMs, watchedForMs, resultAgeMs }: Seen): Situation {
+function live({ pictureAgeMs, watchedForMs, resultAgeMs, skipped }: Seen): Situation {
+  const skipping = skipped === undefined ? undefined : frames(skipped);
   if (pictureAgeMs === undefined) {
     const onlyResults = resultAgeMs !== undefined && resultAgeMs < STALE_MS && watchedForMs > NO_PICTURE_MS;
     return {
@@ -132,9 +135,11 @@ function live({ pictureAgeMs, watchedForMs, resultAgeMs }: Seen): Situation {
       shape: "dot",
       tone: "good",
       old: false,
-      help: onlyResults
-        ? { title: "Results come, pictures do not", next: "Look into the producer's log for `preview`." }
-        : { title: "Waiting for the first picture", next: "It is made when somebody watches: a second at most." },
+      help:
+        skipping ??
+        (onlyResults
+          ? { title: "Results come, pictures do not", next: "Look into the producer's log for `preview`." }
+          : { title: "Waiting for the first picture", next: "It is made when somebody watches: a second at most." }),
     };
   }
   if (pictureAgeMs > STALE_MS) {
@@ -143,10 +148,21 @@ function live({ pictureAgeMs, watchedForMs, resultAgeMs }: Seen): Situation {
       shape: "triangle",
       tone: "warn",
       old: true,
-      help: undefined,
+      help: skipping,
     };
   }
   return { word: "live", shape: "dot", tone: "good", old: false, help: undefined };
+}
+
+function frames(skipped: string): Help {
+  const title = `Frames are not analysed: ${words(skipped)}`;
+  return skipped === "too_old"
+    ? {
+        title,
+        next: "The processors are too slow for all cameras. Start another one:",
+        command: "./dev scale processor=2",
+      }
+    : { title, next: "The processor's log tells more." };
 }
 
 /** The words under the connection's light. */

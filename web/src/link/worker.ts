@@ -216,6 +216,8 @@ function receiveResult(message: ResultMessage): void {
   const result = readFrameResult(decoder.decode(message.result));
   const arrival: Arrival = { id: message.id, result, seenAtUs: message.seen_at_us, decodedAtMs: browserNow() };
   post({ kind: "result", camera: message.camera, arrival });
+  // A frame that was not analysed has no boxes to show: the last one that was stays on the screen.
+  if (result.status !== "ok") return;
   const preview = entry.match.result(message.id, arrival);
   if (preview !== undefined) show(message.camera, entry, arrival, preview);
 }
