@@ -117,3 +117,40 @@ fn measure(session: &Session) -> anyhow::Result<Vec<Line>> {
     }
     Ok(lines)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(tracks: &str) -> serde_json::Result<Session> {
+        let rest = r#""fps": 50, "width": 1920, "height": 1080, "homography_px_to_m": [[0.01,0,0],[0,0.01,0],[0,0,1]]"#;
+        serde_json::from_str(&format!(
+            r#"{{{rest}, "scale_spread": [0.9, 1.1], "note": 1, "tracks": [{tracks}]}}"#
+        ))
+    }
+
+    #[test]
+    fn each_track_has_one_line_and_none_is_faster_than_300_kmh() {
+        let tracks = r#"{"id": 4, "frames": [10, 11, 12, 13], "x": [0, 20, 40, 60], "y": [5, 5, 5, 5]},
+            {"id": 5, "frames": [10, 11, 12], "x": [0, 500, 1000], "y": [5, 5, 5]},
+            {"id": 6, "frames": [10], "x": [0], "y": [5]}"#;
+        let lines = measure(&session(tracks).unwrap()).unwrap();
+        assert_eq!(
+            lines.iter().map(|line| (line.id, line.speed_kmh)).collect::<Vec<_>>(),
+            [(4, Some(36.0)), (5, None), (6, None)]
+        );
+        // The line is exact; what is left is the scale: 0.2 / √12 of 36 km/h.
+        assert!((lines[0].std_error_kmh.unwrap() - 2.0785).abs() < 1e-3);
+    }
+
+    #[test]
+    fn unusable_tracks_are_refused_by_name() {
+        let said = |tracks| format!("{:#}", measure(&session(tracks).unwrap()).unwrap_err());
+        let uneven = said(r#"{"id": 9, "frames": [1, 2], "x": [0], "y": [5, 5]}"#);
+        assert_eq!(uneven, "track 9 has 2 frames, 1 x and 2 y: there must be one of each for a frame");
+        assert!(
+            said(r#"{"id": 9, "frames": [2, 2], "x": [0, 1], "y": [5, 5]}"#)
+                .contains("track 9 has frames out of order")
+        );
+    }
+}

@@ -128,3 +128,42 @@ fn parse_detection(line: &str) -> anyhow::Result<(u32, Detection)> {
     let xyxy = [left, top, left + width, top + height].map(|value| value as f32);
     Ok((frame as u32, Detection { xyxy, confidence: score as f32, class_id: 0 }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_on(detections: &str, sequence: &str) -> anyhow::Result<String> {
+        let folder = tempfile::tempdir()?;
+        let file = |name: &str| folder.path().join(name);
+        fs::write(file("det.txt"), detections)?;
+        fs::write(file("seqinfo.ini"), sequence)?;
+        let (detections, sequence, out) = (file("det.txt"), file("seqinfo.ini"), file("out.txt"));
+        run(&Args { detections, sequence, out: out.clone(), config: None })?;
+        Ok(fs::read_to_string(out)?)
+    }
+
+    const SEQUENCE: &str = "[Sequence]\nname=x\nframeRate=10\nseqLength=3\n";
+
+    #[test]
+    fn tracks_come_out_as_mot_text() {
+        let out =
+            run_on("1,-1,10,20,30,60,0.9,-1,-1,-1\n\n3,-1,10,20,30,60,0.8,-1,-1,-1\n", SEQUENCE).unwrap();
+        assert_eq!(
+            out,
+            "1,1,10.00,20.00,30.00,60.00,0.900,-1,-1,-1\n3,1,10.00,20.00,30.00,60.00,0.800,-1,-1,-1\n"
+        );
+    }
+
+    #[test]
+    fn unusable_input_is_refused_by_file_and_line() {
+        let said = |detections, sequence| format!("{:#}", run_on(detections, sequence).unwrap_err());
+        let line = said("1,-1,10,20,30,60,0.9\n2,-1,ten,20,30,60,0.9\n", SEQUENCE);
+        assert!(line.contains("det.txt line 2") && line.contains("2,-1,ten"), "{line}");
+        assert!(said("1,-1,10,20\n", SEQUENCE).contains("4 values are too few"));
+        assert!(said("1,-1,1,2,3,4,87.5\n", SEQUENCE).contains("score 87.5 is not between 0 and 1"));
+        assert!(said("0,-1,1,2,3,4,0.5\n", SEQUENCE).contains("frame 0 is no whole number from 1"));
+        assert!(said("", "seqLength=3\n").contains("no line `frameRate=…`"));
+        assert!(said("", "frameRate=fast\n").contains("frameRate is `fast`"));
+    }
+}
