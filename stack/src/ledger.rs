@@ -40,7 +40,7 @@ pub struct RedisCounts {
 /// From the producer's record of the source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ProducerCounts {
-    /// Frames given to the stream, the end of a file included; none where the producer never said.
+    /// Frames given to the stream, without those that close a file; none where the producer never said.
     pub published: Option<u64>,
     /// Frames that never reached the stream, by reason.
     pub dropped: BTreeMap<LossReason, u64>,
@@ -99,7 +99,8 @@ impl Ledger {
             "frames lost (processor)",
         );
         if let Some(published) = producer.published {
-            equal(redis.frames_added, "frames written (Redis)", published, "frames published (producer)");
+            let written = redis.frames_added.saturating_sub(tally.ended);
+            equal(written, "frames written (Redis)", published, "frames published (producer)");
         }
         equal(results.faults, "results out of order or unreadable", 0, "allowed");
         Self { camera, balanced: disagreements.is_empty(), disagreements, redis, producer, results }
@@ -135,7 +136,9 @@ pub(crate) fn source_state(state: &mut Connection, camera: &CameraId) -> RedisRe
 impl From<SourceState> for ProducerCounts {
     fn from(source: SourceState) -> Self {
         let dropped = source.lost.iter().map(|loss| (loss.reason, loss.count)).collect();
-        Self { published: Some(source.published), dropped }
+        // The stream's count begins before the source's where the camera had another source.
+        let published = source.first_n.checked_sub(1).map(|before| before + source.published);
+        Self { published, dropped }
     }
 }
 
@@ -175,7 +178,7 @@ mod tests {
         tally.skipped.insert(LossReason::TooOld, 2);
         tally.lost = BTreeMap::from([(LossReason::QueueFull, 6), (LossReason::StaleProducer, 1)]);
         let redis = RedisCounts { frames_added: 102, frames_left: 2, results_added: 93 };
-        let ledger = ledger(redis, 102, &tally);
+        let ledger = ledger(redis, 101, &tally);
         assert_eq!(ledger.disagreements, Vec::<String>::new());
         assert_eq!(ledger.produced(), 101);
         assert_eq!(ledger.dropped().values().sum::<u64>(), 7);

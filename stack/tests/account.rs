@@ -1,5 +1,7 @@
 //! A stack of Redis alone: the test writes what daemons would, and looks at the account.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use peregrine_proto::{
     CameraConfig, CameraId, FrameId, FrameResult, LossReason, ResultStatus, SCHEMA, Size, encode,
 };
