@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 
-import { go, route } from "./route";
+import { go, here } from "./route";
 import { session } from "./session";
 import { nextTheme, nextUnit } from "./settings";
 
@@ -41,7 +41,7 @@ function onKey(event: KeyboardEvent): void {
       helpOpen.value = true;
       break;
     case "Escape":
-      if (route.value.view !== "wall") go({ view: "wall", search: "" });
+      if (here().view !== "wall") go({ view: "wall", search: "" });
       break;
     case "ArrowLeft":
     case "ArrowUp":
@@ -65,12 +65,12 @@ function onKey(event: KeyboardEvent): void {
 
 function search(): void {
   searchWanted.value = true;
-  if (route.value.view !== "wall") go({ view: "wall", search: "" });
+  if (here().view !== "wall") go({ view: "wall", search: "" });
 }
 
 /** On the wall, moves the focus among the tiles; with a camera open, opens its neighbour. */
 function step(by: number, vertical: boolean): void {
-  const at = route.value;
+  const at = here();
   if (at.view === "wall") {
     const tiles = [...document.querySelectorAll<HTMLAnchorElement>("a.tile-name")];
     const current = tiles.findIndex((tile) => tile === document.activeElement);

@@ -8,6 +8,11 @@ window.addEventListener("hashchange", () => {
   route.value = parseRoute(location.hash);
 });
 
+/** What the address says this very moment: the page may still be about to follow. */
+export function here(): Route {
+  return parseRoute(location.hash);
+}
+
 export function go(to: Route): void {
   location.hash = routeHref(to);
 }
