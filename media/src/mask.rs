@@ -74,13 +74,12 @@ fn userinfo(after: &str) -> Option<usize> {
     let token = &after[..after.find(is_gap).unwrap_or(after.len())];
     // Another address in the same token (`rtsp://a/?next=http://b`) has credentials of its own.
     let token = token.find("://").map_or(token, |next| &token[..next]);
-    let authority = &token[..token.find(['/', '?', '#']).unwrap_or(token.len())];
-    match authority.rfind('@') {
-        Some(_) if authority.len() < token.len() && authority.contains(':') => token.rfind('@'),
-        Some(at) => Some(at),
-        None if authority.contains(':') && !authority.starts_with('[') => token.rfind('@'),
-        None => None,
+    let last = token.rfind('@')?;
+    if token[..last].contains(':') {
+        return Some(last);
     }
+    let authority = &token[..token.find(['/', '?', '#']).unwrap_or(token.len())];
+    authority.rfind('@')
 }
 
 /// Where an address ends in running text.
@@ -106,4 +105,74 @@ fn secret_value(text: &str, at: usize) -> Option<(usize, usize)> {
         None => value.find(|c| is_gap(c) || matches!(c, '&' | ';' | ',' | '#' | '!')).unwrap_or(value.len()),
     };
     (length > 0).then_some((at + name + 1, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn credentials_remain_in_the_text() {
+        for (text, masked) in [
+            ("rtsp://user:secret@10.0.0.5:554/ch1", "rtsp://***@10.0.0.5:554/ch1"),
+            ("rtsp://user:p%40ss%2Fw@host/a", "rtsp://***@host/a"),
+            ("rtsp://user:p@ss/w?r#d@host/a", "rtsp://***@host/a"),
+            ("https://token@host/a?b=c", "https://***@host/a?b=c"),
+            ("from rtsp://a:b@h to http://c:d@i.", "from rtsp://***@h to http://***@i."),
+            ("http://cam/video?user=admin&pwd=x1&ch=2", "http://cam/video?user=***&pwd=***&ch=2"),
+            (
+                "rtspsrc location=rtsp://h/a user-id=me user-pw=\"my own\" ! appsink",
+                "rtspsrc location=rtsp://h/a user-id=*** user-pw=*** ! appsink",
+            ),
+            ("redis://:secret@host:6379/0", "redis://***@host:6379/0"),
+            ("http://a/?next=http://b:c@d/", "http://a/?next=http://***@d/"),
+        ] {
+            assert_eq!(mask(text), masked);
+        }
+    }
+
+    #[test]
+    fn harmless_text_is_changed() {
+        for text in [
+            "",
+            "clip.mp4",
+            "rtsp://host:554/path",
+            "http://host/pic@2x.png",
+            "mail someone@example.org",
+            "a == b",
+            "monkey=5 tokens=3",
+            "grüße://",
+        ] {
+            assert!(
+                matches!(mask(text), Cow::Borrowed(same) if same == text),
+                "{text} became {}",
+                mask(text)
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn password_shines_through(
+            before in "[ a-zé]{0,8}",
+            user in "[a-zA-Z0-9._%-]{0,8}",
+            password in "[a-zA-Z0-9!$%&()*+,;=:@/?#._~-]{0,12}",
+            host in "[a-z]{1,8}(:[0-9]{1,5})?",
+            after in "( [ -~é]{0,12})?",
+        ) {
+            let text = format!("{before} rtsp://{user}:{password}hunter2{password}@{host}/path{after}");
+            let masked = mask(&text);
+            prop_assert!(!masked.contains("hunter2"), "{masked}");
+            prop_assert!(masked.contains(&host) || after.contains('@'), "{masked}");
+        }
+
+        #[test]
+        fn any_text_panics(text in "\\PC{0,60}") {
+            let once = mask(&text).into_owned();
+            // Masking again changes nothing more.
+            prop_assert_eq!(mask(&once).into_owned(), once.clone());
+        }
+    }
 }

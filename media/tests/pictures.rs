@@ -1,0 +1,240 @@
+//! Resizing and JPEG against OpenCV.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+mod clips;
+
+use clips::tight;
+use opencv::{
+    core::{Mat, MatTraitConst, MatTraitConstManual, Size as CvSize},
+    imgcodecs, imgproc,
+};
+use peregrine_media::{Jpeg, Picture, Resizer, fit, scale};
+use peregrine_proto::{Colour, ColourMatrix, ColourRange, Size};
+use proptest::prelude::*;
+
+const VIDEO: Colour = Colour { matrix: ColourMatrix::Bt601, range: ColourRange::Limited };
+
+fn size(width: u32, height: u32) -> Size {
+    Size { width, height }
+}
+
+/// Smooth waves with some noise.
+fn waves(size: Size) -> Picture {
+    let plane = |w: usize, h: usize, k: f64| {
+        (0..w * h).map(move |i| {
+            let (x, y) = ((i % w) as f64, (i / w) as f64);
+            let noise = ((i * 7919) % 23) as f64;
+            (110.0 + 60.0 * (x * 0.11 * k).sin() + 40.0 * (y * 0.07 + k).cos() + noise) as u8
+        })
+    };
+    let (w, h) = (size.width as usize, size.height as usize);
+    let (cw, ch) = (w.div_ceil(2), h.div_ceil(2));
+    let bytes = plane(w, h, 1.0).chain(plane(cw, ch, 1.7)).chain(plane(cw, ch, 2.3)).collect();
+    Picture::from_i420(size, VIDEO, bytes).unwrap()
+}
+
+#[test]
+fn resized_planes_differ_from_opencvs_bilinear() {
+    let mut resizer = Resizer::new();
+    for (from, to) in [
+        (size(768, 576), size(416, 312)),
+        (size(1920, 1080), size(416, 234)),
+        (size(321, 241), size(320, 240)),
+        (size(333, 517), size(100, 156)),
+        (size(320, 240), size(320, 240)),
+    ] {
+        let picture = waves(from);
+        let mut out = vec![7; 3];
+        resizer.resize(&picture, to, &mut out).unwrap();
+        assert_eq!(out.len(), (to.width * to.height * 3 / 2) as usize);
+        let mut rest = out.as_slice();
+        for (i, plane) in picture.planes().into_iter().enumerate() {
+            let half = if i == 0 { 1 } else { 2 };
+            let (w, h) = ((to.width / half) as i32, (to.height / half) as i32);
+            let source = Mat::from_slice(plane.data).unwrap();
+            let source = source.reshape(1, plane.height as i32).unwrap();
+            let mut expected = Mat::default();
+            imgproc::resize(&source, &mut expected, CvSize::new(w, h), 0.0, 0.0, imgproc::INTER_LINEAR)
+                .unwrap();
+            let (found, after) = rest.split_at((w * h) as usize);
+            rest = after;
+            for (at, (found, expected)) in found.iter().zip(expected.data_bytes().unwrap()).enumerate() {
+                assert!(
+                    found.abs_diff(*expected) <= 1,
+                    "{from} to {to}, plane {i}, {at}: {found} for {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn odd_or_empty_target_is_accepted() {
+    for to in [size(415, 234), size(416, 233), size(0, 2)] {
+        assert!(Resizer::new().resize(&waves(size(64, 64)), to, &mut Vec::new()).is_err(), "{to}");
+    }
+}
+
+#[test]
+fn usual_sizes_do_not_fit_as_a_letterbox_does() {
+    for (source, model, fitted) in [
+        (size(768, 576), 416, size(416, 312)),
+        (size(768, 432), 416, size(416, 234)),
+        (size(1920, 1080), 416, size(416, 234)),
+        (size(768, 576), 320, size(320, 240)),
+        (size(1080, 1920), 640, size(360, 640)),
+        (size(320, 240), 416, size(320, 240)),
+        (size(321, 241), 416, size(320, 240)),
+    ] {
+        assert_eq!(fit(source, size(model, model)), fitted, "{source} into {model}");
+    }
+    assert_eq!(scale(size(1920, 1080), size(416, 234)), [1920.0 / 416.0, 1080.0 / 234.0]);
+}
+
+proptest! {
+    #[test]
+    fn fitted_size_is_odd_too_large_or_distorted(
+        w in 2_u32..5000, h in 2_u32..5000, mw in 16_u32..2000, mh in 16_u32..2000,
+    ) {
+        let (source, model) = (size(w, h), size(mw, mh));
+        let fitted = fit(source, model);
+        prop_assert!(fitted.width % 2 == 0 && fitted.height % 2 == 0);
+        prop_assert!(fitted.width >= 2 && fitted.height >= 2);
+        prop_assert!(fitted.width <= mw && fitted.height <= mh, "{fitted} into {model}");
+        prop_assert!(fitted.width <= w && fitted.height <= h, "{fitted} of {source}");
+        let factor = (f64::from(mw) / f64::from(w)).min(f64::from(mh) / f64::from(h)).min(1.0);
+        let off = |exact: f64, found: u32| (exact * factor - f64::from(found)).abs();
+        // Half of 2 px from rounding, or what the bounds take away.
+        prop_assert!(off(f64::from(w), fitted.width) <= 2.0 && off(f64::from(h), fitted.height) <= 2.0);
+    }
+}
+
+/// An RGB test card as a YUV picture of this kind, by the definition of the matrices.
+fn card(dimensions: Size, colour: Colour) -> (Picture, Vec<[f64; 3]>) {
+    let (w, h) = (dimensions.width as usize, dimensions.height as usize);
+    let (red, blue) = match colour.matrix {
+        ColourMatrix::Bt601 => (0.299, 0.114),
+        ColourMatrix::Bt709 => (0.2126, 0.0722),
+        ColourMatrix::Bt2020 => (0.2627, 0.0593),
+    };
+    let rgb: Vec<[f64; 3]> = (0..w * h)
+        .map(|i| {
+            let (x, y) = ((i % w) as f64 / w as f64, (i / w) as f64 / h as f64);
+            [
+                0.5 + 0.4 * (5.0 * x).sin(),
+                0.5 + 0.4 * (4.0 * y + 1.0).cos(),
+                0.5 + 0.4 * (3.0 * (x + y)).sin(),
+            ]
+        })
+        .collect();
+    let (luma_scale, luma_zero, chroma_scale) = match colour.range {
+        ColourRange::Full => (255.0, 0.0, 255.0),
+        ColourRange::Limited => (219.0, 16.0, 224.0),
+    };
+    let yuv = |[r, g, b]: [f64; 3]| {
+        let y = red * r + (1.0 - red - blue) * g + blue * b;
+        [y, (b - y) / (2.0 * (1.0 - blue)), (r - y) / (2.0 * (1.0 - red))]
+    };
+    let mut bytes: Vec<u8> =
+        rgb.iter().map(|p| (yuv(*p)[0] * luma_scale + luma_zero).round() as u8).collect();
+    for channel in 1..3 {
+        for y in 0..h.div_ceil(2) {
+            for x in 0..w.div_ceil(2) {
+                let at = |dx: usize, dy: usize| {
+                    yuv(rgb[(2 * y + dy).min(h - 1) * w + (2 * x + dx).min(w - 1)])[channel]
+                };
+                let mean = (at(0, 0) + at(1, 0) + at(0, 1) + at(1, 1)) / 4.0;
+                bytes.push((mean * chroma_scale + 128.0).round() as u8);
+            }
+        }
+    }
+    (Picture::from_i420(dimensions, colour, bytes).unwrap(), rgb)
+}
+
+fn decode(jpeg: &[u8]) -> Mat {
+    imgcodecs::imdecode(&Mat::from_slice(jpeg).unwrap(), imgcodecs::IMREAD_COLOR).unwrap()
+}
+
+#[test]
+fn jpeg_has_other_colours_than_the_picture() {
+    let mut jpeg = Jpeg::new().unwrap();
+    for matrix in [ColourMatrix::Bt601, ColourMatrix::Bt709, ColourMatrix::Bt2020] {
+        for range in [ColourRange::Limited, ColourRange::Full] {
+            for dimensions in [size(160, 120), size(161, 121)] {
+                let (picture, rgb) = card(dimensions, Colour { matrix, range });
+                let encoded = jpeg.encode(&picture, 4000, 95).unwrap();
+                assert_eq!(encoded.size, dimensions);
+                let decoded = decode(&encoded.bytes);
+                assert_eq!(
+                    (decoded.cols() as u32, decoded.rows() as u32),
+                    (dimensions.width, dimensions.height)
+                );
+                let mut sum = 0.0;
+                for (bgr, rgb) in decoded.data_bytes().unwrap().chunks(3).zip(&rgb) {
+                    for i in 0..3 {
+                        sum += (f64::from(bgr[2 - i]) - rgb[i] * 255.0).abs();
+                    }
+                }
+                let off = sum / (rgb.len() * 3) as f64;
+                assert!(off < 2.0, "{matrix:?} {range:?} {dimensions}: off by {off}");
+            }
+        }
+    }
+}
+
+#[test]
+fn jpeg_is_wider_than_asked_or_enlarged() {
+    let mut jpeg = Jpeg::new().unwrap();
+    for (source, width, expected) in [
+        (size(1920, 1080), 960, size(960, 540)),
+        (size(768, 576), 960, size(768, 576)),
+        (size(768, 576), 333, size(332, 248)),
+        (size(321, 241), 160, size(160, 120)),
+    ] {
+        let encoded = jpeg.encode(&waves(source), width, 80).unwrap();
+        assert_eq!(encoded.size, expected);
+        let decoded = decode(&encoded.bytes);
+        assert_eq!((decoded.cols() as u32, decoded.rows() as u32), (expected.width, expected.height));
+    }
+}
+
+#[test]
+fn lower_quality_is_not_smaller() {
+    let mut jpeg = Jpeg::new().unwrap();
+    let picture = waves(size(640, 480));
+    let sizes = [95, 80, 40, 0].map(|quality| jpeg.encode(&picture, 640, quality).unwrap().bytes.len());
+    assert!(sizes.windows(2).all(|pair| pair[1] < pair[0]), "{sizes:?}");
+}
+
+#[test]
+fn frame_number_is_lost_in_jpeg_or_small_pictures() {
+    use peregrine_media::synthetic::{Scene, SceneConfig, read_frame_number};
+    let scene = Scene::new(SceneConfig::default()).unwrap();
+    let (mut jpeg, mut resizer, mut small) = (Jpeg::new().unwrap(), Resizer::new(), Vec::new());
+    for frame in [0, 1, 4095, 123_456, 9_999_999] {
+        let picture = scene.render(frame);
+        let to = size(320, 180);
+        resizer.resize(&picture, to, &mut small).unwrap();
+        let resized = Picture::from_i420(to, VIDEO, small.clone()).unwrap();
+        assert_eq!(read_frame_number(&resized), Some(frame as u32));
+        for width in [320, 768] {
+            let encoded = jpeg.encode(&picture, width, 60).unwrap();
+            let grey =
+                imgcodecs::imdecode(&Mat::from_slice(&encoded.bytes).unwrap(), imgcodecs::IMREAD_GRAYSCALE);
+            let mut bytes = grey.unwrap().data_bytes().unwrap().to_vec();
+            bytes.resize(bytes.len() * 3 / 2, 128);
+            let decoded = Picture::from_i420(encoded.size, VIDEO, bytes).unwrap();
+            assert_eq!(read_frame_number(&decoded), Some(frame as u32), "{width}");
+        }
+    }
+}
+
+#[test]
+fn wrong_number_of_bytes_is_a_picture() {
+    for len in [0, 149, 151] {
+        assert!(Picture::from_i420(size(10, 10), VIDEO, vec![0; len]).is_err());
+    }
+    let picture = Picture::from_i420(size(10, 10), VIDEO, vec![5; 150]).unwrap();
+    assert_eq!(tight(&picture).len(), 150);
+    assert!(Picture::from_i420(size(0, 0), VIDEO, Vec::new()).is_err());
+}
