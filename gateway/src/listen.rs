@@ -20,7 +20,7 @@ use peregrine_daemon::Shutdown;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
 use tower::ServiceExt;
@@ -110,10 +110,9 @@ pub(crate) async fn serve(
         };
         let (router, shutdown) = (router.clone(), shutdown.clone());
         connections.spawn(async move {
-            if let Err(error) = serve_connection(stream, peer, router, limits, shutdown).await {
+            if let Err(error) = serve_connection(stream, place, peer, router, limits, shutdown).await {
                 debug!(%peer, %error, "connection ended");
             }
-            drop(place);
         });
     }
     drop(listener);
@@ -122,6 +121,7 @@ pub(crate) async fn serve(
 
 async fn serve_connection(
     stream: TcpStream,
+    place: OwnedSemaphorePermit,
     peer: SocketAddr,
     router: Router,
     limits: ConnectionLimits,
@@ -137,7 +137,7 @@ async fn serve_connection(
         request.extensions_mut().insert(connection.clone());
         router.clone().oneshot(request.map(Body::new))
     });
-    let io = TokioIo::new(Metered { stream, written });
+    let io = TokioIo::new(Metered { stream, written, _place: place });
     let mut serving = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -175,6 +175,8 @@ async fn refuse(mut stream: TcpStream) {
 struct Metered {
     stream: TcpStream,
     written: Arc<WrittenBytes>,
+    /// Given back with the connection, also when it has become a WebSocket.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Metered {

@@ -50,6 +50,8 @@ pub(crate) struct Picture {
     pub(crate) id: FrameId,
     pub(crate) size: Size,
     pub(crate) jpeg: Bytes,
+    /// When it came; none where it was there before anybody watched, and may be old.
+    pub(crate) came: Option<Instant>,
 }
 
 /// See the module.
@@ -224,11 +226,6 @@ impl Hub {
         self.metrics.dropped(dropped);
     }
 
-    /// Whether somebody watches this camera.
-    pub(crate) fn is_watched(&self, camera: &CameraId) -> bool {
-        self.lock().topics.get(camera).is_some_and(|topic| topic.watched_since.is_some())
-    }
-
     /// Looks at a camera for a moment, like a client that wants pictures; none when there is no such camera.
     pub(crate) fn look(self: &Arc<Self>, camera: &CameraId, width: u32) -> Option<Look> {
         let mut inner = self.lock();
@@ -267,7 +264,8 @@ impl Member {
     /// Chooses what to receive about some cameras, or about all there are and will be. Returns those of the named
     /// ones that do not exist now; they are delivered as soon as they do.
     pub(crate) fn subscribe(&self, choice: Subscribe) -> Result<Vec<CameraId>, TooManyNamed> {
-        let wants = Wants { results: choice.results, width: choice.preview_width.map(|width| width.max(1)) };
+        let wants =
+            Wants { results: choice.results, width: choice.preview_width.map(|width| width.clamp(16, 8192)) };
         self.choose(choice.cameras, wants)
     }
 

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     http::{App, in_time},
+    relay::Picture,
     state::{Known, Overview},
 };
 
@@ -85,18 +86,19 @@ pub(crate) async fn snapshot(
     let state = known(&app, &id).await?.state;
     let camera = &state.camera;
     let gone = || Refused::not_found(format!("camera `{camera}` was just removed"));
-    // Where somebody watches already, the picture in hand is the newest. Otherwise one may be left from earlier.
-    let was_watched = app.hub.is_watched(camera);
-    let left = in_time(app.redis.latest_preview(camera)).await??;
-    let after = left.as_ref().filter(|_| !was_watched).map_or(FrameId::ZERO, |left| left.id);
     let mut look = app.hub.look(camera, width).ok_or_else(gone)?;
-    match tokio::time::timeout(NEXT_PICTURE, look.picture(|picture| picture.id > after)).await {
+    let is_new = |picture: &Picture| picture.came.is_some_and(|came| came.elapsed() < NEXT_PICTURE);
+    match tokio::time::timeout(NEXT_PICTURE, look.picture(is_new)).await {
         Ok(Some(picture)) => Ok(jpeg(picture.id, picture.jpeg)),
         Ok(None) => Err(gone()),
-        Err(_) => match left {
-            Some(left) if state.health == CameraHealth::Ended => Ok(jpeg(left.id, left.jpeg)),
-            _ => Err(Refused::unavailable(no_picture(&state))),
-        },
+        // Of a file that has ended, the last picture is the newest that there can be.
+        Err(_) if state.health == CameraHealth::Ended => {
+            match in_time(app.redis.latest_preview(camera)).await?? {
+                Some(last) => Ok(jpeg(last.id, last.jpeg)),
+                None => Err(Refused::unavailable(no_picture(&state))),
+            }
+        }
+        Err(_) => Err(Refused::unavailable(no_picture(&state))),
     }
 }
 

@@ -1,7 +1,11 @@
 //! Reads what the clients want, and only that: results and pictures over one blocking connection each, and the
 //! sign to producers that somebody watches. Without wishes nothing is read and no picture is encoded anywhere.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use peregrine_daemon::{Backoff, Shutdown};
 use peregrine_proto::{CameraId, FrameId};
@@ -29,7 +33,8 @@ trait Follow {
     fn leave(&mut self, camera: &CameraId);
     fn waker(&self) -> Waker;
     async fn read(&mut self) -> Result<Vec<Self::Entry>, StreamError>;
-    fn relay(hub: &Hub, entry: Self::Entry);
+    /// Hands an entry to the clients; `joined` tells the one that was there before.
+    fn relay(hub: &Hub, entry: Self::Entry, joined: bool);
 }
 
 /// Follows the results of all cameras that a client wants.
@@ -89,7 +94,7 @@ async fn turn<R: Follow>(
             let newest = reader.join(camera).await?;
             following.insert(camera.clone(), *since);
             if let Some(newest) = newest {
-                R::relay(hub, newest);
+                R::relay(hub, newest, true);
             }
         }
     }
@@ -111,7 +116,7 @@ async fn turn<R: Follow>(
         }
     };
     for entry in entries {
-        R::relay(hub, entry);
+        R::relay(hub, entry, false);
     }
     Ok(())
 }
@@ -140,7 +145,7 @@ impl Follow for ResultReader {
         ResultReader::read(self, LONGEST_BLOCK).await
     }
 
-    fn relay(hub: &Hub, entry: ResultEntry) {
+    fn relay(hub: &Hub, entry: ResultEntry, _: bool) {
         hub.result(&entry.camera, entry.id, &entry.encoded);
     }
 }
@@ -176,8 +181,9 @@ impl Follow for Pictures {
         self.reader.read(LONGEST_BLOCK).await
     }
 
-    fn relay(hub: &Hub, entry: PreviewEntry) {
-        hub.picture(&entry.camera, Picture { id: entry.id, size: entry.size, jpeg: entry.jpeg });
+    fn relay(hub: &Hub, entry: PreviewEntry, joined: bool) {
+        let came = (!joined).then(Instant::now);
+        hub.picture(&entry.camera, Picture { id: entry.id, size: entry.size, jpeg: entry.jpeg, came });
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) async fn page(State(web): State<Web>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     if path.starts_with("/api/") || path == "/api" {
         return Refused::not_found(format!(
-            "there is no `{path}` here: see docs/gateway.md for what there is"
+            "there is no `{path}` here: see gateway/README.md for what there is"
         ))
         .into_response();
     }
