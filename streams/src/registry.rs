@@ -24,9 +24,11 @@ pub struct SourceState {
     pub fps: f64,
     /// Index of the last published frame in its source.
     pub position: Option<u64>,
-    /// Frames published since the camera's counter began.
+    /// The `n` of the first frame published of this source.
+    pub first_n: u64,
+    /// Frames published of this source.
     pub published: u64,
-    /// Frames lost before publishing, by reason, cumulative.
+    /// Frames of this source lost or left out before publishing, by reason, cumulative.
     pub lost: Vec<LossCount>,
     /// Tells one source from another, so that a position is never applied to another file.
     pub fingerprint: String,

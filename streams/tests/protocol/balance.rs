@@ -7,7 +7,7 @@ use anyhow::Result;
 use peregrine_proto::CameraId;
 use peregrine_streams::{Balance, Redis, Role, Wake, WorkerId};
 
-use crate::support::{Server, cam};
+use crate::{server::Server, support::cam};
 
 const TTL: Duration = Duration::from_millis(600);
 

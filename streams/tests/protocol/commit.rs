@@ -4,7 +4,10 @@ use anyhow::Result;
 use peregrine_proto::{FrameId, LossReason};
 use peregrine_streams::{CommitOutcome, Flow, Redis, RedisUrls, StreamError};
 
-use crate::support::{Chain, Server, cam, link, numbers, result, results, wire::Wire, write, writer};
+use crate::{
+    server::Server,
+    support::{Chain, cam, link, numbers, result, results, wire::Wire, write, writer},
+};
 
 const BLOCK: Duration = Duration::from_secs(1);
 const DONE: CommitOutcome = CommitOutcome::Committed { wanted_by: None };

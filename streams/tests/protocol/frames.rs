@@ -8,8 +8,9 @@ use peregrine_streams::{
 };
 use redis::AsyncCommands;
 
-use crate::support::{
-    Chain, PIXELS, Server, TTL, cam, grant, header, numbers, results, wire::Wire, write, writer,
+use crate::{
+    server::Server,
+    support::{Chain, PIXELS, TTL, cam, grant, header, numbers, results, wire::Wire, write, writer},
 };
 
 const BLOCK: Duration = Duration::from_secs(1);

@@ -4,7 +4,10 @@ use anyhow::Result;
 use peregrine_proto::FrameId;
 use peregrine_streams::{Acquired, Attempt, Renewed, Role, WorkerId};
 
-use crate::support::{Chain, Server, TTL, cam, grant};
+use crate::{
+    server::Server,
+    support::{Chain, TTL, cam, grant},
+};
 
 #[tokio::test]
 async fn held_camera_is_refused_to_others() -> Result<()> {

@@ -6,5 +6,6 @@ mod commit;
 mod frames;
 mod lease;
 mod outage;
+mod server;
 mod shared;
 mod support;

@@ -4,7 +4,10 @@ use anyhow::Result;
 use peregrine_proto::LossReason;
 use peregrine_streams::{CommitOutcome, Flow, Published, Redis, RedisUrls, StreamError};
 
-use crate::support::{Chain, Server, cam, link, results, wire::Wire, write, writer};
+use crate::{
+    server::Server,
+    support::{Chain, cam, link, results, wire::Wire, write, writer},
+};
 
 const BLOCK: Duration = Duration::from_secs(5);
 

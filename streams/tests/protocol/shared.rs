@@ -6,7 +6,10 @@ use peregrine_streams::{
     Flow, ModelAnnouncement, PreviewReader, ResultReader, SourceHealth, SourceState, Wake,
 };
 
-use crate::support::{Chain, Server, cam, write, writer};
+use crate::{
+    server::Server,
+    support::{Chain, cam, write, writer},
+};
 
 const BLOCK: Duration = Duration::from_secs(1);
 
@@ -60,6 +63,7 @@ async fn source_state_comes_back_as_it_was_written() -> Result<()> {
         analysed: None,
         fps: 7.5,
         position: Some(42),
+        first_n: 7,
         published: u64::from(u32::MAX) + 1,
         lost: vec![LossCount { reason: LossReason::Undecodable, count: 3 }],
         fingerprint: "f".into(),

@@ -1,0 +1,116 @@
+//! `credit` and `publish`: into the camera's stream, under its lease.
+
+use std::time::Duration;
+
+use peregrine_daemon::Shutdown;
+use peregrine_proto::{Colour, ColourMatrix, ColourRange, FrameHeader, FrameId, PixelFormat, SCHEMA, Size};
+use peregrine_streams::{Flow, FrameWriter, LastFrame, Lease, Published, Redis, StreamError, wall_clock_us};
+use tokio::runtime::Handle;
+
+use crate::report::Report;
+
+/// What became of a frame.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is in the stream.
+    Written(FrameId),
+    /// It is lost, and counted.
+    Lost,
+    /// Stopping was asked for before there was room.
+    Stopped,
+    /// Nothing more can be written by this writer.
+    Broken(StreamError),
+}
+
+/// Publishes one camera's frames from its own thread.
+pub(crate) struct Publisher {
+    writer: FrameWriter,
+    runtime: Handle,
+    stop: Shutdown,
+    lossless: bool,
+    last_media_time_us: i64,
+}
+
+impl Publisher {
+    /// Continues where the camera's last producer stopped. Must run outside the runtime's own threads.
+    pub(crate) fn open(
+        redis: &Redis,
+        lease: &Lease,
+        flow: Flow,
+        runtime: Handle,
+        stop: Shutdown,
+    ) -> Result<Self, StreamError> {
+        let writer = runtime.block_on(FrameWriter::open(redis, lease, flow))?;
+        let lossless = matches!(flow, Flow::Lossless { .. });
+        let last_media_time_us = writer.last_frame().map_or(0, |last| last.media_time_us);
+        Ok(Self { writer, runtime, stop, lossless, last_media_time_us })
+    }
+
+    /// The newest frame of the producer before this one.
+    pub(crate) fn last_frame(&self) -> Option<&LastFrame> {
+        self.writer.last_frame()
+    }
+
+    /// Closes the stream of a file: an entry without a picture.
+    pub(crate) fn close(&mut self, report: &mut Report) -> Outcome {
+        let state = report.state();
+        let none = Size { width: 0, height: 0 };
+        let mut header = FrameHeader {
+            schema: SCHEMA,
+            n: 0,
+            inc: 0,
+            position: state.position.unwrap_or(0),
+            media_time_us: self.last_media_time_us,
+            captured_at_us: wall_clock_us(),
+            source: state.size.unwrap_or(none),
+            analysed: state.analysed.unwrap_or(none),
+            scale: [1.0, 1.0],
+            pixel_aspect: 1.0,
+            rotation: 0,
+            format: PixelFormat::I420,
+            colour: Colour { matrix: ColourMatrix::Bt601, range: ColourRange::Limited },
+            discontinuity: false,
+            end: true,
+            lossless: false,
+            lost: Vec::new(),
+            stages: Vec::new(),
+        };
+        self.write(&mut header, &[], report).0
+    }
+
+    /// Writes a frame, waiting for room where nothing may be lost.
+    pub(crate) fn publish(
+        &mut self,
+        header: &mut FrameHeader,
+        pixels: &[u8],
+        fps: f64,
+        report: &mut Report,
+    ) -> Outcome {
+        let (outcome, took) = self.write(header, pixels, report);
+        if let Outcome::Written(_) = outcome {
+            self.last_media_time_us = header.media_time_us;
+            report.published(header, fps, took);
+        }
+        outcome
+    }
+
+    fn write(&mut self, header: &mut FrameHeader, pixels: &[u8], report: &mut Report) -> (Outcome, Duration) {
+        header.lost = report.lost_before_writer();
+        let Self { writer, runtime, stop, lossless, .. } = self;
+        let written = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                published = writer.publish(header, pixels) => Some(published),
+                // Only waiting for room can take long; a frame that is left there is read again by the next producer.
+                () = stop.requested(), if *lossless => None,
+            }
+        });
+        report.lost_by_writer(writer.lost());
+        match written {
+            Some(Ok(Published::Written { id, took, .. })) => (Outcome::Written(id), took),
+            Some(Ok(Published::Dropped(_) | Published::Unanswered)) => (Outcome::Lost, Duration::ZERO),
+            Some(Err(error)) => (Outcome::Broken(error), Duration::ZERO),
+            None => (Outcome::Stopped, Duration::ZERO),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What others may know of a source: its state in Redis, its counters in the metrics.
+
+use std::time::{Duration, Instant};
+
+use peregrine_daemon::{
+    Metric,
+    metrics::{Counter, Gauge, StageHistograms},
+};
+use peregrine_proto::{CameraId, FrameHeader, LossCount, LossReason, Stage};
+use peregrine_streams::{Losses, Redis, SourceHealth, SourceState, wall_clock_us};
+use tokio::{sync::watch, task::JoinHandle};
+use tracing::debug;
+
+/// States are written at most this often.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// Keeps the state of one source and writes it to Redis, off the frames' path.
+pub(crate) struct Report {
+    state: watch::Sender<SourceState>,
+    writer: JoinHandle<()>,
+    metrics: Metrics,
+    /// What the writer of the frames lost so far, already in the state.
+    counted: Losses,
+    rate: Rate,
+}
+
+struct Metrics {
+    camera: CameraId,
+    captured: Counter,
+    published: Counter,
+    up: Gauge,
+    reconnects: Counter,
+    stages: StageHistograms,
+}
+
+impl Report {
+    /// Starts from a state, which is written at once.
+    pub(crate) fn start(redis: &Redis, camera: &CameraId, state: SourceState) -> Self {
+        let (state, mut changes) = watch::channel(state);
+        changes.mark_changed();
+        let writer = {
+            let (redis, camera) = (redis.clone(), camera.clone());
+            tokio::spawn(async move {
+                while changes.changed().await.is_ok() {
+                    let mut state = changes.borrow_and_update().clone();
+                    state.updated_us = wall_clock_us();
+                    if let Err(error) = redis.put_source_state(&camera, &state).await {
+                        debug!(%camera, %error, "source state not written");
+                        changes.mark_changed();
+                    }
+                    tokio::time::sleep(EVERY).await;
+                }
+            })
+        };
+        let name = camera.as_str();
+        let metrics = Metrics {
+            camera: camera.clone(),
+            captured: Metric::FramesCaptured.counter([name]),
+            published: Metric::FramesPublished.counter([name]),
+            up: Metric::SourceUp.gauge([name]),
+            reconnects: Metric::SourceReconnects.counter([name]),
+            stages: StageHistograms::new(name),
+        };
+        metrics.up.set(0.0);
+        Self { state, writer, metrics, counted: Losses::default(), rate: Rate::default() }
+    }
+
+    /// The last state is written, and nothing more.
+    pub(crate) async fn finish(self, redis: &Redis) {
+        self.metrics.up.set(0.0);
+        self.writer.abort();
+        let mut state = self.state.borrow().clone();
+        state.updated_us = wall_clock_us();
+        if let Err(error) = redis.put_source_state(&self.metrics.camera, &state).await {
+            debug!(camera = %self.metrics.camera, %error, "last source state not written");
+        }
+    }
+
+    /// How the source is doing, and what is wrong or waited for (masked by whoever wrote it).
+    pub(crate) fn health(&mut self, health: SourceHealth, error: impl Into<String>) {
+        if health == SourceHealth::Reconnecting && self.state.borrow().state != health {
+            self.metrics.reconnects.increment(1);
+        }
+        self.metrics.up.set(if health == SourceHealth::Live { 1.0 } else { 0.0 });
+        let error = error.into();
+        self.change(|state| (state.state, state.error) = (health, error));
+    }
+
+    /// Changes the state in another way.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut SourceState)) {
+        self.state.send_modify(change);
+    }
+
+    /// The state now.
+    pub(crate) fn state(&self) -> SourceState {
+        self.state.borrow().clone()
+    }
+
+    /// What was lost or left out of this source before publishing, but for what the writer counts and adds itself.
+    pub(crate) fn lost_before_writer(&self) -> Vec<LossCount> {
+        let others = |c: &LossCount| LossCount {
+            reason: c.reason,
+            count: c.count - self.counted.get(c.reason).min(c.count),
+        };
+        self.state.borrow().lost.iter().map(others).filter(|c| c.count > 0).collect()
+    }
+
+    /// A frame came from the source.
+    pub(crate) fn captured(&mut self) {
+        self.metrics.captured.increment(1);
+    }
+
+    /// A frame is in the stream. `fps` is the source's own rate; measured where it says none.
+    pub(crate) fn published(&mut self, header: &FrameHeader, fps: f64, took: Duration) {
+        self.metrics.published.increment(1);
+        for time in &header.stages {
+            self.metrics.stages.record(time.stage, Duration::from_micros(time.us.into()));
+        }
+        self.metrics.stages.record(Stage::Publish, took);
+        let fps = if fps > 0.0 { fps } else { self.rate.tick() };
+        self.change(|state| {
+            state.position = Some(header.position);
+            state.published += 1;
+            (state.size, state.analysed, state.fps) = (Some(header.source), Some(header.analysed), fps);
+        });
+    }
+
+    /// Frames were lost or left out before the stream.
+    pub(crate) fn lost_before(&self, reason: LossReason, count: u64) {
+        if count == 0 {
+            return;
+        }
+        Metric::FramesDropped.counter([self.metrics.camera.as_str(), reason.as_str()]).increment(count);
+        self.change(|state| {
+            let mut lost: Losses = state.lost.iter().copied().collect();
+            lost.add(reason, count);
+            state.lost = lost.to_vec();
+        });
+    }
+
+    /// Takes over what the writer of the frames has counted by now.
+    pub(crate) fn lost_by_writer(&mut self, lost: &Losses) {
+        for LossCount { reason, count } in lost.to_vec() {
+            let new = count.saturating_sub(self.counted.get(reason));
+            self.lost_before(reason, new);
+            self.counted.add(reason, new);
+        }
+    }
+
+    /// A new writer counts from zero.
+    pub(crate) fn new_writer(&mut self) {
+        self.counted = Losses::default();
+    }
+}
+
+/// Frames per second over the last seconds.
+#[derive(Debug, Default)]
+struct Rate {
+    since: Option<Instant>,
+    frames: u32,
+    last: f64,
+}
+
+impl Rate {
+    fn tick(&mut self) -> f64 {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.frames += 1;
+        let elapsed = since.elapsed();
+        if elapsed > Duration::from_secs(2) {
+            self.last = f64::from(self.frames - 1) / elapsed.as_secs_f64();
+            (self.since, self.frames) = (Some(Instant::now()), 1);
+        }
+        self.last
+    }
+}

@@ -1,0 +1,94 @@
+//! `resize`: source size to analysed size, as tight I420 with the header that explains it.
+
+use std::time::{Duration, Instant};
+
+use peregrine_media::{Captured, ResizeError, Resizer, fit, scale};
+use peregrine_proto::{FrameHeader, PixelFormat, SCHEMA, Size, Stage};
+
+/// Where no processor has announced a model in time.
+pub(crate) const FALLBACK_INPUT: Size = Size { width: 640, height: 640 };
+
+/// How large the analysed picture is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AnalysedSize {
+    /// As the camera's configuration says.
+    Fixed(Size),
+    /// As large as fits a model's input, aspect kept.
+    Fitted(Size),
+}
+
+impl AnalysedSize {
+    /// Even, and never larger than the source.
+    pub(crate) fn of(self, source: Size) -> Size {
+        let even = |wanted: u32, most: u32| (wanted.min(most) & !1).max(2);
+        match self {
+            Self::Fixed(size) => {
+                Size { width: even(size.width, source.width), height: even(size.height, source.height) }
+            }
+            Self::Fitted(input) => fit(source, input),
+        }
+    }
+}
+
+/// Makes the pixels that travel, in a buffer that is used again.
+#[derive(Default)]
+pub(crate) struct Shrinker {
+    resizer: Resizer,
+    pixels: Vec<u8>,
+}
+
+impl Shrinker {
+    /// The header and the pixels of a picture.
+    pub(crate) fn shrink(
+        &mut self,
+        captured: &Captured,
+        size: AnalysedSize,
+    ) -> Result<(FrameHeader, &[u8]), ResizeError> {
+        let began = Instant::now();
+        let picture = &captured.picture;
+        let source = picture.size();
+        let analysed = size.of(source);
+        self.resizer.resize(picture, analysed, &mut self.pixels)?;
+        let mut header = FrameHeader {
+            schema: SCHEMA,
+            n: 0,
+            inc: 0,
+            position: captured.position,
+            media_time_us: captured.media_time_us,
+            captured_at_us: captured.captured_at_us,
+            source,
+            analysed,
+            scale: scale(source, analysed),
+            pixel_aspect: picture.pixel_aspect(),
+            rotation: picture.rotation(),
+            format: PixelFormat::I420,
+            colour: picture.colour(),
+            discontinuity: captured.discontinuity,
+            end: false,
+            lossless: false,
+            lost: Vec::new(),
+            stages: Vec::with_capacity(5),
+        };
+        let took: [(Stage, Duration); 3] = [
+            (Stage::Capture, captured.capture),
+            (Stage::Decode, captured.decode),
+            (Stage::Resize, began.elapsed()),
+        ];
+        took.into_iter().for_each(|(stage, took)| header.stamp(stage, took));
+        Ok((header, &self.pixels))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn analysed_size_is_odd_or_larger_than_the_source() {
+        let size = |width, height| Size { width, height };
+        assert_eq!(AnalysedSize::Fixed(size(417, 235)).of(size(1920, 1080)), size(416, 234));
+        assert_eq!(AnalysedSize::Fixed(size(4000, 300)).of(size(641, 481)), size(640, 300));
+        assert_eq!(AnalysedSize::Fitted(size(416, 416)).of(size(1920, 1080)), size(416, 234));
+        assert_eq!(AnalysedSize::Fitted(size(640, 640)).of(size(320, 240)), size(320, 240));
+    }
+}

@@ -1,0 +1,124 @@
+use std::time::Duration;
+
+use anyhow::Result;
+use peregrine_proto::CameraConfig;
+use peregrine_streams::SourceHealth;
+
+use crate::{
+    server::Server,
+    support::{Consumer, Producer, cam, camera, is, positions, source_state, table},
+};
+
+const ROAD: &str = "synthetic:road?w=160&h=96&fps=25&frames=200";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarted_producer_continues_after_the_last_published_frame() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let road = table("c", ROAD, "pace = \"fast\"\nevery = 2");
+    let mut consumer = Consumer::take(&redis, &cam("c")).await?;
+    let mut frames = Vec::new();
+    for taken in [20, 20, 30] {
+        let producer = Producer::start(&server, "p", &road)?;
+        frames.extend(consumer.next(taken).await?);
+        producer.stop().await?;
+    }
+    let producer = Producer::start(&server, "p", &road)?;
+    while !frames.last().unwrap().header.end {
+        frames.extend(consumer.next(1).await?);
+    }
+    assert_eq!(positions(&frames), (0..200).step_by(2).collect::<Vec<_>>(), "every wanted frame once");
+    assert_eq!(frames.iter().map(|f| f.header.n).collect::<Vec<_>>(), (1..=101).collect::<Vec<_>>());
+    let jumps = frames.iter().filter(|frame| frame.header.discontinuity).count();
+    assert_eq!(jumps, 1, "only the first frame does not continue anything");
+    assert_eq!(consumer.intake.lost.total(), 0);
+    assert_eq!(source_state(&redis, &cam("c"), is(SourceHealth::Ended)).await?.published, 100);
+    producer.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ended_file_stays_ended_until_its_source_changes() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let road = |frames| table("c", &format!("synthetic:road?w=160&h=96&frames={frames}"), "pace = \"fast\"");
+    let producer = Producer::start(&server, "p", &road(5))?;
+    let mut consumer = Consumer::take(&redis, &cam("c")).await?;
+    assert_eq!(consumer.next(6).await?.len(), 6);
+    source_state(&redis, &cam("c"), is(SourceHealth::Ended)).await?;
+    producer.stop().await?;
+    let producer = Producer::start(&server, "q", &road(5))?;
+    source_state(&redis, &cam("c"), |state| state.worker == "q" && state.state == SourceHealth::Ended)
+        .await?;
+    assert_eq!(redis.backlog(&cam("c")).await?, 0, "nothing is published again");
+    // While it runs: another file under the same camera.
+    let CameraConfig { source, .. } = camera("c", "synthetic:road?w=160&h=96&frames=6");
+    let mut changed = redis.camera(&cam("c")).await?.unwrap();
+    changed.source = source;
+    redis.put_camera(&changed).await?;
+    let frames = consumer.next(7).await?;
+    assert_eq!(positions(&frames), (0..6).collect::<Vec<_>>());
+    assert_eq!((frames[0].header.n, frames[0].header.discontinuity), (7, true));
+    producer.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cameras_come_and_go_while_it_runs() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let producer = Producer::start(&server, "p", "")?;
+    redis.put_camera(&camera("c", ROAD)).await?;
+    let mut consumer = Consumer::take(&redis, &cam("c")).await?;
+    assert_eq!(consumer.next(1).await?[0].header.position, 0);
+    redis.remove_camera(&cam("c")).await?;
+    let holder = async || Ok(redis.holders(peregrine_streams::Role::Producer, &[cam("c")]).await? == [None]);
+    crate::support::until("the removed camera is released", holder).await?;
+    producer.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn source_outside_the_allow_list_is_refused_and_its_password_hidden() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let producer = Producer::start(&server, "p", "[allow]\nhosts = [\"camera.local\"]")?;
+    redis.put_camera(&camera("rtsp", "rtsp://user:secret@elsewhere.local/stream")).await?;
+    redis.put_camera(&camera("file", "/etc/passwd")).await?;
+    redis.put_camera(&camera("good", ROAD)).await?;
+    let rtsp = source_state(&redis, &cam("rtsp"), is(SourceHealth::Failed)).await?;
+    assert!(rtsp.error.contains("rtsp://***@elsewhere.local/stream is not allowed"), "{}", rtsp.error);
+    assert!(
+        rtsp.error.contains("hosts = [\"elsewhere.local\"]") && rtsp.error.contains("[allow]"),
+        "{}",
+        rtsp.error
+    );
+    assert!(!format!("{rtsp:?}").contains("secret"));
+    let file = source_state(&redis, &cam("file"), is(SourceHealth::Failed)).await?;
+    assert!(file.error.contains("folders = [\"/etc\"]"), "{}", file.error);
+    assert_eq!(Consumer::take(&redis, &cam("good")).await?.next(1).await?.len(), 1, "others run");
+    producer.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_file_is_named_and_not_tried_again() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let producer = Producer::start(&server, "p", &table("c", "/nowhere/clip.mp4", ""))?;
+    let state = source_state(&redis, &cam("c"), is(SourceHealth::Failed)).await?;
+    assert!(state.error.contains("/nowhere/clip.mp4"), "{}", state.error);
+    // Configured anew, it runs.
+    redis.put_camera(&camera("c", ROAD)).await?;
+    assert_eq!(Consumer::take(&redis, &cam("c")).await?.next(1).await?.len(), 1);
+    producer.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_source_that_is_away_is_tried_again_and_seen_to_be() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    // Nobody listens on port 1.
+    let producer = Producer::start(&server, "p", &table("c", "rtsp://user:secret@127.0.0.1:1/stream", ""))?;
+    let state = source_state(&redis, &cam("c"), is(SourceHealth::Reconnecting)).await?;
+    assert!(state.error.contains("rtsp://***@127.0.0.1:1/stream"), "{}", state.error);
+    let first = state.updated_us;
+    source_state(&redis, &cam("c"), |state| state.updated_us > first).await?;
+    tokio::time::timeout(Duration::from_secs(10), producer.stop()).await?
+}
