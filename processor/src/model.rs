@@ -388,8 +388,7 @@ fn describe(
         (Some(names), _) => (Some(names), "the sidecar"),
         (None, names) => (names, "the file's metadata"),
     };
-    let hint = head::Hint { classes: names.as_ref().map(Vec::len), end_to_end: metadata.end_to_end };
-    let head = sidecar.head.or_else(|| head::recognise(output.shape, input, hint));
+    let head = sidecar.head.or_else(|| head::recognise(output.shape, input, metadata.end_to_end));
     let head = head.filter(|head| head.fits(output.shape)).ok_or_else(|| ModelError::UnknownHead {
         path: path.into(),
         found: output.found.clone(),

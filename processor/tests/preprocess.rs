@@ -187,8 +187,10 @@ fn colour_order_and_range_of_the_model_are_not_used() {
         ..info(size(2, 4), Placement::Centre)
     };
     let pixels = ours(&Preprocessor::new(&info), &header(picture, picture, BT601), &red);
-    assert_eq!(pixels[0], [114.0 / 255.0; 3], "padding");
-    assert_eq!(pixels[2], [0.0, 0.0, 254.0 / 255.0], "blue, green, red");
+    let bytes = |pixel: [f32; 3]| pixel.map(|value| (value * 255.0).round());
+    assert_eq!(bytes(pixels[0]), [114.0; 3], "padding");
+    assert_eq!(bytes(pixels[2]), [0.0, 0.0, 254.0], "blue, green, red");
+    assert!(pixels.iter().flatten().all(|value| (0.0..=1.0).contains(value)));
 }
 
 #[test]

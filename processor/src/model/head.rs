@@ -65,39 +65,26 @@ pub(crate) fn strides(input: Size, candidates: usize) -> Option<&'static [u32]> 
     LEVELS.into_iter().find(|strides| cells(input, strides) == candidates)
 }
 
-/// What else may tell heads apart.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Hint {
-    /// Number of classes named by sidecar or metadata.
-    pub classes: Option<usize>,
-    /// What the metadata says about suppression in the graph.
-    pub end_to_end: Option<bool>,
-}
-
 /// The head that an output of this shape must have; none where more than one or none is possible.
 ///
 /// Candidates are counted: one a cell in YOLOv8 and YOLOX, three a cell (one an anchor) in YOLOv5 and v7.
-pub(super) fn recognise(shape: [usize; 3], input: Size, hint: Hint) -> Option<Head> {
+/// `end_to_end` is what the metadata says about suppression in the graph.
+pub(super) fn recognise(shape: [usize; 3], input: Size, end_to_end: Option<bool>) -> Option<Head> {
     let [1, rows, columns] = shape else { return None };
-    if hint.end_to_end == Some(true) && columns == 6 {
+    if end_to_end == Some(true) && columns == 6 {
         return Some(Head::EndToEnd);
     }
-    let classes_fit = |found: Option<usize>| {
-        found.is_some_and(|found| found > 0 && hint.classes.is_none_or(|named| named == found))
-    };
     let one_a_cell = |candidates| strides(input, candidates).is_some();
     let three_a_cell = |candidates: usize| candidates.is_multiple_of(3) && one_a_cell(candidates / 3);
 
-    let by_row = classes_fit(columns.checked_sub(5));
-    let by_column = classes_fit(rows.checked_sub(4));
     match (one_a_cell(rows), three_a_cell(rows), one_a_cell(columns)) {
-        (true, false, false) if by_row => return Some(Head::YoloX),
-        (false, true, false) if by_row => return Some(Head::YoloV5),
-        (false, false, true) if by_column => return Some(Head::YoloV8),
+        (true, false, false) if columns > 5 => return Some(Head::YoloX),
+        (false, true, false) if columns > 5 => return Some(Head::YoloV5),
+        (false, false, true) if rows > 4 => return Some(Head::YoloV8),
         _ => {}
     }
     // Six values each and no grid of ours: the few boxes that a graph chose itself.
-    (columns == 6 && rows <= 1000 && hint.end_to_end != Some(false)).then_some(Head::EndToEnd)
+    (columns == 6 && rows <= 1000 && end_to_end != Some(false)).then_some(Head::EndToEnd)
 }
 
 #[cfg(test)]
@@ -106,13 +93,9 @@ mod tests {
 
     const SQUARE: Size = Size { width: 416, height: 416 };
 
-    fn told(classes: usize) -> Hint {
-        Hint { classes: Some(classes), end_to_end: None }
-    }
-
     #[test]
     fn heads_are_told_apart_by_shape() {
-        let none = Hint::default();
+        let none = None;
         assert_eq!(recognise([1, 84, 3549], SQUARE, none), Some(Head::YoloV8));
         assert_eq!(recognise([1, 3549, 85], SQUARE, none), Some(Head::YoloX));
         assert_eq!(recognise([1, 10_647, 85], SQUARE, none), Some(Head::YoloV5));
@@ -127,18 +110,16 @@ mod tests {
 
     #[test]
     fn an_output_of_another_kind_is_not_guessed() {
-        assert_eq!(recognise([1, 1000, 1], SQUARE, Hint::default()), None);
-        assert_eq!(recognise([1, 1234, 85], SQUARE, Hint::default()), None);
-        assert_eq!(recognise([1, 116, 3549], SQUARE, told(80)), None, "masks follow the classes");
-        assert_eq!(recognise([2, 84, 3549], SQUARE, Hint::default()), None);
-        assert_eq!(recognise([1, 4, 3549], SQUARE, Hint::default()), None, "no class at all");
-        assert_eq!(recognise([1, 0, 0], SQUARE, Hint::default()), None);
+        assert_eq!(recognise([1, 1000, 1], SQUARE, None), None);
+        assert_eq!(recognise([1, 1234, 85], SQUARE, None), None);
+        assert_eq!(recognise([2, 84, 3549], SQUARE, None), None);
+        assert_eq!(recognise([1, 4, 3549], SQUARE, None), None, "no class at all");
+        assert_eq!(recognise([1, 0, 0], SQUARE, None), None);
     }
 
     #[test]
-    fn metadata_settles_one_class() {
-        let end_to_end = Hint { classes: Some(1), end_to_end: Some(true) };
-        assert_eq!(recognise([1, 300, 6], SQUARE, end_to_end), Some(Head::EndToEnd));
-        assert_eq!(recognise([1, 5, 3549], SQUARE, told(1)), Some(Head::YoloV8));
+    fn metadata_settles_six_columns() {
+        assert_eq!(recognise([1, 3549, 6], SQUARE, Some(true)), Some(Head::EndToEnd));
+        assert_eq!(recognise([1, 300, 6], SQUARE, Some(false)), None);
     }
 }

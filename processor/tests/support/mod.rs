@@ -8,12 +8,12 @@ use std::{
 };
 
 /// The checkout.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 /// The path where it exists. Where it does not, the test says so and ends; in CI that is a failure.
-pub fn needed(path: PathBuf, what: &str) -> Option<PathBuf> {
+pub(crate) fn needed(path: PathBuf, what: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
@@ -24,7 +24,7 @@ pub fn needed(path: PathBuf, what: &str) -> Option<PathBuf> {
 }
 
 /// Something that is not part of the project and may always be absent.
-pub fn shared(path: &str) -> Option<PathBuf> {
+pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("PEREGRINE_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
     let path = folder.join(path);
     if path.exists() {
@@ -35,7 +35,7 @@ pub fn shared(path: &str) -> Option<PathBuf> {
 }
 
 /// A Python with the packages of e2e/reference/requirements.txt.
-pub fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let named = std::env::var_os("PEREGRINE_PYTHON").map(PathBuf::from);
     needed(
         named.unwrap_or_else(|| root().join(".cache/venv/bin/python")),
@@ -44,7 +44,7 @@ pub fn python() -> Option<PathBuf> {
 }
 
 /// ONNX Runtime for this process and those that it starts. Before anything else that needs it.
-pub fn onnx_runtime() -> Option<()> {
+pub(crate) fn onnx_runtime() -> Option<()> {
     static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
     let library = LIBRARY.get_or_init(|| {
         let named = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -55,24 +55,24 @@ pub fn onnx_runtime() -> Option<()> {
 }
 
 /// The library's path, see [`onnx_runtime`].
-pub fn library() -> PathBuf {
+pub(crate) fn library() -> PathBuf {
     let named = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
     named.unwrap_or_else(|| root().join(".cache/onnxruntime/libonnxruntime.so.1.31.1"))
 }
 
 /// The demo clip.
-pub fn clip() -> Option<PathBuf> {
+pub(crate) fn clip() -> Option<PathBuf> {
     needed(root().join(".cache/clips/vtest.avi"), "the demo clip")
 }
 
 /// The default model.
-pub fn default_model() -> Option<PathBuf> {
+pub(crate) fn default_model() -> Option<PathBuf> {
     let named = std::env::var_os("PEREGRINE_MODEL").map(PathBuf::from);
     needed(named.unwrap_or_else(|| root().join(".cache/models/nanodet.onnx")), "the default model")
 }
 
 /// A model that e2e/reference/make_models.py builds.
-pub fn small_model(name: &str) -> Option<PathBuf> {
+pub(crate) fn small_model(name: &str) -> Option<PathBuf> {
     static FOLDER: LazyLock<Option<tempfile::TempDir>> = LazyLock::new(|| {
         let python = python()?;
         let folder = tempfile::tempdir().unwrap();
@@ -83,7 +83,7 @@ pub fn small_model(name: &str) -> Option<PathBuf> {
 }
 
 /// Runs a script of e2e/reference to its good end.
-pub fn reference<A: AsRef<std::ffi::OsStr>>(
+pub(crate) fn reference<A: AsRef<std::ffi::OsStr>>(
     python: &Path,
     script: &str,
     args: impl IntoIterator<Item = A>,
