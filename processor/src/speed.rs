@@ -29,15 +29,16 @@ const MOTION: f64 = 0.5;
 const MOTION_BOUNDS: (f64, f64) = (0.01, 25.0);
 /// Bounds of the factor on the variance of a foot point.
 const NOISE_FACTOR_BOUNDS: (f64, f64) = (0.01, 25.0);
-/// How fast both are learnt, for each measurement.
-const LEARNING: f64 = 0.2;
+/// How fast both are learnt, for each measurement, and the weight of the newest innovation in their mean.
+const LEARNING: f64 = 0.1;
+const MEMORY: f64 = 0.2;
 /// A filter does not begin where a foot point is known no better than this, metres.
 const WORST_POSITION: f64 = 20.0;
 /// A speed is reported after this many foot points over this much time, …
 const LEAST_SEEN: u16 = 5;
 const LEAST_TIME_US: i64 = 500_000;
 /// … while its standard error is at most this share of it, or this much in metres per second.
-const GOOD_SHARE: f64 = 0.15;
+const GOOD_SHARE: f64 = 0.05;
 const GOOD_MPS: f64 = 0.3;
 /// A box nearer to the picture's edge than this share of its size may be cut by it.
 const EDGE: f64 = 0.005;
@@ -68,7 +69,7 @@ struct GroundFilter {
     /// Upper triangle by rows, of position and velocity.
     #[serde(with = "crate::packed")]
     covariance: [f32; 10],
-    /// The last one, normalised so that its covariance should be the identity.
+    /// The mean of the last normalised ones, the newest counting most.
     #[serde(with = "crate::packed")]
     innovation: [f32; 2],
     /// Learnt factor on the variance of a foot point.
@@ -215,22 +216,21 @@ impl GroundFilter {
         Some(())
     }
 
-    /// Learns the noises from an innovation, normalised so that its covariance should be the identity.
+    /// Learns the noises from an innovation, normalised so that its covariance should be the identity. How far it is
+    /// from the mean of the last ones scales the measurement noise; how far that mean is from zero, the motion noise.
     fn learn(&mut self, innovation: Vector2<f64>) {
-        let before = Vector2::from(self.innovation.map(f64::from));
-        self.innovation = [innovation.x as f32, innovation.y as f32];
-        if self.seen < 3 {
-            return;
-        }
-        let differ = ((innovation - before).norm_squared() / 4.0 - 1.0).clamp(-1.0, 3.0);
-        // A quarter of what the innovations are too large by: where nothing moves unexpectedly, both noises shrink.
-        let excess = innovation.norm_squared() / 2.0 - 1.0;
-        let agree = (innovation.dot(&before) / 2.0 + excess / 4.0).clamp(-2.0, 2.0);
+        /// The variance of the mean of unrelated innovations.
+        const MEAN_VARIANCE: f64 = MEMORY / (2.0 - MEMORY);
+        let mean = Vector2::from(self.innovation.map(f64::from));
+        let scatter = (innovation - mean).norm_squared() / (2.0 * (1.0 + MEAN_VARIANCE));
+        let mean = mean.lerp(&innovation, MEMORY);
+        let trend = mean.norm_squared() / (2.0 * MEAN_VARIANCE);
+        self.innovation = [mean.x as f32, mean.y as f32];
         let scaled = |value: f32, by: f64, (least, most): (f64, f64)| {
-            (f64::from(value) * (LEARNING * by).exp()).clamp(least, most) as f32
+            (f64::from(value) * (LEARNING * by.clamp(-1.0, 3.0)).exp()).clamp(least, most) as f32
         };
-        self.noise_factor = scaled(self.noise_factor, differ, NOISE_FACTOR_BOUNDS);
-        self.motion = scaled(self.motion, agree, MOTION_BOUNDS);
+        self.noise_factor = scaled(self.noise_factor, scatter - 1.0, NOISE_FACTOR_BOUNDS);
+        self.motion = scaled(self.motion, trend - 1.0, MOTION_BOUNDS);
     }
 
     /// The speed, where it is known well. A velocity that is shorter than its uncertainty is none; well above it,
@@ -411,21 +411,12 @@ mod tests {
 
     #[test]
     fn braking_is_followed() {
-        let speeds = follow(
-            |t| {
-                [
-                    0.0,
-                    if t < 2.0 { 14.0 + 10.0 * t } else { 34.0 + 10.0 * (t - 2.0) - 1.5 * (t - 2.0).powi(2) },
-                ]
-            },
-            25.0,
-            125,
-            0.5,
-            0.0,
-        );
+        let way = |t: f64| 10.0 * t - 1.5 * (t - 2.0).max(0.0).powi(2);
+        let speeds = follow(|t| [0.0, 14.0 + way(t)], 25.0, 125, 0.5, 0.0);
         let (time, last) = speeds.last().unwrap();
-        let truth = 10.0 - 3.0 * (time - 2.0);
-        assert!((f64::from(last.speed_mps) - truth).abs() < 1.0, "{last:?} at {time} instead of {truth}");
+        let (error, std_error) =
+            (f64::from(last.speed_mps) - 10.0 + 3.0 * (time - 2.0), f64::from(last.std_error_mps));
+        assert!(*time > 2.5 && error.abs() < 3.0 * std_error, "{last:?} at {time} is wrong by {error}");
     }
 
     #[test]
