@@ -111,7 +111,7 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection) {
         () = app.shutdown.requested() => SessionEnd::ShuttingDown,
     };
     member.outbox.end(end);
-    say_farewell(&mut sink, end).await;
+    say_farewell(&mut sink, &member, end).await;
     hub.metrics.connected.decrement(1);
     hub.metrics.ended(end);
     drop(member);
@@ -259,9 +259,13 @@ async fn while_bytes_move<T>(
     }
 }
 
-async fn say_farewell(sink: &mut SplitSink<WebSocket, Message>, end: SessionEnd) {
+/// Says what was still to be said, and why the connection ends.
+async fn say_farewell(sink: &mut SplitSink<WebSocket, Message>, member: &Member, end: SessionEnd) {
     let Some((code, reason)) = end.farewell() else { return };
     let farewell = async {
+        for answer in member.outbox.last_answers() {
+            sink.feed(Message::Binary(answer)).await?;
+        }
         sink.feed(Message::Binary(encode(&problem(reason.to_owned())).into())).await?;
         sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await
     };

@@ -147,6 +147,11 @@ impl Outbox {
         self.filled.notify_one();
     }
 
+    /// The answers that still wait when the session has ended.
+    pub(crate) fn last_answers(&self) -> VecDeque<Bytes> {
+        std::mem::take(&mut self.lock().control)
+    }
+
     /// Forgets what waits of a camera that is no longer wanted.
     pub(crate) fn forget(&self, unwanted: impl Fn(&Delivery) -> bool) {
         let mut waiting = self.lock();

@@ -14,7 +14,7 @@ use peregrine_daemon::{Health, Shell, Shutdown};
 use peregrine_gateway::Gateway;
 use peregrine_proto::{
     CameraHealth, CameraId, CameraState, ClientMessage, FrameId, Missed, Painted, Ping, ResultStatus, SCHEMA,
-    ServerMessage, Unsubscribe,
+    ServerMessage, Unsubscribe, encode,
 };
 use peregrine_streams::SourceHealth;
 use stand::*;
@@ -55,13 +55,14 @@ async fn newcomer_misses_the_latest_result_or_what_follows() {
     for _ in 0..50 {
         expected.push(camera.commit(1).await);
     }
+    for id in &expected {
+        assert_eq!(first.result_id().await, *id);
+    }
     let mut second = stand.client().await;
     second.subscribe(&[], true, None).await;
     assert_eq!(second.result_id().await, expected[49], "one who joins a camera that is followed already");
     expected.push(camera.commit(1).await);
-    for id in &expected {
-        assert_eq!(first.result_id().await, *id);
-    }
+    assert_eq!(first.result_id().await, expected[50]);
     assert_eq!(second.result_id().await, expected[50]);
     assert!(first.problems.is_empty() && second.problems.is_empty());
     second.send(&ClientMessage::Unsubscribe(Unsubscribe { cameras: Vec::new() })).await;
@@ -162,11 +163,11 @@ async fn stalled_client_stays_or_disturbs_others() {
     let mut lively = stand.client().await;
     lively.subscribe(&[&camera.id], true, None).await;
     let report = Painted { camera: camera.id.clone(), id: FrameId::ZERO, deliver_us: 0, paint_us: 0 };
-    let report = ClientMessage::Painted(report);
+    let report = Message::Binary(encode(&ClientMessage::Painted(report)).into());
     let began = Instant::now();
     while metric("peregrine_disconnects_total", "no_write_progress") == 0.0 {
         // It still sends, so that only its not reading is a reason.
-        let _ = stalled.try_send(&report).await;
+        let _ = stalled.try_send_raw(report.clone()).await;
         for _ in 0..10 {
             let id = camera.commit(100).await;
             assert_eq!(lively.result_id().await, id);
@@ -271,20 +272,12 @@ async fn flood_of_pings_without_reading_grows() {
     })
     .await;
     let mut client = stand.client_with_small_buffer().await;
-    let ping =
-        Message::Binary(peregrine_proto::encode(&ClientMessage::Ping(Ping { client_time_us: 1 })).into());
-    let flood = async {
-        loop {
-            client.send_raw(ping.clone()).await;
-        }
-    };
+    let ping = Message::Binary(encode(&ClientMessage::Ping(Ping { client_time_us: 1 })).into());
+    let flood = async { while client.try_send_raw(ping.clone()).await.is_ok() {} };
     let ended = eventually("the flood is ended", async || {
         (metric("peregrine_disconnects_total", "control_queue_full") > 0.0).then_some(())
     });
-    tokio::select! {
-        () = flood => {}
-        () = ended => {}
-    }
+    tokio::join!(flood, ended);
 }
 
 #[tokio::test]

@@ -320,12 +320,12 @@ impl Client {
         self.send_raw(Message::Binary(encode(message).into())).await;
     }
 
-    pub(crate) async fn try_send(&mut self, message: &ClientMessage) -> Result<(), Error> {
-        self.socket.send(Message::Binary(encode(message).into())).await
+    pub(crate) async fn try_send_raw(&mut self, message: Message) -> Result<(), Error> {
+        self.socket.send(message).await
     }
 
     pub(crate) async fn send_raw(&mut self, message: Message) {
-        self.socket.send(message).await.unwrap();
+        self.try_send_raw(message).await.unwrap();
     }
 
     pub(crate) async fn subscribe(
