@@ -20,6 +20,7 @@ use peregrine_daemon::Shutdown;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
@@ -28,6 +29,8 @@ use tracing::{debug, warn};
 
 /// What a request's headers may take to arrive; a client that trickles them is cut off.
 const HEADER_TIME: Duration = Duration::from_secs(10);
+/// How long the other side may take to read our last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What bounds a connection.
 #[derive(Debug, Clone, Copy)]
@@ -137,7 +140,7 @@ async fn serve_connection(
         request.extensions_mut().insert(connection.clone());
         router.clone().oneshot(request.map(Body::new))
     });
-    let io = TokioIo::new(Metered { stream, written, _place: place });
+    let io = TokioIo::new(Metered::new(stream, written, place));
     let mut serving = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -171,20 +174,57 @@ async fn refuse(mut stream: TcpStream) {
     .await;
 }
 
-/// A TCP stream that counts what it wrote.
+/// A TCP stream that counts what it wrote, and that is closed so that the other side reads our last words.
 struct Metered {
-    stream: TcpStream,
+    /// Taken only when this is dropped.
+    stream: Option<TcpStream>,
     written: Arc<WrittenBytes>,
+    /// The other side has closed, or the connection is broken.
+    ended: bool,
     /// Given back with the connection, also when it has become a WebSocket.
-    _place: OwnedSemaphorePermit,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Metered {
+    fn new(stream: TcpStream, written: Arc<WrittenBytes>, place: OwnedSemaphorePermit) -> Self {
+        Self { stream: Some(stream), written, ended: false, place: Some(place) }
+    }
+
+    fn poll<T>(
+        &mut self,
+        poll: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let polled = match &mut self.stream {
+            Some(stream) => poll(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        };
+        self.ended |= matches!(polled, Poll::Ready(Err(_)));
+        polled
+    }
+
     fn count(&self, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = &wrote {
             self.written.0.fetch_add(*bytes as u64, Ordering::Relaxed);
         }
         wrote
+    }
+}
+
+impl Drop for Metered {
+    /// Closing while unread bytes come in would make the kernel reset the connection and throw away what we said
+    /// last: so the rest is read, for a moment.
+    fn drop(&mut self) {
+        let (stream, place) = (self.stream.take(), self.place.take());
+        if let (Some(mut stream), false, Ok(runtime)) = (stream, self.ended, Handle::try_current()) {
+            runtime.spawn(async move {
+                let _ = tokio::time::timeout(LAST_WORDS, async {
+                    stream.shutdown().await?;
+                    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+                })
+                .await;
+                drop(place);
+            });
+        }
     }
 }
 
@@ -194,13 +234,16 @@ impl AsyncRead for Metered {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let polled = self.poll(|stream| stream.poll_read(cx, buf));
+        self.ended |= polled.is_ready() && buf.filled().len() == before && buf.remaining() > 0;
+        polled
     }
 }
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let wrote = self.poll(|stream| stream.poll_write(cx, buf));
         self.count(wrote)
     }
 
@@ -209,19 +252,19 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let wrote = self.poll(|stream| stream.poll_write_vectored(cx, bufs));
         self.count(wrote)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.poll(|stream| stream.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.poll(|stream| stream.poll_shutdown(cx))
     }
 }
