@@ -1,10 +1,7 @@
 use peregrine_proto::{Colour, ColourMatrix, ColourRange, Size};
 use turbojpeg::{Compressor, Subsamp, YuvPlanesImage};
 
-use crate::{
-    Picture, Plane, Resizer,
-    picture::{plane_sizes, tight_len},
-};
+use crate::{Picture, Plane, Resizer, picture::plane_sizes};
 
 /// Encodes pictures as JPEG straight from their YUV; keeps its buffers between frames.
 pub struct Jpeg {
@@ -59,17 +56,19 @@ impl Jpeg {
             self.resizer.resize(picture, size, &mut self.small).map_err(|e| error(e.to_string()))?;
             planes = split(&self.small, size);
         }
-        if let Some(change) = Change::to_jpeg(picture.colour()) {
-            change.apply(planes, &mut self.converted);
-            planes = split(&self.converted, size);
+        let even = Size { width: size.width.next_multiple_of(2), height: size.height.next_multiple_of(2) };
+        // The encoder reads whole 2x2 blocks.
+        if picture.colour() != JPEG || even != size {
+            Change::to_jpeg(picture.colour()).apply(planes, &mut self.converted);
+            planes = split(&self.converted, even);
         }
         let [y, u, v] = planes;
         let image = YuvPlanesImage {
             y_plane: y.data,
             u_plane: u.data,
             v_plane: v.data,
-            width: y.width,
-            height: y.height,
+            width: size.width as usize,
+            height: size.height as usize,
             y_stride: y.stride,
             u_stride: u.stride,
             v_stride: v.stride,
@@ -102,7 +101,10 @@ fn split(bytes: &[u8], size: Size) -> [Plane<'_>; 3] {
     })
 }
 
-/// A linear change of YUV: JPEG (JFIF) means BT.601 in full range, whatever the video means.
+/// What JPEG (JFIF) means by YUV, whatever the video means.
+const JPEG: Colour = Colour { matrix: ColourMatrix::Bt601, range: ColourRange::Full };
+
+/// A linear change of YUV.
 /// Fixed-point numbers with 16 bits after the point.
 struct Change {
     luma_zero: i32,
@@ -112,11 +114,8 @@ struct Change {
 }
 
 impl Change {
-    /// From this colour to JPEG's; none where they are the same.
-    fn to_jpeg(colour: Colour) -> Option<Self> {
-        if colour == (Colour { matrix: ColourMatrix::Bt601, range: ColourRange::Full }) {
-            return None;
-        }
+    /// From this colour to JPEG's.
+    fn to_jpeg(colour: Colour) -> Self {
         let (red, blue) = match colour.matrix {
             ColourMatrix::Bt601 => (0.299, 0.114),
             ColourMatrix::Bt709 => (0.2126, 0.0722),
@@ -136,26 +135,25 @@ impl Change {
             ColourRange::Limited => (16, 255.0 / 219.0, 255.0 / 224.0),
         };
         let fixed = |value: f64| (value * 65_536.0).round() as i32;
-        Some(Self {
+        Self {
             luma_zero,
             luma: fixed(luma),
             chroma: [y, u, v].map(|row| row.map(|value| fixed(value * chroma))),
-        })
+        }
     }
 
-    /// Writes the changed planes one after another.
+    /// Writes the changed planes one after another, the luma's last column and row repeated where its size is odd.
     fn apply(&self, [y, u, v]: [Plane<'_>; 3], out: &mut Vec<u8>) {
         const HALF: i32 = 1 << 15;
-        let size = Size { width: y.width as u32, height: y.height as u32 };
-        out.resize(tight_len(size), 0);
-        let (luma, chroma) = out.split_at_mut(y.width * y.height);
+        let (width, height) = (2 * u.width, 2 * u.height);
+        out.resize(width * height * 3 / 2, 0);
+        let (luma, chroma) = out.split_at_mut(width * height);
         let (u_out, v_out) = chroma.split_at_mut(u.width * u.height);
-        let rows = luma.chunks_mut(2 * y.width).zip(u_out.chunks_mut(u.width)).zip(v_out.chunks_mut(u.width));
-        // What chroma adds to the luma of two pixels below it.
+        let rows = luma.chunks_mut(2 * width).zip(u_out.chunks_mut(u.width)).zip(v_out.chunks_mut(u.width));
+        // What chroma adds to the luma of the pixels around it.
         let mut added = vec![0_i32; u.width];
         for (row, ((luma, u_out), v_out)) in rows.enumerate() {
-            let (u_in, v_in) = (u.row(row), v.row(row));
-            for (i, (u, v)) in u_in.iter().zip(v_in).enumerate() {
+            for (i, (u, v)) in u.row(row).iter().zip(v.row(row)).enumerate() {
                 let (u, v) = (i32::from(*u) - 128, i32::from(*v) - 128);
                 let of = |weights: [i32; 2]| weights[0] * u + weights[1] * v;
                 let centred = (128 << 16) + HALF;
@@ -163,12 +161,12 @@ impl Change {
                 u_out[i] = ((of(self.chroma[1]) + centred) >> 16).clamp(0, 255) as u8;
                 v_out[i] = ((of(self.chroma[2]) + centred) >> 16).clamp(0, 255) as u8;
             }
-            for (dy, out) in luma.chunks_mut(y.width).enumerate() {
-                let source = y.row(2 * row + dy);
+            for (dy, out) in luma.chunks_mut(width).enumerate() {
+                let source = y.row((2 * row + dy).min(y.height - 1));
                 for ((out, source), added) in out.chunks_mut(2).zip(source.chunks(2)).zip(&added) {
-                    for (out, source) in out.iter_mut().zip(source) {
-                        *out = ((i32::from(*source) * self.luma + added) >> 16).clamp(0, 255) as u8;
-                    }
+                    let of = |value: u8| ((i32::from(value) * self.luma + added) >> 16).clamp(0, 255) as u8;
+                    out[0] = of(source[0]);
+                    out[1] = of(source[source.len() - 1]);
                 }
             }
         }

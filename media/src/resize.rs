@@ -1,6 +1,7 @@
 use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeOptions,
-    images::{Image, ImageRef},
+    FilterType, ResizeAlg, ResizeOptions,
+    images::{TypedImage, TypedImageRef},
+    pixels::U8,
 };
 use peregrine_proto::Size;
 
@@ -112,9 +113,9 @@ impl Resizer {
             return Ok(());
         }
         // The rows' padding is part of the image for the library, and cropped away.
-        let source = ImageRef::new(plane.stride as u32, plane.height as u32, plane.data, PixelType::U8)
+        let source = TypedImageRef::<U8>::from_buffer(plane.stride as u32, plane.height as u32, plane.data)
             .map_err(|error| error.to_string())?;
-        let mut target = Image::from_slice_u8(width as u32, height as u32, target, PixelType::U8)
+        let mut target = TypedImage::<U8>::from_buffer(width as u32, height as u32, target)
             .map_err(|error| error.to_string())?;
         let options = ResizeOptions::new().resize_alg(self.algorithm).crop(
             0.0,
@@ -122,6 +123,7 @@ impl Resizer {
             plane.width as f64,
             plane.height as f64,
         );
-        self.resizer.resize(&source, &mut target, &options).map_err(|error| error.to_string())
+        // The untyped call would compile every kernel of the library into this crate.
+        self.resizer.resize_typed(&source, &mut target, &options).map_err(|error| error.to_string())
     }
 }

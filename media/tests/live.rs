@@ -286,7 +286,7 @@ fn broken_picture_of_a_folder_ends_it() {
     ] {
         let source = format!("color={colour}:size={size}");
         let to = folder.path().join(name);
-        if !ffmpeg(&["-f", "lavfi", "-i", &source, "-frames:v", "1", to.to_str().unwrap()]) {
+        if !ffmpeg(&["-f", "lavfi", "-i", &source, "-frames:v", "1", "-s", size, to.to_str().unwrap()]) {
             return;
         }
     }

@@ -28,6 +28,9 @@ const FILE_FORMATS: &str = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,
 /// Errors in a row after which a network stream counts as lost.
 const MOST_ERRORS_IN_A_ROW: u32 = 250;
 
+/// A track that ends so much earlier than its header says is truncated, microseconds.
+const EARLY_END_US: i64 = 500_000;
+
 /// A video file or network stream.
 pub(super) struct LibavSource {
     /// As libav takes it.
@@ -58,6 +61,9 @@ struct Stream {
     packets: u64,
     /// Packets that the container's index promises.
     promised: Option<u64>,
+    /// Where the track should end, and where its packets did, microseconds.
+    should_end_us: Option<i64>,
+    ended_us: i64,
     /// What the demuxer said last, where that was no clean end.
     damage: Option<String>,
     draining: bool,
@@ -165,12 +171,19 @@ impl LibavSource {
             return Err(SourceError::Unusable { uri, why });
         }
         let missing = stream.promised.filter(|promised| stream.packets < *promised);
-        let why = match (stream.damage.take(), missing) {
-            (Some(why), _) => why,
-            (None, Some(promised)) => format!("its index promises {promised} pictures, the rest is missing"),
-            (None, None) => return Ok(None),
+        let early =
+            stream.should_end_us.map(|end| end - stream.ended_us).filter(|early| *early > EARLY_END_US);
+        let why = match (stream.damage.take(), missing, early) {
+            (Some(why), ..) => why,
+            (None, Some(promised), _) => {
+                format!("its index promises {promised} pictures, the rest is missing")
+            }
+            (None, None, Some(early)) => {
+                format!("the last {:.1} s that its header promises are missing", early as f64 / 1e6)
+            }
+            (None, None, None) => return Ok(None),
         };
-        stream.promised = None;
+        (stream.promised, stream.should_end_us) = (None, None);
         let why = format!("{why}. It seems to be truncated: copy it again");
         Err(SourceError::Damaged { uri, frames: stream.pictures, why })
     }
@@ -296,6 +309,7 @@ impl Stream {
         // The index of MP4 is exact; other containers write estimates.
         let exact = input.format().name().contains("mp4");
         let promised = u64::try_from(stream.frames()).ok().filter(|frames| exact && *frames > 0);
+        let should_end_us = stream.metadata().get("DURATION").and_then(clock_us);
         Ok(Self {
             input,
             decoder,
@@ -307,6 +321,8 @@ impl Stream {
             pictures: 0,
             packets: 0,
             promised,
+            should_end_us,
+            ended_us: 0,
             damage: None,
             draining: false,
             ended: false,
@@ -419,6 +435,8 @@ impl Stream {
             match packet.read(&mut self.input) {
                 Ok(()) if packet.stream() == self.index => {
                     self.packets += 1;
+                    let end = packet.pts().map_or(0, |pts| to_us(pts + packet.duration(), self.time_base));
+                    self.ended_us = self.ended_us.max(end);
                     if packet.is_corrupt() {
                         self.damage = Some("its last picture is incomplete".into());
                     } else {
@@ -479,7 +497,9 @@ fn demuxer_options(address: &str, is_file: bool, timeout: Duration) -> Dictionar
         options.set("protocol_whitelist", "rtsp,rtsps,rtp,tcp,tls,crypto,http,httpproxy");
         options.set("rtsp_transport", "tcp");
         options.set("timeout", &micros);
-        options.set("analyzeduration", "2000000");
+        // What is read to find out the frame rate comes late, all at once: a few frames must do.
+        options.set("analyzeduration", "1000000");
+        options.set("fpsprobesize", "3");
     } else {
         options.set("protocol_whitelist", "http,https,tcp,tls,crypto,httpproxy,hls");
         options.set("rw_timeout", &micros);
@@ -518,6 +538,10 @@ fn open_failure(
         AvError::InvalidData if is_file => {
             unusable("it is no video that FFmpeg knows, or truncated so that nothing can be read")
         }
+        // What FILE_FORMATS leaves out.
+        AvError::Other { errno: ffmpeg_next::error::EINVAL } if is_file => unusable(
+            "it is no video in a container that is read here (MP4, Matroska, AVI, MPEG-TS and the like; no playlists)",
+        ),
         AvError::HttpUnauthorized => unusable("user or password are wrong or missing (401)"),
         AvError::HttpForbidden => unusable("the server forbids it (403)"),
         AvError::HttpNotFound => SourceError::Lost { uri, why: "the server has no such stream (404)".into() },
@@ -568,6 +592,13 @@ fn rotation(stream: &format::stream::Stream<'_>, shown: &str) -> u16 {
         return 0;
     }
     quarter as u16 % 360
+}
+
+/// A time as Matroska writes it, `00:01:02.500000000`, in microseconds.
+fn clock_us(text: &str) -> Option<i64> {
+    let seconds =
+        text.split(':').try_fold(0.0, |sum, part| Some(sum * 60.0 + part.trim().parse::<f64>().ok()?))?;
+    (seconds.is_finite() && seconds > 0.0).then_some((seconds * 1e6) as i64)
 }
 
 /// A time in units of the time base as microseconds, rounded.

@@ -34,6 +34,8 @@ pub(crate) fn clip(to: &Path, size: &str, frames: u32, arguments: &[&str]) -> bo
     let frames = frames.to_string();
     let mut all = vec!["-f", "lavfi", "-i", &source, "-frames:v", &frames];
     all.extend(arguments);
+    // The filter itself makes even sizes only.
+    all.extend(["-s", size]);
     all.push(to.to_str().unwrap());
     ffmpeg(&all)
 }
