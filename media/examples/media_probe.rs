@@ -34,7 +34,7 @@ fn main() -> anyhow::Result<()> {
         let started = Instant::now();
         resizer.resize(&captured.picture, to, &mut small)?;
         resize_ms.push(started.elapsed().as_secs_f64() * 1e3);
-        if captured.position % 16 == 0 {
+        if captured.position.is_multiple_of(16) {
             let started = Instant::now();
             jpeg.encode(&captured.picture, 960, 80)?;
             jpeg_ms.push(started.elapsed().as_secs_f64() * 1e3);

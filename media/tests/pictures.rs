@@ -98,7 +98,7 @@ proptest! {
     ) {
         let (source, model) = (size(w, h), size(mw, mh));
         let fitted = fit(source, model);
-        prop_assert!(fitted.width % 2 == 0 && fitted.height % 2 == 0);
+        prop_assert!(fitted.width.is_multiple_of(2) && fitted.height.is_multiple_of(2));
         prop_assert!(fitted.width >= 2 && fitted.height >= 2);
         prop_assert!(fitted.width <= mw && fitted.height <= mh, "{fitted} into {model}");
         prop_assert!(fitted.width <= w && fitted.height <= h, "{fitted} of {source}");
