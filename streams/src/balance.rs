@@ -27,6 +27,8 @@ pub struct Balance {
     held: BTreeMap<CameraId, Held>,
     /// The least and the most cameras that are a fair share.
     share: (usize, usize),
+    /// Since when cameras have been seen free.
+    free_since: BTreeMap<CameraId, Instant>,
 }
 
 struct Held {
@@ -55,7 +57,15 @@ pub struct Tick {
 impl Balance {
     /// A worker that holds nothing yet.
     pub fn new(redis: &Redis, role: Role, worker: WorkerId, ttl: Duration) -> Self {
-        Self { redis: redis.clone(), role, worker, ttl, held: BTreeMap::new(), share: (0, 0) }
+        Self {
+            redis: redis.clone(),
+            role,
+            worker,
+            ttl,
+            held: BTreeMap::new(),
+            share: (0, 0),
+            free_since: BTreeMap::new(),
+        }
     }
 
     /// The worker.
@@ -212,7 +222,7 @@ impl Balance {
         Ok(())
     }
 
-    /// Takes free cameras up to a fair share.
+    /// Takes free cameras up to a fair share, and those that nobody else takes.
     async fn take(
         &mut self,
         mut free: Vec<&CameraId>,
@@ -220,9 +230,12 @@ impl Balance {
         next: &mut Duration,
     ) -> Result<(), StreamError> {
         free.shuffle(&mut rand::rng());
+        self.free_since.retain(|camera, _| free.contains(&camera));
         for camera in free {
-            if self.held.len() >= self.share.1 {
-                break;
+            // What nobody takes although it is somebody's share, others cannot take: they may not open its source.
+            let since = *self.free_since.entry(camera.clone()).or_insert_with(Instant::now);
+            if self.held.len() >= self.share.1 && since.elapsed() < self.ttl {
+                continue;
             }
             match self.redis.acquire(self.role, camera, &self.worker, self.ttl).await? {
                 Acquired::Granted(grant) => {

@@ -93,7 +93,7 @@ async fn source_outside_the_allow_list_is_refused_and_its_password_hidden() -> R
     assert!(!format!("{rtsp:?}").contains("secret"));
     let file = source_state(&redis, &cam("file"), is(SourceHealth::Failed)).await?;
     assert!(file.error.contains("folders = [\"/etc\"]"), "{}", file.error);
-    assert_eq!(Consumer::take(&redis, &cam("good")).await?.next(1).await?.len(), 1, "others run");
+    assert!(!Consumer::take(&redis, &cam("good")).await?.next(1).await?.is_empty(), "others run");
     producer.stop().await
 }
 
@@ -106,7 +106,7 @@ async fn missing_file_is_named_and_not_tried_again() -> Result<()> {
     assert!(state.error.contains("/nowhere/clip.mp4"), "{}", state.error);
     // Configured anew, it runs.
     redis.put_camera(&camera("c", ROAD)).await?;
-    assert_eq!(Consumer::take(&redis, &cam("c")).await?.next(1).await?.len(), 1);
+    assert!(!Consumer::take(&redis, &cam("c")).await?.next(1).await?.is_empty());
     producer.stop().await
 }
 

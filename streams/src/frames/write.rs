@@ -168,7 +168,8 @@ impl FrameWriter {
                 if error.is_transient() {
                     Ok(self.drop_frame(reason(&error)))
                 } else {
-                    Err(self.succeeded(error, id).await?)
+                    let newest = self.newest().await?;
+                    Err(self.refused(error, id, newest))
                 }
             }
         }
@@ -198,14 +199,19 @@ impl FrameWriter {
         let command = self.xadd(id, header, data);
         loop {
             self.unanswered = Some(id);
-            match self.redis.frames.run(&command).await {
+            let refused = match self.redis.frames.run(&command).await {
                 Ok(_) => break,
-                Err(error) if error.is_transient() => self.ride_out(error).await?,
-                Err(error) => match self.newest().await? {
-                    // The answer was lost, the frame was not.
-                    Some(newest) if newest == id => break,
-                    _ => return Err(self.succeeded(error, id).await?),
-                },
+                Err(error) if error.is_transient() => {
+                    self.ride_out(error).await?;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            match self.newest().await {
+                // The answer was lost, the frame was not.
+                Ok(Some(newest)) if newest == id => break,
+                Ok(newest) => return Err(self.refused(refused, id, newest)),
+                Err(error) => self.ride_out(error).await?,
             }
         }
         self.window.sent(id);
@@ -273,10 +279,12 @@ impl FrameWriter {
     }
 
     /// Tells a refusal because somebody else has written newer frames from other refusals.
-    async fn succeeded(&mut self, error: StreamError, id: FrameId) -> Result<StreamError, StreamError> {
+    fn refused(&mut self, error: StreamError, id: FrameId, newest: Option<FrameId>) -> StreamError {
         self.unanswered = None;
-        let newer = self.newest().await?.is_some_and(|newest| newest >= id);
-        Ok(if newer { StreamError::Succeeded { camera: self.camera.clone() } } else { error })
+        match newest {
+            Some(newest) if newest >= id => StreamError::Succeeded { camera: self.camera.clone() },
+            _ => error,
+        }
     }
 }
 

@@ -71,6 +71,23 @@ async fn fewer_cameras_than_workers_leave_some_idle() -> Result<()> {
 }
 
 #[tokio::test]
+async fn camera_that_others_may_not_take_is_taken_beyond_the_share() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let all = cameras(6);
+    let (mut able, mut restricted) = (worker(&redis, "able"), worker(&redis, "restricted"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while able.held().count() + restricted.held().count() < 6 {
+        tick(&mut able, &all).await?;
+        tick(&mut restricted, &all[..2]).await?;
+        assert!(Instant::now() < deadline, "some camera is never taken");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(able.held().count() >= 4);
+    Ok(())
+}
+
+#[tokio::test]
 async fn camera_of_a_dead_worker_runs_again_within_its_ttl_and_half_a_second() -> Result<()> {
     let server = Server::start().await?;
     let redis = server.redis().await?;
