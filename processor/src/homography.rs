@@ -276,11 +276,11 @@ fn check_points(points: &[CalibrationPoint]) -> Result<(), CalibrationError> {
     {
         return Err(CalibrationError::NotFinite(index + 1));
     }
-    let spaces: [(Space, fn(&CalibrationPoint) -> Vector2<f64>); 2] = [
-        (Space::Picture, |point| Vector2::from(point.image)),
-        (Space::Ground, |point| Vector2::from(point.ground)),
-    ];
-    for (space, place) in spaces {
+    for space in [Space::Picture, Space::Ground] {
+        let place = |point: &CalibrationPoint| match space {
+            Space::Picture => Vector2::from(point.image),
+            Space::Ground => Vector2::from(point.ground),
+        };
         let places: Vec<(usize, Vector2<f64>)> =
             points.iter().enumerate().map(|(index, point)| (index + 1, place(point))).collect();
         let extent = spread(&places.iter().map(|(_, place)| *place).collect::<Vec<_>>())[0];
