@@ -23,7 +23,8 @@ fn dashboard_shows_or_does_something_wrong() -> Result<()> {
     let stack = Arc::new(stack(&folder, vec![road])?.gateway(0).start()?);
     control::serve(&stack)?;
 
-    let control = format!("{} ctl --run-dir {}", programs::binary("stack")?.display(), stack.folder().display());
+    let control =
+        format!("{} ctl --run-dir {}", programs::binary("stack")?.display(), stack.folder().display());
     let status = Command::new("node")
         .args(["--test", "--test-reporter=spec", "dashboard.test.mjs"])
         .current_dir(&tests)
