@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use peregrine_proto::{CameraConfig, CameraId, FrameId, FrameResult};
-use peregrine_stack::{Builder, Stack};
+use peregrine_proto::{CameraConfig, CameraId, FrameId, FrameResult, Pace};
+use peregrine_stack::{Builder, Stack, demo_clip, project_root};
 use peregrine_streams::{Redis, SourceState};
 
 use crate::{onnx::Model, programs, results};
@@ -51,6 +51,20 @@ pub fn camera(id: &str, uri: &str, more: &str) -> Result<CameraConfig> {
     toml::from_str(&text).with_context(|| text.clone())
 }
 
+/// The demo's camera, on its clip's first frames: as fast as there is room, once.
+///
+/// # Errors
+/// When the clip was not fetched.
+pub fn demo_camera(frames: u64) -> Result<CameraConfig> {
+    let mut camera: CameraConfig =
+        toml::from_str(&fs::read_to_string(project_root().join("stack/demo.toml"))?)?;
+    camera.source.uri = programs::fetched(demo_clip())?.display().to_string();
+    camera.source.pace = Pace::Fast;
+    camera.source.repeat = false;
+    camera.source.max_frames = Some(frames);
+    Ok(camera)
+}
+
 /// A stack whose logs stay in the folder, with one processor that runs the watcher.
 ///
 /// # Errors
@@ -72,12 +86,19 @@ pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-/// A client of the stack's Redis.
+/// A client of the stack's Redis, which may be starting again.
 ///
 /// # Errors
-/// When it does not answer.
+/// When it does not answer within twenty seconds.
 pub async fn redis(stack: &Stack) -> Result<Redis> {
-    Ok(Redis::open(&stack.redis_urls()).await?)
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match Redis::open(&stack.redis_urls()).await {
+            Ok(redis) => return Ok(redis),
+            Err(error) if Instant::now() > deadline => return Err(error.into()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
 }
 
 /// A camera's results from the first on, until its source has ended or there are `enough`.

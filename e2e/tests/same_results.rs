@@ -5,35 +5,22 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context, Result};
 use peregrine_e2e::{programs, results::*, system::*};
-use peregrine_proto::FrameResult;
+use peregrine_proto::{CameraId, FrameResult, Pace};
 use peregrine_stack::{Daemon, Stack, default_model, demo_clip};
 
-/// The clip's true rate, its first six seconds, its ground.
-const DEMO: &str = "fps = 7\nmax_frames = 42\n
-[analysis]
-classes = ['person']
-region = [[60, 200], [700, 200], [700, 560], [60, 560]]
-[[calibration.points]]
-image = [150, 330]
-ground = [-13.497, -4.257]
-[[calibration.points]]
-image = [640, 330]
-ground = [-9.496, -12.485]
-[[calibration.points]]
-image = [700, 520]
-ground = [-15.882, -15.616]
-[[calibration.points]]
-image = [60, 520]
-ground = [-19.747, -8.511]
-";
+/// The first six seconds.
+const FRAMES: u64 = 42;
 
 #[test]
 fn results_depend_on_how_fast_the_clip_is_read() -> Result<()> {
     let folder = folder("same-results")?;
-    let clip = programs::fetched(demo_clip())?;
     let model = programs::fetched(default_model())?;
-    let paced = camera("paced", &clip.display().to_string(), DEMO)?;
-    let fast = camera("fast", &clip.display().to_string(), &format!("pace = 'fast'\n{DEMO}"))?;
+    let mut fast = demo_camera(FRAMES)?;
+    fast.id = CameraId::new("fast")?;
+    fast.analysis.region = vec![[60.0, 200.0], [700.0, 200.0], [700.0, 560.0], [60.0, 560.0]];
+    let mut paced = fast.clone();
+    paced.id = CameraId::new("paced")?;
+    paced.source.pace = Pace::Realtime;
 
     let library = programs::onnx_runtime()?;
     let stack = Stack::builder()
@@ -44,7 +31,7 @@ fn results_depend_on_how_fast_the_clip_is_read() -> Result<()> {
         .start()?;
     let run = |camera: &str| -> Result<Vec<FrameResult>> {
         let results = results(&stack, camera, usize::MAX, Duration::from_secs(90))?;
-        each_frame_once(&results, 42)?;
+        each_frame_once(&results, FRAMES)?;
         Ok(essence(results.into_iter().map(|(_, result)| result)))
     };
     let fast = run("fast")?;
@@ -60,7 +47,7 @@ fn results_depend_on_how_fast_the_clip_is_read() -> Result<()> {
     let file = folder.join("camera.toml");
     fs::write(&file, toml::to_string(&paced)?)?;
     let arguments = ["--camera", file.to_str().unwrap()];
-    programs::analyze(&clip, &model, &out, &arguments)?.map_err(anyhow::Error::msg)?;
+    programs::analyze(&demo_clip(), &model, &out, &arguments)?.map_err(anyhow::Error::msg)?;
     let lines = fs::read_to_string(&out)?;
     let offline: Vec<FrameResult> = lines
         .lines()
