@@ -96,9 +96,9 @@ fn status(stack: &Stack) -> String {
 /// # Errors
 /// When none runs there, or with what it says went wrong.
 pub fn send(folder: &Path, command: &str) -> anyhow::Result<String> {
-    let none = || format!("no demo runs in {}: start one with ./dev demo", folder.display());
-    let socket: PathBuf = fs::read_to_string(folder.join(POINTER)).with_context(none)?.into();
-    let mut stream = UnixStream::connect(socket).with_context(none)?;
+    let none = || anyhow::anyhow!("no demo runs in {}: start one with ./dev demo", folder.display());
+    let socket: PathBuf = fs::read_to_string(folder.join(POINTER)).map_err(|_| none())?.into();
+    let mut stream = UnixStream::connect(socket).map_err(|_| none())?;
     stream.write_all(format!("{command}\n").as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

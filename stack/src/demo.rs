@@ -20,7 +20,7 @@ use crate::{Interrupt, default_run_dir, show::Screen};
 const DEMO_CAMERA: &str = include_str!("../demo.toml");
 /// The gateway's port, or the next free one.
 const PORT: u16 = 8080;
-/// Results must come by then, or something is wrong.
+/// A run of so many seconds gives up when none has begun by then; one without an end waits for its camera.
 const FIRST_RESULT_WITHIN: Duration = Duration::from_secs(60);
 
 /// Runs everything on a clip or on cameras of yours, until Ctrl-C.
@@ -129,11 +129,7 @@ fn watch(stack: &Stack, args: &DemoArgs, interrupt: &Interrupt, screen: &mut Scr
         let first = stack.tally(|tally| tally.values().filter_map(|camera| camera.first).min());
         match (first, args.seconds) {
             (Some(first), Some(seconds)) if first.elapsed().as_secs_f64() >= seconds => break,
-            (None, _) if started.elapsed() > FIRST_RESULT_WITHIN => bail!(
-                "no result came within {} s of the start; see the logs in {}",
-                FIRST_RESULT_WITHIN.as_secs(),
-                stack.folder().display()
-            ),
+            (None, Some(_)) if started.elapsed() > FIRST_RESULT_WITHIN => return Err(no_result(stack)),
             _ => {}
         }
         if stack.all_ended() {
@@ -146,6 +142,15 @@ fn watch(stack: &Stack, args: &DemoArgs, interrupt: &Interrupt, screen: &mut Scr
         thread::sleep(Duration::from_millis(100));
     }
     Ok(())
+}
+
+/// Says what is known of why nothing came.
+fn no_result(stack: &Stack) -> anyhow::Error {
+    let state = |camera: &CameraId| Some((camera.clone(), stack.source_state(camera).ok()??.error));
+    let errors = stack.cameras().iter().filter_map(state).filter(|(_, error)| !error.is_empty());
+    let errors: String = errors.map(|(camera, error)| format!("\n  camera {camera}: {error}")).collect();
+    let seconds = FIRST_RESULT_WITHIN.as_secs();
+    anyhow::anyhow!("no result came within {seconds} s; logs are in {}{errors}", stack.folder().display())
 }
 
 /// A source that cannot be opened says why; without it there is nothing to wait for.

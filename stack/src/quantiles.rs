@@ -73,8 +73,14 @@ impl Quantiles {
 
     /// Median, tail and maximum; none without values.
     pub fn spread(&self) -> Option<Spread> {
-        Some(Spread { p50: self.at(0.5)?, p95: self.at(0.95)?, p99: self.at(0.99)?, max: self.most })
+        let at = |q: f64| self.at(q).map(rounded);
+        Some(Spread { p50: at(0.5)?, p95: at(0.95)?, p99: at(0.99)?, max: rounded(self.most) })
     }
+}
+
+/// To three decimals: more would only look exact.
+pub(crate) fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 #[cfg(test)]

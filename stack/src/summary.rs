@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     Stack,
     ledger::Ledger,
-    quantiles::{Quantiles, Spread},
+    quantiles::{Quantiles, Spread, rounded},
     tally::{CameraTally, MOVING_FROM_MPS},
 };
 
@@ -137,7 +137,7 @@ impl Summary {
         }
         problems.extend(stack.check_refused().err().map(|why| why.to_string()));
         let frames = frames(&ledgers);
-        let seconds = analysed.map_or(0.0, |(first, end)| (end - first).as_secs_f64());
+        let seconds = analysed.map_or(0.0, |(first, end)| rounded((end - first).as_secs_f64()));
         let detections = tallies.values().map(|camera| camera.detections).sum();
         let (tracks, speed_mps) = tracks_and_speeds(&tallies);
         let restarts =
@@ -146,7 +146,8 @@ impl Summary {
             balanced: problems.is_empty() && ledgers.iter().all(|ledger| ledger.balanced),
             problems,
             seconds,
-            seconds_to_first_result: analysed.map(|(first, _)| (first - stack.started).as_secs_f64()),
+            seconds_to_first_result: analysed
+                .map(|(first, _)| rounded((first - stack.started).as_secs_f64())),
             fps: per(frames.processed, seconds),
             latency_ms: latency(&tallies),
             objects: Objects { total: detections, per_frame: per(detections, frames.processed as f64) },
@@ -166,7 +167,7 @@ impl Summary {
 }
 
 fn per(count: u64, of: f64) -> f64 {
-    if of > 0.0 { count as f64 / of } else { 0.0 }
+    if of > 0.0 { rounded(count as f64 / of) } else { 0.0 }
 }
 
 fn frames(ledgers: &[Ledger]) -> Frames {
@@ -212,7 +213,7 @@ fn tracks_and_speeds(tallies: &BTreeMap<CameraId, CameraTally>) -> (Tracks, Spee
         || tallies.values().flat_map(|camera| camera.track_speeds_mps()).map(|&speed| f64::from(speed));
     let mut moving: Vec<f64> = speeds().filter(|&speed| speed >= MOVING_FROM_MPS).collect();
     moving.sort_by(f64::total_cmp);
-    let at = |q: f64| moving.get((q * moving.len() as f64) as usize).copied();
+    let at = |q: f64| moving.get((q * moving.len() as f64) as usize).copied().map(rounded);
     let tracks = Tracks {
         confirmed: tallies.values().map(|camera| camera.confirmed_tracks).sum(),
         measured: speeds().count() as u64,

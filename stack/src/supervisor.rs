@@ -57,6 +57,15 @@ pub struct Process {
     pub admin: Option<SocketAddr>,
     /// Its output.
     pub log: PathBuf,
+    /// Where in it the output of this start begins, bytes.
+    pub log_start: u64,
+}
+
+impl Process {
+    /// The last lines that it wrote since it was started the last time.
+    pub fn last_words(&self) -> String {
+        tail(&self.log, self.log_start)
+    }
 }
 
 /// What other threads see.
@@ -385,6 +394,7 @@ impl Member {
             last_end: self.last_end,
             admin: self.admin,
             log: self.program.log.clone(),
+            log_start: self.log_start,
         }
     }
 }
@@ -413,7 +423,7 @@ fn describe(status: ExitStatus) -> String {
 }
 
 /// The last lines that a process wrote.
-pub(crate) fn tail(log: &Path, from: u64) -> String {
+fn tail(log: &Path, from: u64) -> String {
     let text = read_from(log, from).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(12)..].join("\n")

@@ -170,11 +170,11 @@ async fn pictures_are_made_only_while_somebody_watches_and_under_the_frames_ids(
     assert_eq!(picture.size, Size { width: 160, height: 90 });
     assert_eq!(&picture.jpeg[..3], [0xff, 0xd8, 0xff]);
     let consuming = async {
-        loop {
-            if let Err(error) = consumer.next(1).await {
-                return Err::<(), _>(error);
-            }
-        }
+        let failed = loop {
+            let Err(error) = consumer.next(1).await else { continue };
+            break error;
+        };
+        Err::<(), _>(failed)
     };
     let stops = until("pictures stop when nobody watches", async || {
         let before = redis.latest_preview(&camera).await?.map(|picture| picture.id);
