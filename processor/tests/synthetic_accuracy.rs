@@ -1,4 +1,5 @@
 //! Tracking and speed against the synthetic scene, whose positions and speeds are exactly known.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::collections::BTreeMap;
 
