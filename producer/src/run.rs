@@ -151,7 +151,7 @@ impl Hosts {
                 hosted.stop(Afterwards::Restart);
             }
         }
-        self.tidy_up(&known).await?;
+        self.tidy_up(&known).await;
         let cameras: Vec<CameraId> = known.keys().cloned().collect();
         let tick = self.balance.tick(&cameras, true).await?;
         for id in tick.release {
@@ -165,12 +165,11 @@ impl Hosts {
         for Grant { lease, checkpoint: _ } in tick.taken {
             Metric::LeasesAcquired.counter(["producer"]).increment(1);
             match known.get(&lease.camera) {
-                // The thread of an earlier lease has yet to end: its lease is given up with it.
-                Some(_) if self.hosted.contains_key(&lease.camera) => {
-                    self.balance.release(&lease.camera).await?
+                Some(config) if !self.hosted.contains_key(&lease.camera) => {
+                    self.start(config.clone(), lease).await
                 }
-                Some(config) => self.start(config.clone(), lease).await?,
-                None => self.balance.release(&lease.camera).await?,
+                // It is gone by now, or the thread of an earlier lease has yet to end.
+                _ => self.release(&lease.camera).await,
             }
         }
         Metric::LeasesHeld.gauge(["producer"]).set(self.hosted.len() as f64);
@@ -211,7 +210,7 @@ impl Hosts {
     }
 
     /// Does what is due for cameras whose thread has ended.
-    async fn tidy_up(&mut self, known: &BTreeMap<CameraId, CameraConfig>) -> Result<(), StreamError> {
+    async fn tidy_up(&mut self, known: &BTreeMap<CameraId, CameraConfig>) {
         let ended = self.hosted.iter().filter(|(_, hosted)| hosted.thread.is_finished());
         let ended: BTreeSet<CameraId> = ended.map(|(id, _)| id.clone()).collect();
         for id in ended {
@@ -220,19 +219,25 @@ impl Hosts {
                 error!(camera = %id, "its thread broke down");
             }
             match (afterwards, known.get(&id)) {
-                (Afterwards::Restart, Some(config)) => self.start(config.clone(), lease).await?,
+                (Afterwards::Restart, Some(config)) => self.start(config.clone(), lease).await,
                 (Afterwards::Release | Afterwards::Restart, _) => {
                     Metric::LeasesLost.counter(["producer", "handed_over"]).increment(1);
                     info!(camera = %id, "camera released");
-                    self.balance.release(&id).await?;
+                    self.release(&id).await;
                 }
-                (Afterwards::Forget, _) => self.balance.release(&id).await?,
+                (Afterwards::Forget, _) => self.release(&id).await,
             }
         }
-        Ok(())
     }
 
-    async fn start(&mut self, config: CameraConfig, lease: Lease) -> Result<(), StreamError> {
+    /// Gives a lease up. Where that fails, it runs out by itself.
+    async fn release(&mut self, id: &CameraId) {
+        if let Err(error) = self.balance.release(id).await {
+            warn!(camera = %id, %error, "camera not released: its lease runs out by itself");
+        }
+    }
+
+    async fn start(&mut self, config: CameraConfig, lease: Lease) {
         let id = config.id.clone();
         info!(camera = %id, epoch = lease.epoch, "camera taken");
         let stop = Stop::new(&self.shutdown);
@@ -251,11 +256,10 @@ impl Hosts {
             Ok(thread) => {
                 self.hosted
                     .insert(id, Hosted { config, lease, stop, thread, afterwards: Afterwards::Forget });
-                Ok(())
             }
             Err(error) => {
                 error!(camera = %id, %error, "cannot start a thread: giving the camera up");
-                self.balance.release(&id).await
+                self.release(&id).await;
             }
         }
     }

@@ -29,6 +29,8 @@ pub struct Balance {
     share: (usize, usize),
     /// Since when cameras have been seen free.
     free_since: BTreeMap<CameraId, Instant>,
+    /// What has changed and was not told yet: a tick that fails half-way tells it with the next one.
+    untold: Tick,
 }
 
 struct Held {
@@ -65,6 +67,7 @@ impl Balance {
             held: BTreeMap::new(),
             share: (0, 0),
             free_since: BTreeMap::new(),
+            untold: Tick::default(),
         }
     }
 
@@ -93,9 +96,8 @@ impl Balance {
     /// When the server does not answer. Nothing is lost by it: call again, soon.
     pub async fn tick(&mut self, cameras: &[CameraId], progress: bool) -> Result<Tick, StreamError> {
         let live = self.beat().await?;
-        let mut tick = Tick { live: live.len(), ..Tick::default() };
-        self.drop_removed(cameras, &mut tick).await?;
-        self.renew(progress, &mut tick).await?;
+        self.drop_removed(cameras).await?;
+        self.renew(progress).await?;
 
         let (now_ms, owners) = self.redis.owners(self.role, cameras).await?;
         self.share = (cameras.len() / live.len().max(1), cameras.len().div_ceil(live.len().max(1)));
@@ -113,11 +115,11 @@ impl Balance {
                 loads.entry(owner.worker).or_default().push(camera);
             }
         }
-        self.take(free, &mut tick, &mut next).await?;
+        self.take(free, &mut next).await?;
         self.ask_for_more(loads).await?;
         // A little apart, so that workers that started together do not go on asking together.
-        tick.next = next.mul_f64(rand::random_range(0.9..1.0)).max(Duration::from_millis(2));
-        Ok(tick)
+        let next = next.mul_f64(rand::random_range(0.9..1.0)).max(Duration::from_millis(2));
+        Ok(Tick { next, live: live.len(), ..std::mem::take(&mut self.untold) })
     }
 
     /// Whether to hand a camera over, when a commit told that somebody wants it. True once a camera.
@@ -193,15 +195,16 @@ impl Balance {
         Ok(live)
     }
 
-    async fn drop_removed(&mut self, cameras: &[CameraId], tick: &mut Tick) -> Result<(), StreamError> {
+    async fn drop_removed(&mut self, cameras: &[CameraId]) -> Result<(), StreamError> {
         for camera in self.held.keys().filter(|held| !cameras.contains(held)).cloned().collect::<Vec<_>>() {
-            self.release(&camera).await?;
-            tick.lost.push(camera);
+            let released = self.release(&camera).await;
+            self.tell_lost(camera);
+            released?;
         }
         Ok(())
     }
 
-    async fn renew(&mut self, progress: bool, tick: &mut Tick) -> Result<(), StreamError> {
+    async fn renew(&mut self, progress: bool) -> Result<(), StreamError> {
         let due = |held: &Held| progress && held.renewed.elapsed() >= self.ttl / 4;
         let due: Vec<Lease> =
             self.held.values().filter(|held| due(held)).map(|held| held.lease.clone()).collect();
@@ -210,25 +213,25 @@ impl Balance {
                 Renewed::Held { wanted_by } => {
                     self.committed(&lease.camera);
                     if wanted_by.is_some() && self.hand_over(&lease.camera) {
-                        tick.release.push(lease.camera);
+                        self.untold.release.push(lease.camera);
                     }
                 }
                 Renewed::Fenced => {
                     self.held.remove(&lease.camera);
-                    tick.lost.push(lease.camera);
+                    self.tell_lost(lease.camera);
                 }
             }
         }
         Ok(())
     }
 
+    fn tell_lost(&mut self, camera: CameraId) {
+        self.untold.taken.retain(|grant| grant.lease.camera != camera);
+        self.untold.lost.push(camera);
+    }
+
     /// Takes free cameras up to a fair share, and those that nobody else takes.
-    async fn take(
-        &mut self,
-        mut free: Vec<&CameraId>,
-        tick: &mut Tick,
-        next: &mut Duration,
-    ) -> Result<(), StreamError> {
+    async fn take(&mut self, mut free: Vec<&CameraId>, next: &mut Duration) -> Result<(), StreamError> {
         free.shuffle(&mut rand::rng());
         self.free_since.retain(|camera, _| free.contains(&camera));
         for camera in free {
@@ -242,7 +245,7 @@ impl Balance {
                     let lease = grant.lease.clone();
                     let held = Held { lease, handing_over: false, renewed: Instant::now() };
                     self.held.insert(camera.clone(), held);
-                    tick.taken.push(*grant);
+                    self.untold.taken.push(*grant);
                 }
                 Acquired::Refused { wait, .. } => *next = (*next).min(wait + Duration::from_millis(2)),
             }

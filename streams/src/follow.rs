@@ -42,6 +42,9 @@ pub(crate) struct Follower {
     client: Option<(u64, i64)>,
     /// A read was dropped while the server still blocks on it.
     abandoned: bool,
+    /// Entries beyond which the cursors have moved, not handed out yet. They stay here while more is waited for: that
+    /// may fail, or be dropped.
+    found: Vec<(CameraId, value::Entry)>,
 }
 
 struct Cursor {
@@ -70,6 +73,7 @@ impl Follower {
             waker: Waker::default(),
             client: None,
             abandoned: false,
+            found: Vec::new(),
         }
     }
 
@@ -91,6 +95,7 @@ impl Follower {
 
     pub(crate) fn unfollow(&mut self, camera: &CameraId) {
         self.cursors.retain(|cursor| cursor.camera != *camera);
+        self.found.retain(|(found, _)| found != camera);
     }
 
     pub(crate) fn cameras(&self) -> impl Iterator<Item = &CameraId> {
@@ -110,24 +115,26 @@ impl Follower {
             self.link.drop_connection().await;
             self.abandoned = false;
         }
-        let count = self.turn();
-        let Some(count) = count else {
+        if !self.found.is_empty() {
+            return Ok(Batch { entries: std::mem::take(&mut self.found), recreated: Vec::new() });
+        }
+        let Some(count) = self.turn() else {
             let _ = tokio::time::timeout(block, self.waker.0.notified()).await;
             return Ok(Batch { entries: Vec::new(), recreated: Vec::new() });
         };
-        let mut entries = Vec::new();
         let command = self.xread(count, Some(block));
         let reply = self.run_blocking(&command).await?;
-        self.take(reply, &mut entries)?;
+        self.take(reply)?;
         // A blocked reader wakes with the first entry that comes: others have often come right behind it.
-        if entries.len() == 1
+        if self.found.len() == 1
             && let Some(count) = self.turn()
+            && let Ok(reply) = self.link.run(&self.xread(count, None)).await
         {
-            let reply = self.link.run(&self.xread(count, None)).await?;
-            self.take(reply, &mut entries)?;
+            // What went wrong here goes wrong again in the next read, and is told there.
+            let _ = self.take(reply);
         }
-        let recreated = self.look_for_recreated().await?;
-        Ok(Batch { entries, recreated })
+        let recreated = if self.found.is_empty() { self.look_for_recreated().await? } else { Vec::new() };
+        Ok(Batch { entries: std::mem::take(&mut self.found), recreated })
     }
 
     /// Moves the cursor that stands first in the next command, and says how many entries of each to ask for:
@@ -188,7 +195,8 @@ impl Follower {
         value
     }
 
-    fn take(&mut self, reply: Value, entries: &mut Vec<(CameraId, value::Entry)>) -> Result<(), StreamError> {
+    /// Takes the entries of a reply, and moves the cursors beyond them.
+    fn take(&mut self, reply: Value) -> Result<(), StreamError> {
         let unreadable = StreamError::Answer { what: "XREAD", found: "a list of another form".into() };
         let streams = value::streams(reply).ok_or(unreadable)?;
         let by_key: HashMap<&str, usize> =
@@ -203,7 +211,7 @@ impl Follower {
             for entry in list {
                 cursor.after = cursor.after.max(entry.id);
                 cursor.allowance = cursor.allowance.saturating_sub(1);
-                entries.push((cursor.camera.clone(), entry));
+                self.found.push((cursor.camera.clone(), entry));
             }
         }
         Ok(())

@@ -278,6 +278,35 @@ async fn reader_goes_on_after_its_connection_was_killed_while_it_waited() -> Res
 }
 
 #[tokio::test]
+async fn frame_read_just_before_the_connection_is_lost_is_handed_out() -> Result<()> {
+    let server = Server::start().await?;
+    let wire = Wire::to(&server.socket()).await?;
+    let mut writer = writer(&server.redis().await?, &cam("c"), Flow::Live { queue: 8 }).await?;
+    let mut reader = FrameReader::new(&Redis::open(&RedisUrls::single(wire.url())).await?);
+    reader.follow(&cam("c"), FrameId::ZERO, usize::MAX);
+    assert!(reader.read(Duration::from_millis(10)).await?.is_empty());
+    // The answer with the frame comes; that of the look for more behind it does not.
+    wire.cut_after(1);
+    write(&mut writer, 0).await?;
+    let arrivals = reader.read(BLOCK).await?;
+    assert!(matches!(&arrivals[..], [Arrival::Frame(frame)] if frame.header.n == 1), "{arrivals:?}");
+    wire.pass();
+    write(&mut writer, 1).await?;
+    loop {
+        match reader.read(BLOCK).await {
+            Ok(arrivals) => {
+                assert!(
+                    matches!(&arrivals[..], [Arrival::Frame(frame)] if frame.header.n == 2),
+                    "{arrivals:?}"
+                );
+                return Ok(());
+            }
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn waker_ends_a_wait_at_once() -> Result<()> {
     let server = Server::start().await?;
     let redis = server.redis().await?;
@@ -398,7 +427,7 @@ async fn unanswered_frame_is_counted_only_if_it_never_arrived() -> Result<()> {
     let redis = Redis::open(&RedisUrls::single(wire.url())).await?;
     let mut writer = writer(&redis, &cam("c"), Flow::Live { queue: 8 }).await?;
     write(&mut writer, 0).await?;
-    wire.cut_at_next_answer();
+    wire.cut_after(0);
     assert_eq!(write(&mut writer, 1).await?, Published::Unanswered);
     wire.pass();
     let mut written = Vec::new();

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use peregrine_proto::LossReason;
 use peregrine_streams::{CommitOutcome, Flow, Published, Redis, RedisUrls, StreamError};
 
@@ -41,7 +41,8 @@ async fn file_survives(redis: &Redis, outage: impl Future<Output = Result<()>>) 
         }
         anyhow::Ok(())
     };
-    tokio::try_join!(write_all, process, outage)?;
+    let all = async { tokio::try_join!(write_all, process, outage) };
+    tokio::time::timeout(Duration::from_secs(60), all).await.context("some frame never came out")??;
     let results = results(redis, &cam("c")).await?;
     let positions: Vec<u64> = results.iter().map(|(_, result)| result.position).collect();
     assert_eq!(positions, (0..frames).collect::<Vec<_>>(), "every frame of the file once, in order");

@@ -208,7 +208,7 @@ pub(crate) mod wire {
         path::{Path, PathBuf},
         sync::{
             Arc,
-            atomic::{AtomicU8, Ordering},
+            atomic::{AtomicBool, AtomicU32, Ordering},
         },
     };
 
@@ -218,13 +218,14 @@ pub(crate) mod wire {
         net::{UnixListener, UnixStream},
     };
 
-    const PASS: u8 = 0;
-    const SWALLOW_ANSWERS: u8 = 1;
-    const CUT: u8 = 2;
+    /// Never cut.
+    const WHOLE: u32 = u32::MAX;
 
     #[derive(Clone)]
     pub(crate) struct Wire {
-        mode: Arc<AtomicU8>,
+        swallow: Arc<AtomicBool>,
+        /// Answers that still come through.
+        left: Arc<AtomicU32>,
         path: PathBuf,
     }
 
@@ -232,39 +233,39 @@ pub(crate) mod wire {
         pub(crate) async fn to(server: &Path) -> Result<Self> {
             let path = server.with_extension("wire");
             let listener = UnixListener::bind(&path)?;
-            let mode = Arc::new(AtomicU8::new(PASS));
-            let wire = Self { mode: mode.clone(), path };
-            let server = server.to_owned();
+            let wire = Self { swallow: Arc::default(), left: Arc::new(AtomicU32::new(WHOLE)), path };
+            let (server, this) = (server.to_owned(), wire.clone());
             tokio::spawn(async move {
                 while let Ok((client, _)) = listener.accept().await {
-                    let (server, mode) = (server.clone(), mode.clone());
-                    tokio::spawn(async move {
-                        let Ok(server) = UnixStream::connect(server).await else { return };
-                        let (mut from_client, mut to_client) = client.into_split();
-                        let (mut from_server, mut to_server) = server.into_split();
-                        let upward = async {
-                            let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
-                        };
-                        let downward = async {
-                            let mut buffer = vec![0; 65536];
-                            while let Ok(read) = from_server.read(&mut buffer).await {
-                                match mode.load(Ordering::SeqCst) {
-                                    _ if read == 0 => break,
-                                    SWALLOW_ANSWERS => {}
-                                    CUT => break,
-                                    _ => {
-                                        if to_client.write_all(&buffer[..read]).await.is_err() {
-                                            break;
-                                        }
-                                    }
-                                }
-                            }
-                        };
-                        tokio::select! { () = upward => {}, () = downward => {} }
-                    });
+                    if let Ok(server) = UnixStream::connect(&server).await {
+                        tokio::spawn(this.clone().carry(client, server));
+                    }
                 }
             });
             Ok(wire)
+        }
+
+        async fn carry(self, client: UnixStream, server: UnixStream) {
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            let upward = async {
+                let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
+            };
+            let downward = async {
+                let mut buffer = vec![0; 65536];
+                while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+                    let count_down = |left| (left != WHOLE && left > 0).then(|| left - 1);
+                    let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count_down);
+                    if left == Err(0) {
+                        break;
+                    }
+                    let swallow = self.swallow.load(Ordering::SeqCst);
+                    if !swallow && to_client.write_all(&buffer[..read]).await.is_err() {
+                        break;
+                    }
+                }
+            };
+            tokio::select! { () = upward => {}, () = downward => {} }
         }
 
         pub(crate) fn url(&self) -> String {
@@ -272,17 +273,18 @@ pub(crate) mod wire {
         }
 
         pub(crate) fn pass(&self) {
-            self.mode.store(PASS, Ordering::SeqCst);
+            self.left.store(WHOLE, Ordering::SeqCst);
+            self.swallow.store(false, Ordering::SeqCst);
         }
 
         /// Requests arrive, answers do not.
         pub(crate) fn swallow_answers(&self) {
-            self.mode.store(SWALLOW_ANSWERS, Ordering::SeqCst);
+            self.swallow.store(true, Ordering::SeqCst);
         }
 
-        /// The next answer is lost together with the connection.
-        pub(crate) fn cut_at_next_answer(&self) {
-            self.mode.store(CUT, Ordering::SeqCst);
+        /// So many answers come through; the one after them is lost together with its connection, and all later ones.
+        pub(crate) fn cut_after(&self, answers: u32) {
+            self.left.store(answers, Ordering::SeqCst);
         }
     }
 }
