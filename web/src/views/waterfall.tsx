@@ -16,6 +16,8 @@ export function Waterfall({ journey }: { journey: Journey | undefined }) {
         {STAGES.map(({ stage, doer, about }) => {
           const step = journey?.steps.get(stage);
           const before = stage === "capture";
+          // A frame cannot carry how long its own writing took: its header is part of what is written.
+          const within = stage === "publish" && journey !== undefined && step === undefined;
           return (
             <li key={stage} class={`${doer} ${step === undefined ? "absent" : ""}`} title={about}>
               <span class="stage">{stage}</span>
@@ -24,6 +26,7 @@ export function Waterfall({ journey }: { journey: Journey | undefined }) {
                   <span class="bar" style={{ clipPath: between(step.startUs / end, (step.startUs + step.us) / end) }} />
                 )}
                 {before && <span class="before">before the frame</span>}
+                {within && <span class="before">within queue</span>}
               </span>
               <span class="ms">{step === undefined ? "–" : stageMs(step.us)}</span>
             </li>
