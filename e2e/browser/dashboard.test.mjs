@@ -23,205 +23,157 @@ import {
 const url = process.env.PEREGRINE_URL?.replace(/\/*$/, "/");
 const control = process.env.PEREGRINE_STACK_CONTROL;
 const without = (value, name) =>
-  value
-    ? false
-    : `${name} is not set: run this by cargo test -p peregrine-e2e --test browser`;
+  value ? false : `${name} is not set: run this by cargo test -p peregrine-e2e --test browser`;
 
-describe(
-  "dashboard on a running system",
-  { skip: without(url, "PEREGRINE_URL") },
-  () => {
-    let browser;
-    let page;
-    let camera = process.env.PEREGRINE_CAMERA;
-    before(async () => {
-      browser = await startBrowser();
-      page = await openPage(browser, url);
+describe("dashboard on a running system", { skip: without(url, "PEREGRINE_URL") }, () => {
+  let browser;
+  let page;
+  let camera = process.env.PEREGRINE_CAMERA;
+  before(async () => {
+    browser = await startBrowser();
+    page = await openPage(browser, url);
+    await until(
+      () => connectionOf(page),
+      (state) => state === "open",
+      "the connection",
+    );
+    const link = page.locator("a.tile-name").first();
+    await link.waitFor();
+    camera ??= await link.getAttribute("title");
+    await page.goto(`${url}#/camera/${encodeURIComponent(camera)}`);
+  });
+  after(() => browser?.close());
+
+  const withBoxes = () =>
+    until(
+      () => shownFrame(page, camera),
+      (shown) => shown !== null && shown.boxes > 0,
+      "a picture with boxes",
+      60_000,
+    );
+
+  /** Ids, pixels and result of some frames agree. */
+  async function frameIsItsOwn(samples) {
+    const seen = new Set();
+    for (let i = 0; i < samples; i += 1) {
+      const shown = await shownFrame(page, camera);
+      assert.equal(shown.resultId, shown.frameId, "the overlay is of another frame than the picture");
+      assert.notEqual(shown.frameNumber, null, "the picture carries no frame number");
+      assert.equal(
+        shown.frameNumber,
+        shown.position % 2 ** 24,
+        "the picture's pixels are of another frame than the result",
+      );
+      if (shown.boxes > 0) assert.ok(shown.overlayPixels > 0, "there are boxes, but none is drawn");
+      seen.add(shown.frameId);
+      await page.waitForTimeout(60);
+    }
+    return seen.size;
+  }
+
+  test("boxes lie on another frame than their own", async () => {
+    await withBoxes();
+    const different = await frameIsItsOwn(60);
+    console.log(`60 looks at ${camera}: ${different} different frames, each with its own boxes`);
+    assert.ok(different >= 5, `only ${different} different frames were painted`);
+    assert.deepEqual(page.complaints, []);
+  });
+
+  test("age, rates or stages are missing", async () => {
+    const age = await page.getByTestId("age").innerText();
+    assert.match(age, /^\d+(\.\d)? m?s old$/);
+    const waterfall = await page.locator(".waterfall").innerText();
+    for (const stage of ["decode", "credit", "queue", "preprocess", "infer", "track", "commit", "deliver", "paint"]) {
+      assert.match(waterfall, new RegExp(`${stage}\\s+\\d`), `${stage} has no time:\n${waterfall}`);
+    }
+    // A frame's header is written with it, and cannot say how long that took.
+    assert.match(waterfall, /publish\s+within queue/);
+    assert.ok(Number(await page.locator(".figures dd").nth(2).innerText()) > 0, "no results a second");
+  });
+
+  test("the page's thread is held up or things move by themselves", async () => {
+    const smoothness = await watchSmoothness(page, 5_000);
+    console.log(`steady state, camera view: ${JSON.stringify(smoothness)}`);
+    assert.deepEqual(smoothness.moved, []);
+  });
+
+  test(
+    "the loss of the gateway is not told, or the page does not recover",
+    { skip: without(control, "PEREGRINE_STACK_CONTROL") },
+    async () => {
+      const tell = async (...words) => {
+        const [program, ...arguments_] = control.split(" ");
+        await promisify(execFile)(program, [...arguments_, ...words], { timeout: 60_000 });
+      };
+      const { frameId } = await withBoxes();
+      await page.evaluate(() => (window.sameDocument = true));
+      await tell("stop", "gateway");
+      await until(
+        () => connectionOf(page),
+        (state) => state !== "open",
+        "the loss",
+      );
+      await until(
+        () => page.getByTestId("connection").innerText(),
+        (text) => /Reconnecting/.test(text),
+        "the word `Reconnecting`",
+      );
+      await until(
+        () => page.locator(".picture.old").count(),
+        (n) => n === 1,
+        "a grey picture",
+      );
+      await screenshot(page, "live-camera-disconnected");
+      await tell("start", "gateway");
       await until(
         () => connectionOf(page),
         (state) => state === "open",
-        "the connection",
+        "the new connection",
+        40_000,
       );
-      const link = page.locator("a.tile-name").first();
-      await link.waitFor();
-      camera ??= await link.getAttribute("title");
-      await page.goto(`${url}#/camera/${encodeURIComponent(camera)}`);
-    });
-    after(() => browser?.close());
-
-    const withBoxes = () =>
-      until(
+      await until(
         () => shownFrame(page, camera),
-        (shown) => shown !== null && shown.boxes > 0,
-        "a picture with boxes",
-        60_000,
+        (shown) => shown.frameId !== frameId && shown.boxes > 0,
+        "new pictures with boxes",
+        40_000,
       );
-
-    /** Ids, pixels and result of some frames agree. */
-    async function frameIsItsOwn(samples) {
-      const seen = new Set();
-      for (let i = 0; i < samples; i += 1) {
-        const shown = await shownFrame(page, camera);
-        assert.equal(
-          shown.resultId,
-          shown.frameId,
-          "the overlay is of another frame than the picture",
-        );
-        assert.notEqual(
-          shown.frameNumber,
-          null,
-          "the picture carries no frame number",
-        );
-        assert.equal(
-          shown.frameNumber,
-          shown.position % 2 ** 24,
-          "the picture's pixels are of another frame than the result",
-        );
-        if (shown.boxes > 0)
-          assert.ok(
-            shown.overlayPixels > 0,
-            "there are boxes, but none is drawn",
-          );
-        seen.add(shown.frameId);
-        await page.waitForTimeout(60);
-      }
-      return seen.size;
-    }
-
-    test("boxes lie on another frame than their own", async () => {
-      await withBoxes();
-      const different = await frameIsItsOwn(60);
-      console.log(
-        `60 looks at ${camera}: ${different} different frames, each with its own boxes`,
+      await until(
+        () => page.locator(".picture.old").count(),
+        (n) => n === 0,
+        "a live picture",
       );
-      assert.ok(
-        different >= 5,
-        `only ${different} different frames were painted`,
-      );
-      assert.deepEqual(page.complaints, []);
-    });
+      assert.equal(await page.evaluate(() => window.sameDocument), true, "the page was loaded anew");
+      await frameIsItsOwn(20);
+    },
+  );
 
-    test("age, rates or stages are missing", async () => {
-      const age = await page.getByTestId("age").innerText();
-      assert.match(age, /^\d+(\.\d)? m?s old$/);
-      const waterfall = await page.locator(".waterfall").innerText();
-      for (const stage of [
-        "decode",
-        "credit",
-        "queue",
-        "preprocess",
-        "infer",
-        "track",
-        "commit",
-        "deliver",
-        "paint",
-      ]) {
-        assert.match(
-          waterfall,
-          new RegExp(`${stage}\\s+\\d`),
-          `${stage} has no time:\n${waterfall}`,
-        );
-      }
-      // A frame's header is written with it, and cannot say how long that took.
-      assert.match(waterfall, /publish\s+within queue/);
-      assert.ok(
-        Number(await page.locator(".figures dd").nth(2).innerText()) > 0,
-        "no results a second",
-      );
-    });
-
-    test("the page's thread is held up or things move by themselves", async () => {
-      const smoothness = await watchSmoothness(page, 5_000);
-      console.log(`steady state, camera view: ${JSON.stringify(smoothness)}`);
-      assert.deepEqual(smoothness.moved, []);
-    });
-
-    test(
-      "the loss of the gateway is not told, or the page does not recover",
-      { skip: without(control, "PEREGRINE_STACK_CONTROL") },
-      async () => {
-        const tell = async (...words) => {
-          const [program, ...arguments_] = control.split(" ");
-          await promisify(execFile)(program, [...arguments_, ...words], {
-            timeout: 60_000,
-          });
-        };
-        const { frameId } = await withBoxes();
-        await page.evaluate(() => (window.sameDocument = true));
-        await tell("stop", "gateway");
-        await until(
-          () => connectionOf(page),
-          (state) => state !== "open",
-          "the loss",
-        );
-        await until(
-          () => page.getByTestId("connection").innerText(),
-          (text) => /Reconnecting/.test(text),
-          "the word `Reconnecting`",
-        );
-        await until(
-          () => page.locator(".picture.old").count(),
-          (n) => n === 1,
-          "a grey picture",
-        );
-        await screenshot(page, "live-camera-disconnected");
-        await tell("start", "gateway");
-        await until(
-          () => connectionOf(page),
-          (state) => state === "open",
-          "the new connection",
-          40_000,
-        );
-        await until(
-          () => shownFrame(page, camera),
-          (shown) => shown.frameId !== frameId && shown.boxes > 0,
-          "new pictures with boxes",
-          40_000,
-        );
-        await until(
-          () => page.locator(".picture.old").count(),
-          (n) => n === 0,
-          "a live picture",
-        );
-        assert.equal(
-          await page.evaluate(() => window.sameDocument),
-          true,
-          "the page was loaded anew",
-        );
-        await frameIsItsOwn(20);
-      },
-    );
-
-    for (const [scheme, size, width, height] of [
-      ["dark", "wide", 1440, 900],
-      ["light", "narrow", 360, 740],
-    ]) {
-      test(`inaccessible: ${scheme}, ${size}`, async () => {
-        const other = await openPage(browser, url, {
-          scheme,
-          width,
-          height,
-          deviceScaleFactor: size === "narrow" ? 2 : 1,
-        });
-        for (const [name, path] of [
-          ["wall", "#/"],
-          ["camera", `#/camera/${encodeURIComponent(camera)}`],
-        ]) {
-          await other.goto(url + path);
-          await until(
-            () => shownFrame(other, camera),
-            (shown) => shown !== null,
-            "a picture",
-          );
-          await other.waitForTimeout(1_500);
-          assert.deepEqual(await accessibilityProblems(other), [], name);
-          await screenshot(other, `live-${name}-${scheme}-${size}`, {
-            fullPage: true,
-          });
-        }
-        assert.deepEqual(other.complaints, []);
-        await other.context().close();
+  for (const [scheme, size, width, height] of [
+    ["dark", "wide", 1440, 900],
+    ["light", "narrow", 360, 740],
+  ]) {
+    test(`inaccessible: ${scheme}, ${size}`, async () => {
+      const other = await openPage(browser, url, {
+        scheme,
+        width,
+        height,
+        deviceScaleFactor: size === "narrow" ? 2 : 1,
       });
-    }
-  },
-);
+      for (const [name, path] of [
+        ["wall", "#/"],
+        ["camera", `#/camera/${encodeURIComponent(camera)}`],
+      ]) {
+        await other.goto(url + path);
+        await until(
+          () => shownFrame(other, camera),
+          (shown) => shown !== null,
+          "a picture",
+        );
+        await other.waitForTimeout(1_500);
+        assert.deepEqual(await accessibilityProblems(other), [], name);
+        await screenshot(other, `live-${name}-${scheme}-${size}`, { fullPage: true });
+      }
+      assert.deepEqual(other.complaints, []);
+      await other.context().close();
+    });
+  }
+});
