@@ -1,4 +1,5 @@
 //! Models that cannot be used: each is refused with a message that names the file, what was found, and the way out.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The model's input against OpenCV's: cvtColor, resize, a border.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use opencv::{core, imgproc, prelude::*};
 use peregrine_processor::model::{
