@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use peregrine_proto::{CameraConfig, CameraId, FrameId, FrameResult, Pace};
-use peregrine_stack::{Builder, Stack, demo_clip, project_root};
+use peregrine_stack::{Builder, Daemon, Stack, demo_clip, project_root};
 use peregrine_streams::{Redis, SourceState};
 
 use crate::{onnx::Model, programs, results};
@@ -74,7 +74,10 @@ pub fn stack(folder: &Path, cameras: Vec<CameraConfig>) -> Result<Builder> {
     Ok(Stack::builder()
         .cameras(cameras)
         .model(watcher(folder)?)
-        .set(peregrine_stack::Daemon::Processor, format!("model.library={}", library.display()))
+        .set(Daemon::Processor, format!("model.library={}", library.display()))
+        // Its input decides the analysed size: on a busy machine, loading takes longer than a producer usually waits.
+        .set(Daemon::Producer, "producer.model_wait_ms=120000")
+        .ready_within(Duration::from_secs(120))
         .run_dir(folder.join("run")))
 }
 

@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use anyhow::{Context, Result};
 use peregrine_e2e::{programs, results::*, system::*};
 use peregrine_proto::{CameraId, FrameResult, Pace};
-use peregrine_stack::{Daemon, Stack, default_model, demo_clip};
+use peregrine_stack::{default_model, demo_clip};
 
 /// The first six seconds.
 const FRAMES: u64 = 42;
@@ -22,13 +22,7 @@ fn results_depend_on_how_fast_the_clip_is_read() -> Result<()> {
     paced.id = CameraId::new("paced")?;
     paced.source.pace = Pace::Realtime;
 
-    let library = programs::onnx_runtime()?;
-    let stack = Stack::builder()
-        .cameras(vec![paced.clone(), fast])
-        .model(&model)
-        .set(Daemon::Processor, format!("model.library={}", library.display()))
-        .run_dir(folder.join("run"))
-        .start()?;
+    let stack = stack(&folder, vec![paced.clone(), fast])?.model(&model).start()?;
     let run = |camera: &str| -> Result<Vec<FrameResult>> {
         let results = results(&stack, camera, usize::MAX, Duration::from_secs(90))?;
         each_frame_once(&results, FRAMES)?;
