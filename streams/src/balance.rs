@@ -95,12 +95,13 @@ impl Balance {
     /// # Errors
     /// When the server does not answer. Nothing is lost by it: call again, soon.
     pub async fn tick(&mut self, cameras: &[CameraId], progress: bool) -> Result<Tick, StreamError> {
-        let live = self.beat().await?;
+        let others = self.beat().await?;
+        let live = others.len() + 1;
         self.drop_removed(cameras).await?;
         self.renew(progress).await?;
 
         let (now_ms, owners) = self.redis.owners(self.role, cameras).await?;
-        self.share = (cameras.len() / live.len().max(1), cameras.len().div_ceil(live.len().max(1)));
+        self.share = (cameras.len() / live, cameras.len().div_ceil(live));
         let me = self.worker.to_string();
         let mut free = Vec::new();
         let mut loads: BTreeMap<String, Vec<&CameraId>> = BTreeMap::new();
@@ -116,10 +117,14 @@ impl Balance {
             }
         }
         self.take(free, &mut next).await?;
+        if self.free_since.keys().any(|camera| !self.held.contains_key(camera)) {
+            // A free camera is the share of somebody: if it is one who died, it is ours as soon as that shows.
+            next = others.into_iter().fold(next, Duration::min);
+        }
         self.ask_for_more(loads).await?;
         // A little apart, so that workers that started together do not go on asking together.
         let next = next.mul_f64(rand::random_range(0.9..1.0)).max(Duration::from_millis(2));
-        Ok(Tick { next, live: live.len(), ..std::mem::take(&mut self.untold) })
+        Ok(Tick { next, live, ..std::mem::take(&mut self.untold) })
     }
 
     /// Whether to hand a camera over, when a commit told that somebody wants it. True once a camera.
@@ -171,28 +176,24 @@ impl Balance {
         first_error.and(self.redis.state.run(&gone).await.map(drop))
     }
 
-    /// Signs in, and reads who else is alive.
-    async fn beat(&self) -> Result<Vec<String>, StreamError> {
+    /// Signs in, and reads who else is alive: for how long each still counts as that without another heartbeat.
+    async fn beat(&self) -> Result<Vec<Duration>, StreamError> {
         let link = &self.redis.state;
         let now_ms = link.time_us().await? / 1000;
         let key = keys::workers(self.role);
         let ago = |age: Duration| now_ms - i64::try_from(age.as_millis()).unwrap_or(0);
-        let mut commands = redis::pipe();
-        commands.cmd("ZADD").arg(key).arg(now_ms).arg(self.worker.to_string());
-        commands.cmd("ZREMRANGEBYSCORE").arg(key).arg("-inf").arg(ago(FORGOTTEN_AFTER));
-        commands.cmd("ZRANGEBYSCORE").arg(key).arg(ago(self.ttl)).arg("+inf");
-        let reply = link.run_all(&commands).await?.pop().unwrap_or_default();
-        let mut live: Vec<String> = value::list(reply)
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|worker| value::text(worker).map(str::to_owned))
-            .collect();
         let me = self.worker.to_string();
-        if !live.contains(&me) {
-            // A full Redis refuses the heartbeat; we are alive all the same.
-            live.push(me);
-        }
-        Ok(live)
+        let mut commands = redis::pipe();
+        commands.cmd("ZADD").arg(key).arg(now_ms).arg(&me);
+        commands.cmd("ZREMRANGEBYSCORE").arg(key).arg("-inf").arg(ago(FORGOTTEN_AFTER));
+        commands.cmd("ZRANGEBYSCORE").arg(key).arg(ago(self.ttl)).arg("+inf").arg("WITHSCORES");
+        let reply = link.run_all(&commands).await?.pop().unwrap_or_default();
+        let others = value::pairs(reply).unwrap_or_default().into_iter().filter(|(worker, _)| *worker != me);
+        let alive_for = |(_, beat): (String, redis::Value)| {
+            let since_ms = now_ms.saturating_sub(value::integer(&beat).unwrap_or(now_ms)).max(0);
+            self.ttl.saturating_sub(Duration::from_millis(since_ms.unsigned_abs())) + Duration::from_millis(2)
+        };
+        Ok(others.map(alive_for).collect())
     }
 
     async fn drop_removed(&mut self, cameras: &[CameraId]) -> Result<(), StreamError> {

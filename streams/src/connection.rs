@@ -21,7 +21,10 @@ use crate::{StreamError, value};
 /// The most that this machine's clock may differ from the server's.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// A server that takes longer for a small command is as good as away. Not shorter: on a busy machine seconds pass.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Beyond the time for which a command asked the server to wait.
+const BLOCK_MARGIN: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -156,7 +159,7 @@ impl Link {
 
     /// A second connection to the same server, for commands that block up to `block`.
     pub(crate) fn blocking(&self, block: Duration) -> Self {
-        Self::with(self.client.clone(), self.url.clone(), block + ANSWER_TIMEOUT)
+        Self::with(self.client.clone(), self.url.clone(), block + BLOCK_MARGIN)
     }
 
     fn with(client: redis::Client, url: String, answer_timeout: Duration) -> Self {

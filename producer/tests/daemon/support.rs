@@ -5,14 +5,14 @@ use peregrine_daemon::{CommonArgs, Health, Shell, Shutdown, load};
 use peregrine_producer::Config;
 use peregrine_proto::{CameraConfig, CameraId, FrameId, FrameResult, ResultStatus, SCHEMA};
 use peregrine_streams::{
-    Acquired, Arrival, Commit, CommitOutcome, Frame, FrameReader, Grant, Intake, Redis, Role, SourceHealth,
-    SourceState, WorkerId,
+    Acquired, Arrival, Commit, CommitOutcome, Frame, FrameReader, Grant, Intake, Redis, Role, Seen,
+    SourceHealth, SourceState, WorkerId,
 };
 use tokio::task::JoinHandle;
 
 use crate::server::Server;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A producer that runs in this process.
 pub(crate) struct Producer {
@@ -24,7 +24,7 @@ impl Producer {
     pub(crate) fn start(server: &Server, name: &str, configuration: &str) -> Result<Self> {
         let file = tempfile::NamedTempFile::with_suffix(".toml")?;
         std::fs::write(&file, configuration)?;
-        let set = vec![format!("redis.url={}", server.url()), "producer.lease_ttl_ms=1000".to_owned()];
+        let set = vec![format!("redis.url={}", server.url())];
         let args = CommonArgs { config: Some(file.path().to_owned()), set, ..CommonArgs::default() };
         let config = load::<Config>(&args)?.config;
         let shutdown = Shutdown::new();
@@ -87,8 +87,11 @@ impl Consumer {
             anyhow::ensure!(Instant::now() < deadline, "{} of {count} frames came", frames.len());
             for arrival in self.reader.read(Duration::from_millis(200)).await? {
                 let Arrival::Frame(frame) = arrival else { anyhow::bail!("{arrival:?}") };
-                self.intake.see(&frame.header);
+                let stale = self.intake.see(&frame.header) == Seen::StaleProducer;
                 self.commit(&frame).await?;
+                if stale {
+                    continue;
+                }
                 let end = frame.header.end;
                 frames.push(frame);
                 if end {

@@ -9,7 +9,9 @@ use peregrine_streams::{Balance, Redis, Role, Wake, WorkerId};
 
 use crate::{server::Server, support::cam};
 
-const TTL: Duration = Duration::from_millis(600);
+/// Longer than any test takes, but for those that wait for it.
+const TTL: Duration = Duration::from_secs(60);
+const SHORT_TTL: Duration = Duration::from_secs(1);
 
 fn cameras(count: usize) -> Vec<CameraId> {
     (0..count).map(|i| cam(&format!("cam{i}"))).collect()
@@ -17,6 +19,10 @@ fn cameras(count: usize) -> Vec<CameraId> {
 
 fn worker(redis: &Redis, name: &str) -> Balance {
     Balance::new(redis, Role::Processor, WorkerId::new(name), TTL)
+}
+
+fn brief_worker(redis: &Redis, name: &str) -> Balance {
+    Balance::new(redis, Role::Processor, WorkerId::new(name), SHORT_TTL)
 }
 
 /// Ticks and hands over at once, as an owner without a frame in hand does.
@@ -31,7 +37,7 @@ async fn tick(balance: &mut Balance, cameras: &[CameraId]) -> Result<Duration> {
 /// Ticks all until each holds one of `shares`, in any order, and every camera has exactly one holder.
 async fn settle(workers: &mut [&mut Balance], cameras: &[CameraId], mut shares: Vec<usize>) -> Result<()> {
     shares.sort_unstable();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         for worker in workers.iter_mut() {
             tick(worker, cameras).await?;
@@ -75,8 +81,8 @@ async fn camera_that_others_may_not_take_is_taken_beyond_the_share() -> Result<(
     let server = Server::start().await?;
     let redis = server.redis().await?;
     let all = cameras(6);
-    let (mut able, mut restricted) = (worker(&redis, "able"), worker(&redis, "restricted"));
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let (mut able, mut restricted) = (brief_worker(&redis, "able"), brief_worker(&redis, "restricted"));
+    let deadline = Instant::now() + Duration::from_secs(60);
     while able.held().count() + restricted.held().count() < 6 {
         tick(&mut able, &all).await?;
         tick(&mut restricted, &all[..2]).await?;
@@ -88,21 +94,34 @@ async fn camera_that_others_may_not_take_is_taken_beyond_the_share() -> Result<(
 }
 
 #[tokio::test]
-async fn camera_of_a_dead_worker_runs_again_within_its_ttl_and_half_a_second() -> Result<()> {
+async fn camera_of_a_dead_worker_waits_longer_than_its_lease_lasts() -> Result<()> {
     let server = Server::start().await?;
     let redis = server.redis().await?;
     let all = cameras(4);
-    let (mut dead, mut other) = (worker(&redis, "dead"), worker(&redis, "other"));
-    settle(&mut [&mut dead, &mut other], &all, vec![2, 2]).await?;
+    let (mut dead, mut other) = (brief_worker(&redis, "dead"), brief_worker(&redis, "other"));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while dead.held().count() != 2 || other.held().count() != 2 {
+        tick(&mut dead, &all).await?;
+        tick(&mut other, &all).await?;
+        assert!(Instant::now() < deadline, "never settled");
+    }
     tick(&mut dead, &all).await?;
     let died = Instant::now();
-    while other.held().count() < 4 {
+    // Judged by when it means to look again, not by when this machine lets it: within a moment of the end of the
+    // lease, and of the heartbeat that makes the dead one count as alive.
+    loop {
+        let asked = Instant::now();
         let next = tick(&mut other, &all).await?;
+        if other.held().count() == 4 {
+            break;
+        }
+        let left = (died + SHORT_TTL).saturating_duration_since(asked);
+        assert!(
+            next <= left.max(Duration::from_millis(2)) + Duration::from_millis(5),
+            "{next:?} of {left:?}"
+        );
         tokio::time::sleep(next).await;
-        assert!(died.elapsed() < TTL + Duration::from_secs(5), "never taken");
     }
-    // The dead worker also leaves the list of the living within its TTL: that bounds the share.
-    assert!(died.elapsed() < TTL + Duration::from_millis(500), "{:?}", died.elapsed());
     Ok(())
 }
 
@@ -111,9 +130,9 @@ async fn worker_without_progress_loses_its_cameras() -> Result<()> {
     let server = Server::start().await?;
     let redis = server.redis().await?;
     let all = cameras(1);
-    let mut wedged = worker(&redis, "wedged");
+    let mut wedged = brief_worker(&redis, "wedged");
     settle(&mut [&mut wedged], &all, vec![1]).await?;
-    let mut other = worker(&redis, "other");
+    let mut other = brief_worker(&redis, "other");
     let deadline = Instant::now() + Duration::from_secs(10);
     while other.held().count() == 0 {
         wedged.tick(&all, false).await?;
@@ -147,10 +166,10 @@ async fn release_wakes_those_who_wait() -> Result<()> {
     let mut a = worker(&redis, "a");
     settle(&mut [&mut a], &all, vec![1]).await?;
     let mut control = redis.control();
-    let first = tokio::time::timeout(Duration::from_millis(50), control.next()).await;
-    assert!(first.is_err(), "what was before is not told: {first:?}");
+    // What was before is not told.
+    server.until_blocked(1).await?;
     a.release(&all[0]).await?;
-    let woken = tokio::time::timeout(Duration::from_secs(4), control.next()).await??;
+    let woken = tokio::time::timeout(Duration::from_secs(30), control.next()).await??;
     assert_eq!(woken, [Wake::Released { role: Role::Processor, camera: all[0].clone() }]);
     Ok(())
 }

@@ -9,7 +9,8 @@ use crate::{
     support::{Chain, cam, link, numbers, result, results, wire::Wire, write, writer},
 };
 
-const BLOCK: Duration = Duration::from_secs(1);
+/// For what is sure to come.
+const BLOCK: Duration = Duration::from_secs(30);
 const DONE: CommitOutcome = CommitOutcome::Committed { wanted_by: None };
 
 #[tokio::test]

@@ -13,7 +13,8 @@ use crate::{
     support::{Chain, PIXELS, TTL, cam, grant, header, numbers, results, wire::Wire, write, writer},
 };
 
-const BLOCK: Duration = Duration::from_secs(1);
+/// For what is sure to come.
+const BLOCK: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn live_drops_are_exactly_the_gaps_in_n() -> Result<()> {
@@ -33,7 +34,8 @@ async fn live_drops_are_exactly_the_gaps_in_n() -> Result<()> {
         chain.run(1, BLOCK).await?;
     }
     chain.reader.follow(&cam("c"), chain.at, usize::MAX);
-    chain.run(8, Duration::from_millis(300)).await?;
+    let left = usize::try_from(redis.backlog(&cam("c")).await?)?;
+    chain.run(left, BLOCK).await?;
     let results = results(&redis, &cam("c")).await?.len() as u64;
     let added: Vec<redis::Value> = server.command(&["XINFO", "STREAM", "peregrine:{c}:frames"]).await?;
     let at = added.iter().position(|v| *v == redis::Value::BulkString(b"entries-added".to_vec())).unwrap();
@@ -199,11 +201,8 @@ async fn full_redis_still_takes_commits_and_runs_free() -> Result<()> {
     assert_eq!(write(&mut live, 8).await?, Published::Dropped(LossReason::RedisFull));
     // Leases and commits go on, and so does the rest as soon as there is room.
     redis.renew(&live_chain.grant.lease).await?;
-    assert_eq!(
-        live_chain.run(8, Duration::from_millis(300)).await?,
-        7,
-        "the eighth made room for the one refused"
-    );
+    assert_eq!(live_chain.run(7, BLOCK).await?, 7);
+    assert_eq!(redis.backlog(&cam("live")).await?, 0, "the eighth made room for the one refused");
     assert_eq!(file_chain.run(8, BLOCK).await?, 8);
     let waiting = tokio::time::timeout(Duration::from_millis(300), write(&mut file, 8)).await;
     assert!(waiting.is_err(), "a file waits while redis is full");
@@ -260,7 +259,7 @@ async fn reader_goes_on_after_its_connection_was_killed_while_it_waited() -> Res
     let mut reader = FrameReader::new(&redis);
     reader.follow(&cam("c"), FrameId::ZERO, usize::MAX);
     let kill = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        server.until_blocked(1).await?;
         server.command::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await
     };
     let (read, killed) = tokio::join!(reader.read(Duration::from_secs(5)), kill);
@@ -322,7 +321,7 @@ async fn waker_ends_a_wait_at_once() -> Result<()> {
             };
             let (read, ()) = tokio::join!(reader.read(Duration::from_secs(5)), wake);
             assert!(read?.is_empty());
-            assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+            assert!(began.elapsed() < Duration::from_millis(4500), "{:?}", began.elapsed());
         }
     }
     Ok(())
@@ -340,7 +339,7 @@ async fn dropped_read_loses_nothing() -> Result<()> {
     write(&mut writer, 0).await?;
     let began = Instant::now();
     assert_eq!(reader.read(BLOCK).await?.len(), 1);
-    assert!(began.elapsed() < Duration::from_secs(3), "the abandoned wait must not be waited out");
+    assert!(began.elapsed() < Duration::from_millis(4500), "the abandoned wait must not be waited out");
     Ok(())
 }
 
@@ -386,7 +385,7 @@ async fn stream_made_anew_behind_the_cursor_is_noticed() -> Result<()> {
             assert!(matches!(arrival, Arrival::Recreated { .. }), "{arrival:?}");
             return Ok(());
         }
-        assert!(began.elapsed() < Duration::from_secs(20), "it was never noticed");
+        assert!(began.elapsed() < Duration::from_secs(60), "it was never noticed");
     }
 }
 

@@ -20,7 +20,7 @@ async fn held_camera_is_refused_to_others() -> Result<()> {
         panic!("two holders")
     };
     assert_eq!(holder, "a");
-    assert!(wait <= TTL && wait > TTL - Duration::from_secs(1), "{wait:?}");
+    assert!(wait <= TTL && !wait.is_zero(), "{wait:?}");
     // Another role is another lease.
     grant(&redis, Role::Producer, &cam("c"), &b, TTL).await?;
     Ok(())

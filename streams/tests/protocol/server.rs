@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use peregrine_streams::{Redis, RedisUrls};
-use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 use tempfile::TempDir;
 
 /// A Redis server of the test's own, ended with it.
@@ -42,13 +42,8 @@ impl Server {
             .spawn()
             .context("redis-server is not installed: apt-get install redis-server")?;
         self.child = Some(child);
-        let client = redis::Client::open(self.url())?;
-        for _ in 0..1000 {
-            let ping = async {
-                let mut connection = client.get_multiplexed_async_connection().await?;
-                redis::cmd("PING").exec_async(&mut connection).await
-            };
-            if ping.await.is_ok() {
+        for _ in 0..3000 {
+            if self.command::<String>(&["PING"]).await.is_ok() {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -85,15 +80,27 @@ impl Server {
         Ok(Redis::open(&RedisUrls::single(self.url())).await?)
     }
 
-    /// A connection that goes round the crate.
+    /// A connection that goes round the crate, and waits as long as it takes.
     pub(crate) async fn raw(&self) -> Result<MultiplexedConnection> {
-        Ok(redis::Client::open(self.url())?.get_multiplexed_async_connection().await?)
+        let patient = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let client = redis::Client::open(self.url())?;
+        Ok(client.get_multiplexed_async_connection_with_config(&patient).await?)
     }
 
     pub(crate) async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> Result<T> {
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
         Ok(command.query_async(&mut self.raw().await?).await?)
+    }
+
+    /// Waits until so many clients wait in a blocking read.
+    pub(crate) async fn until_blocked(&self, clients: usize) -> Result<()> {
+        let waiting = format!("blocked_clients:{clients}");
+        while !self.command::<String>(&["INFO", "clients"]).await?.lines().any(|line| line.trim() == waiting)
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
 }
 

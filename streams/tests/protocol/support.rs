@@ -10,7 +10,8 @@ use peregrine_streams::{
     Published, Redis, ResultEntry, Role, Seen, WorkerId, wall_clock_us,
 };
 
-pub(crate) const TTL: Duration = Duration::from_secs(3);
+/// Longer than any test takes.
+pub(crate) const TTL: Duration = Duration::from_secs(60);
 pub(crate) const SIZE: Size = Size { width: 4, height: 2 };
 pub(crate) const PIXELS: [u8; 12] = [7; 12];
 
