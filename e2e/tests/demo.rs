@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use peregrine_e2e::{programs, system::*};
 use peregrine_proto::CameraConfig;
 use peregrine_stack::{default_model, demo_clip, project_root};
@@ -83,22 +83,23 @@ fn other_model_or_clip_finds_nothing() -> Result<()> {
     let mut cars = demo_camera(FRAMES)?;
     cars.source.uri = data.join("videos/car-detection.mp4").display().to_string();
     (cars.source.fps, cars.calibration) = (None, None);
-    // The lot is empty at first: look at all of the clip.
-    cars.source.every = 12;
+    // The lot is empty for the first hundred frames: look at all of the clip, and at a car for a part of it.
+    (cars.source.every, cars.source.max_frames) = (4, Some(80));
     cars.analysis.classes = vec!["person".into(), "car".into()];
-    for (name, model, camera) in [
-        ("yolox", models.join("yolox_nano.onnx"), demo_camera(FRAMES)?),
-        ("centernet", models.join("centernet_512.onnx"), demo_camera(FRAMES)?),
-        ("yolo11", models.join("yolo11n_320_int8.onnx"), demo_camera(FRAMES)?),
-        ("cars", default_model(), cars),
+    for (name, model, camera, least) in [
+        ("yolox", models.join("yolox_nano.onnx"), demo_camera(FRAMES)?, 0.5),
+        ("centernet", models.join("centernet_512.onnx"), demo_camera(FRAMES)?, 0.5),
+        ("yolo11", models.join("yolo11n_320_int8.onnx"), demo_camera(FRAMES)?, 0.5),
+        ("cars", default_model(), cars, 0.05),
     ] {
+        let frames = camera.source.max_frames.context("no end")? as f64;
         let name = format!("demo-{name}");
         let camera = camera_file(&name, &camera)?;
         let (summary, _) =
             demo(&name, &["--model", text(&model), "--camera", text(&camera), "--pace", "fast"])?;
         assert_eq!(summary["balanced"], true, "{name}: {summary:#}");
-        assert_eq!(number(&summary, "/frames/processed"), FRAMES as f64, "{name}: {summary:#}");
-        assert!(number(&summary, "/objects/per_frame") > 0.5, "{name}: {summary:#}");
+        assert_eq!(number(&summary, "/frames/processed"), frames, "{name}: {summary:#}");
+        assert!(number(&summary, "/objects/per_frame") > least, "{name}: {summary:#}");
     }
     Ok(())
 }

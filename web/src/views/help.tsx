@@ -17,6 +17,7 @@ export function HelpDialog() {
       ref={dialog}
       class="help"
       aria-labelledby="help-title"
+      onCancel={close} // at once: a key right after Esc is already one for the page
       onClose={close}
       onClick={(event) => {
         if (event.target === dialog.current) close();
