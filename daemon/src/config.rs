@@ -11,7 +11,9 @@ use figment::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{mask, telemetry};
+use peregrine_proto::mask;
+
+use crate::telemetry;
 use layer::Layer;
 pub use sections::{AdminSection, DaemonSection, LogFormat, LogSection, RedisSection};
 
@@ -347,7 +349,7 @@ fn hide(value: &mut Value, key: &str) {
         Value::String(_, text) if !text.is_empty() && ["password", "secret", "token"].contains(&key) => {
             *text = "***".into();
         }
-        Value::String(_, text) => *text = mask(text),
+        Value::String(_, text) => *text = mask(text).into_owned(),
         Value::Array(_, values) => values.iter_mut().for_each(|value| hide(value, key)),
         Value::Dict(_, values) => {
             values.retain(|_, value| !matches!(value, Value::Empty(..)));

@@ -6,13 +6,13 @@
 mod admin;
 mod backoff;
 mod config;
-mod mask;
 pub mod metrics;
 mod shutdown;
 mod telemetry;
 
 use std::{process::ExitCode, time::Duration};
 
+use peregrine_proto::mask;
 use tokio::runtime;
 use tracing::{error, info};
 
@@ -22,7 +22,6 @@ pub use config::{
     AdminSection, CommonArgs, ConfigErrors, DaemonConfig, DaemonSection, Loaded, LogFormat, LogSection,
     Problem, Problems, RedisSection, ShellConfig, load,
 };
-pub use mask::mask;
 pub use metrics::Metric;
 pub use shutdown::Shutdown;
 pub use telemetry::init as init_telemetry;

@@ -2,7 +2,9 @@ use std::io::{self, Write};
 
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::{LogFormat, LogSection, mask};
+use peregrine_proto::mask;
+
+use crate::{LogFormat, LogSection};
 
 /// Installs logging to standard error. Every line passes [`mask`] on its way out, as a last line of defence.
 ///

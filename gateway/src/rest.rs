@@ -8,8 +8,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use peregrine_daemon::mask;
-use peregrine_proto::{CameraHealth, CameraId, CameraState, FrameId, SCHEMA};
+use peregrine_proto::{CameraHealth, CameraId, CameraState, FrameId, SCHEMA, mask};
 use peregrine_streams::{ResultReader, StreamError};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -43,7 +42,7 @@ pub(crate) async fn cameras(State(app): State<App>) -> Result<Response, Refused>
 pub(crate) async fn camera(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Refused> {
     let Known { state, config } = known(&app, &id).await?;
     let config = config.map(|mut config| {
-        config.source.uri = mask(&config.source.uri);
+        config.source.uri = mask(&config.source.uri).into_owned();
         config
     });
     Ok(([LIVE], Json(json!({ "state": state, "config": config }))).into_response())

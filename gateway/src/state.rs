@@ -6,8 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peregrine_daemon::{Health, Shutdown, mask};
-use peregrine_proto::{CameraConfig, CameraHealth, CameraId, CameraState, Cameras, Problem, ServerMessage};
+use peregrine_daemon::{Health, Shutdown};
+use peregrine_proto::{
+    CameraConfig, CameraHealth, CameraId, CameraState, Cameras, Problem, ServerMessage, mask,
+};
 use peregrine_streams::{
     Holder, Progress, Redis, Role, SourceHealth, SourceState, StreamError, wall_clock_us,
 };
@@ -254,7 +256,7 @@ fn describe(observed: Observed, fps_in: f32, fps_out: f32) -> Known {
         name: config.as_ref().map_or_else(|| observed.camera.to_string(), |c| c.display_name().to_owned()),
         camera: observed.camera,
         health,
-        error: error.map(|error| mask(&error)),
+        error: error.map(|error| mask(&error).into_owned()),
         source: source.size,
         source_fps: source.fps as f32,
         // What stands still gives no frames, whatever the last count says.

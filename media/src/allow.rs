@@ -5,7 +5,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{SourceError, address::Address, mask};
+use peregrine_proto::mask;
+
+use crate::{SourceError, address::Address};
 
 /// Which sources may be opened: nothing but what is named here and what the local configuration itself uses.
 /// The synthetic scene opens nothing and is always allowed.

@@ -7,7 +7,6 @@ mod address;
 mod allow;
 mod convert;
 mod jpeg;
-mod mask;
 mod picture;
 mod resize;
 mod source;
@@ -15,7 +14,6 @@ pub mod synthetic;
 
 pub use allow::{AllowConfig, AllowList, Denied};
 pub use jpeg::{Jpeg, JpegError, JpegPicture};
-pub use mask::mask;
 pub use picture::{Picture, PictureError, Plane};
 pub use resize::{ResizeError, Resizer, fit, scale};
 pub use source::{Captured, OpenOptions, Source, SourceError, SourceInfo, open};

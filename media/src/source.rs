@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use peregrine_proto::{Size, SourceConfig};
+use peregrine_proto::{Size, SourceConfig, mask};
 
-use crate::{AllowList, Denied, Picture, address::Address, mask};
+use crate::{AllowList, Denied, Picture, address::Address};
 
 /// A picture with its place and times.
 pub struct Captured {

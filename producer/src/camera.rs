@@ -9,8 +9,8 @@ use std::{
 };
 
 use peregrine_daemon::{Backoff, Shutdown};
-use peregrine_media::{Captured, OpenOptions, Source, SourceError, mask};
-use peregrine_proto::{CameraConfig, LossReason, Pace as PaceConfig};
+use peregrine_media::{Captured, OpenOptions, Source, SourceError};
+use peregrine_proto::{CameraConfig, LossReason, Pace as PaceConfig, mask};
 use peregrine_streams::{Flow, Lease, Redis, SourceHealth, SourceState, StreamError, wall_clock_us};
 use tokio::runtime::Handle;
 use tracing::{info, warn};

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         }
     };
     done.unwrap_or_else(|error| {
-        eprintln!("stack: {}", peregrine_daemon::mask(&format!("{error:#}")));
+        eprintln!("stack: {}", peregrine_proto::mask(&format!("{error:#}")));
         ExitCode::FAILURE
     })
 }

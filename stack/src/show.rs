@@ -41,7 +41,7 @@ impl Screen {
     pub(crate) fn say(&mut self, text: &str) {
         self.clear();
         // Nobody is left to tell when standard error is closed.
-        let _ = writeln!(stderr(), "{}", peregrine_daemon::mask(text));
+        let _ = writeln!(stderr(), "{}", peregrine_proto::mask(text));
     }
 
     /// Takes the table away.

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peregrine_proto::CameraId;
+use peregrine_proto::{CameraId, mask};
 use redis::{
     AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value,
     aio::MultiplexedConnection,
@@ -48,8 +48,8 @@ impl RedisUrls {
 impl fmt::Debug for RedisUrls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisUrls")
-            .field("state", &mask(&self.state))
-            .field("frames", &self.frames.as_deref().map(mask))
+            .field("state", &masked(&self.state))
+            .field("frames", &self.frames.as_deref().map(masked))
             .finish()
     }
 }
@@ -153,8 +153,8 @@ struct Inner {
 impl Link {
     pub(crate) fn new(url: &str) -> Result<Self, StreamError> {
         let client = redis::Client::open(url)
-            .map_err(|e| StreamError::Address { url: mask(url), why: mask_in(&e.to_string(), url) })?;
-        Ok(Self::with(client, mask(url), ANSWER_TIMEOUT))
+            .map_err(|e| StreamError::Address { url: masked(url), why: mask_in(&e.to_string(), url) })?;
+        Ok(Self::with(client, masked(url), ANSWER_TIMEOUT))
     }
 
     /// A second connection to the same server, for commands that block up to `block`.
@@ -350,53 +350,34 @@ fn command_name(command: &Cmd) -> String {
     }
 }
 
-/// The address without user and password.
-pub(crate) fn mask(url: &str) -> String {
-    let (scheme, rest) = match url.split_once("://") {
-        Some((scheme, rest)) => (Some(scheme), rest),
-        None => (None, url),
-    };
-    let (place, query) = match rest.split_once('?') {
-        Some((place, _)) => (place, "?…"),
-        None => (rest, ""),
-    };
-    let (authority, path) = match place.find('/') {
-        Some(0) | None if scheme.is_some_and(|s| s.ends_with("unix")) => ("", place),
-        Some(at) => place.split_at(at),
-        None => (place, ""),
-    };
-    // A password may hold an unescaped `@` or `/`: whatever stands before the last `@` goes.
-    let all = format!("{authority}{path}");
-    let shown = match all.rsplit_once('@') {
-        Some((_, host)) => format!("***@{host}"),
-        None => all,
-    };
-    match scheme {
-        Some(scheme) => format!("{scheme}://{shown}{query}"),
-        None => format!("{shown}{query}"),
+/// An address without its credentials, also where the scheme was forgotten.
+fn masked(url: &str) -> String {
+    if url.contains("://") {
+        mask(url).into_owned()
+    } else {
+        mask(&format!("redis://{url}")).replacen("redis://", "", 1)
     }
 }
 
 /// A message that may quote the address, with the address masked.
 fn mask_in(message: &str, url: &str) -> String {
-    message.replace(url, &mask(url))
+    message.replace(url, &masked(url))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::mask;
+    use super::masked;
 
     #[test]
-    fn credentials_never_show() {
+    fn credentials_show() {
         for (url, shown) in [
-            ("redis://localhost:6379", "redis://localhost:6379"),
             ("redis://user:secret@host:6379/1", "redis://***@host:6379/1"),
             ("redis://:se@c/ret@host/1", "redis://***@host/1"),
-            ("redis+unix:///run/redis.sock", "redis+unix:///run/redis.sock"),
-            ("redis+unix:///run/redis.sock?pass=secret", "redis+unix:///run/redis.sock?…"),
+            ("redis+unix:///run/redis.sock?pass=secret", "redis+unix:///run/redis.sock?pass=***"),
             ("user:secret@host", "***@host"),
+            ("localhost:6379", "localhost:6379"),
         ] {
-            assert_eq!(mask(url), shown, "{}", url.len());
+            assert_eq!(masked(url), shown, "{}", url.len());
         }
     }
 }

@@ -3,7 +3,7 @@ use std::{fmt, fs, process, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{Problems, ShellConfig, telemetry};
-use crate::mask;
+use peregrine_proto::mask;
 
 /// The sections that the shell handles itself.
 pub(super) const NAMES: &[&str] = &["daemon", "log", "admin"];

@@ -17,10 +17,10 @@ use opencv::{
     core::{CV_8UC1, CV_8UC3, CV_8UC4, LogLevel, Mat, MatTraitConst},
     videoio::{self, VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst},
 };
-use peregrine_proto::Size;
+use peregrine_proto::{Size, mask};
 
 use super::{Captured, Clock, OpenOptions, Source, SourceError, SourceInfo, Times, seconds_text};
-use crate::{Picture, convert::Converter, mask};
+use crate::{Picture, convert::Converter};
 
 /// A capture that OpenCV reads. It lives on a thread of its own: a device or a pipeline may block for ever, and OpenCV
 /// cannot be interrupted. A thread that is blocked so is left behind until its call returns.

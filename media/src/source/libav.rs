@@ -15,10 +15,10 @@ use std::{
 use ffmpeg_next::{
     Dictionary, Error as AvError, Packet, Rational, codec, decoder, ffi, format, frame, media, threading,
 };
-use peregrine_proto::Size;
+use peregrine_proto::{Size, mask};
 
 use super::{Captured, Clock, OpenOptions, Source, SourceError, SourceInfo, Times, seconds_text};
-use crate::{convert::Converter, mask};
+use crate::convert::Converter;
 
 /// Containers that hold one video each. Lists of other files (`concat`, `hls`, `image2`, `sdp`, …) are left out: through
 /// them a file in an allowed folder could open what is not allowed.

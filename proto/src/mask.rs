@@ -1,16 +1,17 @@
+//! Credentials are for whoever opens a source or a connection, never for a log, a listing or an error.
+
 use std::borrow::Cow;
 
 /// What stands where credentials were.
 const HIDDEN: &str = "***";
 
 /// Names of settings whose values are credentials, in the query of an address or in a pipeline. Sorted; lower case.
-const SECRET_KEYS: [&str; 22] = [
+const SECRET_KEYS: [&str; 21] = [
     "access_token",
     "api-key",
     "api_key",
     "apikey",
     "auth",
-    "key",
     "pass",
     "passwd",
     "password",
@@ -71,9 +72,8 @@ pub fn mask(text: &str) -> Cow<'_, str> {
 
 /// Bytes of the credentials in what follows `://`, up to the `@`; none where there are none.
 fn userinfo(after: &str) -> Option<usize> {
-    let token = &after[..after.find(is_gap).unwrap_or(after.len())];
-    // Another address in the same token (`rtsp://a/?next=http://b`) has credentials of its own.
-    let token = token.find("://").map_or(token, |next| &token[..next]);
+    let token = &after[..gap(after)];
+    let token = &token[..next_address(token)];
     let last = token.rfind('@')?;
     if token[..last].contains(':') {
         return Some(last);
@@ -82,9 +82,25 @@ fn userinfo(after: &str) -> Option<usize> {
     authority.rfind('@')
 }
 
-/// Where an address ends in running text.
-fn is_gap(c: char) -> bool {
-    c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '|')
+/// Where an address ends in running text, at the latest: a space, or the quote that ends a string of JSON.
+fn gap(text: &str) -> usize {
+    let mut escaped = false;
+    let ends = |c: char| {
+        let end = c.is_whitespace() || (c == '"' && !escaped);
+        escaped = c == '\\' && !escaped;
+        end
+    };
+    text.find(ends).unwrap_or(text.len())
+}
+
+/// Where another address begins in the same word, as in `rtsp://a/?next=http://b`: it has credentials of its own.
+fn next_address(token: &str) -> usize {
+    let begins = |(at, _): (usize, &str)| {
+        let before =
+            token[..at].trim_end_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+        (before.len() < at && before.ends_with(['=', ',', ';', '&', '|', '('])).then_some(before.len())
+    };
+    token.match_indices("://").find_map(begins).unwrap_or(token.len())
 }
 
 /// Start and length of the value when a setting that is a credential begins at `at`.
@@ -102,7 +118,12 @@ fn secret_value(text: &str, at: usize) -> Option<(usize, usize)> {
     let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''));
     let length = match quote {
         Some(quote) => value[1..].find(quote).map_or(value.len(), |end| end + 2),
-        None => value.find(|c| is_gap(c) || matches!(c, '&' | ';' | ',' | '#' | '!')).unwrap_or(value.len()),
+        None => value
+            .find(|c: char| {
+                c.is_whitespace()
+                    || matches!(c, '&' | ';' | ',' | '#' | '!' | '"' | '\'' | '`' | '<' | '>' | '|')
+            })
+            .unwrap_or(value.len()),
     };
     (length > 0).then_some((at + name + 1, length))
 }
@@ -128,6 +149,10 @@ mod tests {
             ),
             ("redis://:secret@host:6379/0", "redis://***@host:6379/0"),
             ("http://a/?next=http://b:c@d/", "http://a/?next=http://***@d/"),
+            ("redis://a:b@h,redis://c:d@i", "redis://***@h,redis://***@i"),
+            ("rtsp://:://p@h", "rtsp://***@h"),
+            ("{\"uri\":\"rtsp://u:p\\\"w@h\"}", "{\"uri\":\"rtsp://***@h\"}"),
+            ("cannot open `rtsp://u:p@ss@cam/1`: timed out", "cannot open `rtsp://***@cam/1`: timed out"),
         ] {
             assert_eq!(mask(text), masked);
         }
@@ -144,6 +169,7 @@ mod tests {
             "a == b",
             "monkey=5 tokens=3",
             "grüße://",
+            "redis+unix:///run/redis.sock",
         ] {
             assert!(
                 matches!(mask(text), Cow::Borrowed(same) if same == text),
