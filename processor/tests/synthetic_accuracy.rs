@@ -84,7 +84,7 @@ fn run(seed: u64, jitter_px: f64, missing: f64) -> Outcome {
 
 #[test]
 fn perfect_detections_have_exact_speeds_and_no_track_changes_its_id() {
-    for seed in 1..=3 {
+    for seed in 1..=12 {
         let outcome = run(seed, 0.0, 0.0);
         assert!(outcome.objects > 8 && outcome.reported > 1000, "seed {seed}: {} speeds", outcome.reported);
         assert!(outcome.median_relative_error < 0.01, "seed {seed}: {}", outcome.median_relative_error);
@@ -94,12 +94,12 @@ fn perfect_detections_have_exact_speeds_and_no_track_changes_its_id() {
 
 #[test]
 fn jittered_and_missing_detections_have_speeds_within_three_percent() {
-    for seed in 1..=3 {
+    for seed in 1..=12 {
         let outcome = run(seed, 2.0, 0.1);
-        assert!(outcome.reported > 700, "seed {seed}: {} speeds", outcome.reported);
+        assert!(outcome.reported > 500, "seed {seed}: {} speeds", outcome.reported);
         assert!(outcome.median_relative_error < 0.03, "seed {seed}: {}", outcome.median_relative_error);
         assert!(
-            outcome.within_two_errors > 0.85,
+            outcome.within_two_errors > 0.9,
             "seed {seed}: {} within two errors",
             outcome.within_two_errors
         );
