@@ -27,9 +27,16 @@ impl Floor {
     }
 }
 
+/// The model with nothing around it. Loaded once: a process has one ONNX Runtime.
+pub(crate) struct BareModel {
+    session: Session,
+    input: String,
+    tensor: Tensor<f32>,
+}
+
 /// Measures both on this machine, now.
-pub(crate) fn measure(clip: &Path, model: &Path, threads: usize, runs: usize) -> anyhow::Result<Floor> {
-    Ok(Floor { decode_ms: decode(clip)?, infer_ms: infer(model, threads, runs)? })
+pub(crate) fn measure(clip: &Path, model: &mut BareModel, runs: usize) -> anyhow::Result<Floor> {
+    Ok(Floor { decode_ms: decode(clip)?, infer_ms: model.infer(runs)? })
 }
 
 fn decode(clip: &Path) -> anyhow::Result<f64> {
@@ -52,39 +59,46 @@ fn decode(clip: &Path) -> anyhow::Result<f64> {
     }
 }
 
-fn infer(model: &Path, threads: usize, runs: usize) -> anyhow::Result<f64> {
-    let wrong = |e: ort::Error<ort::session::builder::SessionBuilder>| anyhow::anyhow!("ONNX Runtime: {e}");
-    let environment = ort::init().with_name("floor").build()?;
-    let mut session = Session::builder(&environment)?
-        .with_intra_threads(threads)
-        .map_err(wrong)?
-        .with_inter_threads(1)
-        .map_err(wrong)?
-        .with_intra_op_spinning(false)
-        .map_err(wrong)?
-        .commit_from_file(model)?;
-    let input = session.inputs().first().context("the model has no input")?;
-    let name = input.name().to_owned();
-    let shape: Vec<usize> = input
-        .dtype()
-        .tensor_shape()
-        .context("the model's input is no tensor")?
-        .iter()
-        .map(|d| usize::try_from(*d).unwrap_or(1))
-        .collect();
-    // Noise, as a picture would be: denormals or zeros would flatter the model.
-    let mut seed = 1u32;
-    let noise = (0..shape.iter().product::<usize>()).map(|_| {
-        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (seed >> 8) as f32 / (1 << 24) as f32
-    });
-    let tensor = Tensor::from_array((shape.clone(), noise.collect::<Vec<f32>>()))?;
-    for _ in 0..10 {
-        session.run(ort::inputs![name.as_str() => &tensor])?;
+impl BareModel {
+    pub(crate) fn open(model: &Path, threads: usize) -> anyhow::Result<Self> {
+        let wrong =
+            |e: ort::Error<ort::session::builder::SessionBuilder>| anyhow::anyhow!("ONNX Runtime: {e}");
+        let environment = ort::init().with_name("floor").build()?;
+        let session = Session::builder(&environment)?
+            .with_intra_threads(threads)
+            .map_err(wrong)?
+            .with_inter_threads(1)
+            .map_err(wrong)?
+            .with_intra_op_spinning(false)
+            .map_err(wrong)?
+            .commit_from_file(model)?;
+        let input = session.inputs().first().context("the model has no input")?;
+        let shape: Vec<usize> = input
+            .dtype()
+            .tensor_shape()
+            .context("the model's input is no tensor")?
+            .iter()
+            .map(|d| usize::try_from(*d).unwrap_or(1))
+            .collect();
+        let input = input.name().to_owned();
+        // Noise, as a picture would be: denormals or zeros would flatter the model.
+        let mut seed = 1u32;
+        let noise = (0..shape.iter().product::<usize>()).map(|_| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) as f32 / (1 << 24) as f32
+        });
+        let tensor = Tensor::from_array((shape.clone(), noise.collect::<Vec<f32>>()))?;
+        Ok(Self { session, input, tensor })
     }
-    let before = cpu::of_process(std::process::id())?;
-    for _ in 0..runs {
-        session.run(ort::inputs![name.as_str() => &tensor])?;
+
+    fn infer(&mut self, runs: usize) -> anyhow::Result<f64> {
+        for _ in 0..10 {
+            self.session.run(ort::inputs![self.input.as_str() => &self.tensor])?;
+        }
+        let before = cpu::of_process(std::process::id())?;
+        for _ in 0..runs {
+            self.session.run(ort::inputs![self.input.as_str() => &self.tensor])?;
+        }
+        Ok((cpu::of_process(std::process::id())? - before).as_secs_f64() * 1e3 / runs as f64)
     }
-    Ok((cpu::of_process(std::process::id())? - before).as_secs_f64() * 1e3 / runs as f64)
 }

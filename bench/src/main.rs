@@ -53,10 +53,11 @@ fn main() -> anyhow::Result<()> {
     };
     let clip = clip.canonicalize()?;
     let model = args.model.unwrap_or_else(peregrine_stack::default_model);
+    let mut bare = floor::BareModel::open(&model, args.threads)?;
     let mut rounds = Vec::new();
     for number in 1..=args.rounds.max(1) {
         eprintln!("round {number} of {}: floor …", args.rounds);
-        let floor = floor::measure(&clip, &model, args.threads, 150)?;
+        let floor = floor::measure(&clip, &mut bare, 150)?;
         eprintln!("round {number} of {}: pipeline …", args.rounds);
         let pipeline = pipeline::measure(&clip, &model, args.threads, args.frames)?;
         rounds.push(Round { ratio: pipeline.total_ms() / floor.total_ms(), floor, pipeline });

@@ -57,7 +57,11 @@ pub(crate) fn measure(clip: &Path, model: &Path, threads: usize, frames: u64) ->
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let cost = runtime.block_on(watch(&stack, &address, frames))?;
     let summary = stack.stop_and_drain();
-    ensure!(summary.balanced, "the counts of frames do not balance: what was measured is not trusted");
+    ensure!(
+        summary.balanced,
+        "the counts of frames do not balance, so what was measured is not trusted: {}",
+        serde_json::to_string_pretty(&summary.cameras)?
+    );
     Ok(cost)
 }
 

@@ -6,8 +6,12 @@ use peregrine_daemon::Shutdown;
 use peregrine_proto::{Colour, ColourMatrix, ColourRange, FrameHeader, FrameId, PixelFormat, SCHEMA, Size};
 use peregrine_streams::{Flow, FrameWriter, LastFrame, Lease, Published, Redis, StreamError, wall_clock_us};
 use tokio::runtime::Handle;
+use tracing::warn;
 
 use crate::report::Report;
+
+/// When stopped, the longest wait for what became of the frame in hand.
+const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What became of a frame.
 #[derive(Debug)]
@@ -75,7 +79,10 @@ impl Publisher {
             lost: Vec::new(),
             stages: Vec::new(),
         };
-        self.write(&mut header, &[], report).0
+        let before = self.writer.published();
+        let (outcome, _) = self.write(&mut header, &[], report);
+        self.count(report, self.writer.published() > before);
+        outcome
     }
 
     /// Writes a frame, waiting for room where nothing may be lost.
@@ -87,11 +94,18 @@ impl Publisher {
         report: &mut Report,
     ) -> Outcome {
         let (outcome, took) = self.write(header, pixels, report);
+        self.count(report, false);
         if let Outcome::Written(_) = outcome {
             self.last_media_time_us = header.media_time_us;
             report.published(header, fps, took);
         }
         outcome
+    }
+
+    /// Takes over what the writer counted. `closed` when the last entry was no frame but the end of a file.
+    fn count(&self, report: &mut Report, closed: bool) {
+        report.lost_by_writer(self.writer.lost());
+        report.written_by_writer(self.writer.published() - u64::from(closed));
     }
 
     fn write(&mut self, header: &mut FrameHeader, pixels: &[u8], report: &mut Report) -> (Outcome, Duration) {
@@ -105,7 +119,14 @@ impl Publisher {
                 () = stop.requested(), if *lossless => None,
             }
         });
-        report.lost_by_writer(writer.lost());
+        if written.is_none() {
+            // The frame may have been on its way: the account should know. Not for long, Redis may be away.
+            let settled =
+                runtime.block_on(async { tokio::time::timeout(SETTLE_WITHIN, writer.settle()).await });
+            if !matches!(settled, Ok(Ok(()))) {
+                warn!(camera = %report.camera(), "whether the last frame was written is not known: it may be missing in the account");
+            }
+        }
         match written {
             Some(Ok(Published::Written { id, took, .. })) => (Outcome::Written(id), took),
             Some(Ok(Published::Dropped(_) | Published::Unanswered)) => (Outcome::Lost, Duration::ZERO),

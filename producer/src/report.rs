@@ -21,6 +21,8 @@ pub(crate) struct Report {
     metrics: Metrics,
     /// What the writer of the frames lost so far, already in the state.
     counted: Losses,
+    /// What it has written so far, already in the state.
+    written: u64,
     rate: Rate,
 }
 
@@ -62,7 +64,7 @@ impl Report {
             stages: StageHistograms::new(name),
         };
         metrics.up.set(0.0);
-        Self { state, writer, metrics, counted: Losses::default(), rate: Rate::default() }
+        Self { state, writer, metrics, counted: Losses::default(), written: 0, rate: Rate::default() }
     }
 
     /// The last state is written, and nothing more.
@@ -112,7 +114,6 @@ impl Report {
 
     /// A frame is in the stream. `fps` is the source's own rate; measured where it says none.
     pub(crate) fn published(&mut self, header: &FrameHeader, fps: f64, took: Duration) {
-        self.metrics.published.increment(1);
         for time in &header.stages {
             self.metrics.stages.record(time.stage, Duration::from_micros(time.us.into()));
         }
@@ -120,7 +121,6 @@ impl Report {
         let fps = if fps > 0.0 { fps } else { self.rate.tick() };
         self.change(|state| {
             state.position = Some(header.position);
-            state.published += 1;
             (state.size, state.analysed, state.fps) = (Some(header.source), Some(header.analysed), fps);
         });
     }
@@ -147,9 +147,22 @@ impl Report {
         }
     }
 
+    /// Takes over how many frames the writer has written by now.
+    pub(crate) fn written_by_writer(&mut self, total: u64) {
+        let new = total.saturating_sub(self.written);
+        self.metrics.published.increment(new);
+        self.change(|state| state.published += new);
+        self.written += new;
+    }
+
+    /// Whose source it is.
+    pub(crate) fn camera(&self) -> &CameraId {
+        &self.metrics.camera
+    }
+
     /// A new writer counts from zero.
     pub(crate) fn new_writer(&mut self) {
-        self.counted = Losses::default();
+        (self.counted, self.written) = (Losses::default(), 0);
     }
 }
 

@@ -6,7 +6,7 @@ use peregrine_streams::SourceHealth;
 
 use crate::{
     server::Server,
-    support::{Consumer, Producer, cam, camera, is, positions, source_state, table},
+    support::{Consumer, Producer, cam, camera, is, positions, source_state, table, until},
 };
 
 const ROAD: &str = "synthetic:road?w=160&h=96&fps=25&frames=200";
@@ -34,6 +34,22 @@ async fn restarted_producer_continues_after_the_last_published_frame() -> Result
     assert_eq!(consumer.intake.lost.total(), 0);
     assert_eq!(source_state(&redis, &cam("c"), is(SourceHealth::Ended)).await?.published, 100);
     producer.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frame_on_its_way_while_the_producer_stops_is_counted() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let live = table("c", "synthetic:road?w=160&h=96&fps=50", "");
+    let producer = Producer::start(&server, "p", &live)?;
+    until("a frame is waiting", || async { Ok(redis.backlog(&cam("c")).await? > 3) }).await?;
+    // Writes wait on the server: the next frame is sent, and its answer is not there yet when the producer is stopped.
+    server.command::<String>(&["CLIENT", "PAUSE", "500", "WRITE"]).await?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    producer.stop().await?;
+    let state = source_state(&redis, &cam("c"), |_| true).await?;
+    assert_eq!(state.published, u64::try_from(redis.backlog(&cam("c")).await?)?, "{state:?}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,6 +62,7 @@ pub struct FrameWriter {
     key: String,
     inc: u64,
     flow: Flow,
+    first_n: u64,
     next_n: u64,
     last_id: FrameId,
     last_frame: Option<LastFrame>,
@@ -98,6 +99,7 @@ impl FrameWriter {
             inc: lease.epoch,
             camera,
             flow,
+            first_n: next_n,
             next_n,
             last_id,
             last_frame,
@@ -116,6 +118,29 @@ impl FrameWriter {
     /// What this writer lost before the stream.
     pub fn lost(&self) -> &Losses {
         &self.lost
+    }
+
+    /// How many frames this writer has in the stream by now, as far as it knows: [`Self::settle`] makes it certain.
+    pub fn published(&self) -> u64 {
+        self.next_n - self.first_n
+    }
+
+    /// Finds out what became of a frame whose answer was lost, or whose call was dropped, and counts it.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn settle(&mut self) -> Result<(), StreamError> {
+        let Some(id) = self.unanswered else { return Ok(()) };
+        if self.newest().await? == Some(id) {
+            self.written(id, Duration::ZERO, Instant::now());
+            if matches!(self.flow, Flow::Lossless { .. }) {
+                self.window.sent(id);
+            }
+        } else {
+            self.unanswered = None;
+            self.lost.add(LossReason::RedisUnreachable, 1);
+        }
+        Ok(())
     }
 
     /// Writes a frame. `n`, `inc` and `lossless` of its header are filled in, the writer's losses are added to
@@ -144,7 +169,7 @@ impl FrameWriter {
             // Connecting again has its own pace; a live source does not wait for it.
             return Ok(self.drop_frame(LossReason::RedisUnreachable));
         }
-        match self.settle_unanswered().await {
+        match self.settle().await {
             Err(error) if error.is_transient() => return Ok(self.drop_frame(reason(&error))),
             other => other?,
         }
@@ -184,7 +209,7 @@ impl FrameWriter {
         let waited = Instant::now();
         // A frame of a call that was dropped may be in the stream or not; it was never reported, so it counts
         // as lost if it is not.
-        while let Err(error) = self.settle_unanswered().await {
+        while let Err(error) = self.settle().await {
             self.ride_out(error).await?;
         }
         while self.window.waiting() >= queue as usize {
@@ -247,21 +272,6 @@ impl FrameWriter {
     fn drop_frame(&mut self, reason: LossReason) -> Published {
         self.lost.add(reason, 1);
         Published::Dropped(reason)
-    }
-
-    /// Finds out what became of a frame whose answer was lost.
-    async fn settle_unanswered(&mut self) -> Result<(), StreamError> {
-        let Some(id) = self.unanswered else { return Ok(()) };
-        if self.newest().await? == Some(id) {
-            self.written(id, Duration::ZERO, Instant::now());
-            if matches!(self.flow, Flow::Lossless { .. }) {
-                self.window.sent(id);
-            }
-        } else {
-            self.unanswered = None;
-            self.lost.add(LossReason::RedisUnreachable, 1);
-        }
-        Ok(())
     }
 
     async fn newest(&self) -> Result<Option<FrameId>, StreamError> {
