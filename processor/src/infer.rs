@@ -1,5 +1,7 @@
 //! `infer`: the model itself, through ONNX Runtime.
 
+use std::{thread, time::Duration};
+
 use ort::value::{DynValue, TensorElementType, TensorRef};
 use peregrine_proto::Size;
 
@@ -7,16 +9,26 @@ use crate::preprocess::{Letterbox, ModelInput};
 
 /// A loaded model.
 #[derive(Debug)]
-pub struct Session {
-    session: ort::session::Session,
-    output: usize,
+pub struct Session(Backend);
+
+/// What runs the model.
+#[derive(Debug)]
+enum Backend {
+    OnnxRuntime { session: ort::session::Session, output: usize },
+    Simulated(Simulation),
 }
 
 /// The model's output as ONNX Runtime left it; not copied.
 #[derive(Debug)]
 pub struct RawOutput {
     letterbox: Letterbox,
-    value: DynValue,
+    value: Values,
+}
+
+#[derive(Debug)]
+enum Values {
+    OnnxRuntime(DynValue),
+    Simulated([f32; 6]),
 }
 
 /// Why an inference failed.
@@ -62,7 +74,12 @@ impl Session {
         }
         drop(outputs);
         let (output, shape) = chosen.unwrap_or((0, [0; 3]));
-        Ok((Self { session, output }, OutputFound { shape, found: found.join(", ") }))
+        Ok((Self(Backend::OnnxRuntime { session, output }), OutputFound { shape, found: found.join(", ") }))
+    }
+
+    /// No model at all: see [`Simulation`].
+    pub(crate) fn simulated(simulation: Simulation) -> Self {
+        Self(Backend::Simulated(simulation))
     }
 
     /// Runs the model once. Blocks; CPU work.
@@ -70,10 +87,37 @@ impl Session {
     /// # Errors
     /// What ONNX Runtime says.
     pub fn run(&mut self, input: &ModelInput) -> Result<RawOutput, InferError> {
-        let outputs = run(&mut self.session, input)?;
-        let value = outputs.into_iter().nth(self.output);
-        let (_, value) = value.ok_or_else(|| InferError("the model gave no output".into()))?;
+        let value = match &mut self.0 {
+            Backend::OnnxRuntime { session, output } => {
+                let value = run(session, input)?.into_iter().nth(*output);
+                let (_, value) = value.ok_or_else(|| InferError("the model gave no output".into()))?;
+                Values::OnnxRuntime(value)
+            }
+            Backend::Simulated(simulation) => Values::Simulated(simulation.run(input)),
+        };
         Ok(RawOutput { letterbox: input.letterbox(), value })
+    }
+}
+
+/// Waits instead of computing: for tests of everything around a model, and for measuring how replicas scale on a
+/// machine that could not run so many models. One object is "seen", where the brightness of the picture puts it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Simulation {
+    /// How long one frame takes.
+    pub(crate) takes: Duration,
+}
+
+impl Simulation {
+    /// Its output: one row of left, top, right, bottom, score, class.
+    pub(crate) const SHAPE: [usize; 3] = [1, 1, 6];
+
+    fn run(self, input: &ModelInput) -> [f32; 6] {
+        thread::sleep(self.takes);
+        let [_, _, height, width] = input.shape().map(|side| side as f32);
+        let pixels = input.pixels().iter().step_by(61);
+        let mean = pixels.clone().sum::<f32>() / pixels.len() as f32;
+        let (left, top) = (0.6 * mean * width, 0.4 * height);
+        [left, top, left + 0.2 * width, top + 0.4 * height, 0.9, 0.0]
     }
 }
 
@@ -94,8 +138,12 @@ impl RawOutput {
 
     /// The values, row by row, if there are as many as `shape` has.
     pub(crate) fn values(&self, shape: [usize; 3]) -> Result<&[f32], InferError> {
+        let value = match &self.value {
+            Values::OnnxRuntime(value) => value,
+            Values::Simulated(values) => return Ok(values),
+        };
         let (found, values) =
-            self.value.try_extract_tensor::<f32>().map_err(|error| InferError(error.message().to_owned()))?;
+            value.try_extract_tensor::<f32>().map_err(|error| InferError(error.message().to_owned()))?;
         let same = found.iter().map(|side| usize::try_from(*side).unwrap_or(0)).eq(shape);
         if same {
             Ok(values)

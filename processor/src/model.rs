@@ -13,6 +13,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use ort::value::TensorElementType;
@@ -25,17 +26,21 @@ pub use self::{
     head::Head,
     sidecar::{ColourOrder, Placement, Sidecar, ValueRange},
 };
+use crate::infer::Simulation;
 pub use crate::{
     infer::{InferError, RawOutput, Session},
     postprocess::{Postprocessor, Wanted},
     preprocess::{Letterbox, ModelInput, PreprocessError, Preprocessor},
 };
 
+/// What a path begins with where no model is to run.
+const SIMULATED: &str = "simulated:";
+
 /// Which model to run and how: the `[model]` section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
-    /// The ONNX file.
+    /// The ONNX file; or `simulated:40`, which runs no model and waits 40 ms for each frame: for tests and measurements.
     pub path: PathBuf,
     /// Its sidecar; `<model>.toml` beside the file where it is not given and exists.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,6 +129,9 @@ impl Detector {
     /// When the library or the file cannot be loaded, or the model is none that is understood.
     pub fn open(config: &ModelConfig) -> Result<Self, ModelError> {
         let path = config.path.as_path();
+        if let Some(takes_ms) = path.to_str().and_then(|path| path.strip_prefix(SIMULATED)) {
+            return Self::simulated(path, takes_ms);
+        }
         check_file(path)?;
         let sidecar = Sidecar::load(path, config.sidecar.as_deref())?;
         let loaded = runtime::load(config)?;
@@ -147,6 +155,29 @@ impl Detector {
             .run(&preprocessor.new_input())
             .map_err(|why| ModelError::WarmUp { path: path.into(), why })?;
         Ok(Self { preprocessor, session, postprocessor, info: Arc::new(info) })
+    }
+
+    /// No model: waits so many milliseconds for each frame.
+    fn simulated(path: &Path, takes_ms: &str) -> Result<Self, ModelError> {
+        let takes_ms = takes_ms.parse().ok().filter(|ms: &u64| *ms <= 60_000);
+        let takes_ms = takes_ms.ok_or_else(|| ModelError::Simulated { path: path.into() })?;
+        tracing::warn!(takes_ms, "inference is SIMULATED: no model runs, what is detected means nothing");
+        let info = ModelInfo {
+            name: "simulated".into(),
+            input: Size { width: 416, height: 416 },
+            head: Head::EndToEnd,
+            classes: coco::names_or_numbers(coco::NAMES.len()),
+            colour: ColourOrder::Rgb,
+            range: ValueRange::Unit,
+            placement: Placement::Centre,
+            pad: 114,
+            licence: None,
+        };
+        let postprocessor = Postprocessor::new(&info, Simulation::SHAPE).map_err(|found| {
+            ModelError::UnknownHead { path: path.into(), found, sidecar: sidecar::beside(path) }
+        })?;
+        let session = Session::simulated(Simulation { takes: Duration::from_millis(takes_ms) });
+        Ok(Self { preprocessor: Preprocessor::new(&info), session, postprocessor, info: Arc::new(info) })
     }
 
     /// What is known about the model.
@@ -206,6 +237,12 @@ pub enum ModelError {
         provider: Provider,
         /// What the library says.
         why: String,
+    },
+    /// `simulated:` and no time.
+    #[error("{path}: say how many milliseconds a frame takes, 0 to 60000, as in simulated:40")]
+    Simulated {
+        /// What was given.
+        path: PathBuf,
     },
     /// No such file.
     #[error(

@@ -50,6 +50,7 @@ pub(crate) fn executables(given: Option<PathBuf>, daemons: &[Daemon]) -> anyhow:
 /// The model to run.
 pub(crate) fn model(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     match given {
+        Some(model) if model.to_str().is_some_and(|path| path.starts_with("simulated:")) => Ok(model),
         Some(model) if model.is_file() => Ok(model),
         Some(model) => bail!("there is no model {}: give the path of an ONNX file", model.display()),
         None if default_model().is_file() => Ok(default_model()),
