@@ -15,10 +15,11 @@ use peregrine_stack::project_root;
 /// When it was not built.
 pub fn binary(name: &str) -> Result<PathBuf> {
     let me = env::current_exe()?;
-    // Tests lie in `deps`, beside the binaries.
-    let path = me.ancestors().nth(2).context("no folder of binaries")?.join(name);
-    ensure!(path.is_file(), "{} is missing: cargo build --workspace --bins", path.display());
-    Ok(path)
+    // Beside a running binary; tests lie one deeper, in `deps`.
+    let mut places = me.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    places
+        .find(|path| path.is_file())
+        .with_context(|| format!("{name} is not beside {}: cargo build --workspace --bins", me.display()))
 }
 
 /// Something that `./dev setup test` fetches or makes.
