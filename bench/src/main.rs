@@ -1,21 +1,46 @@
-//! CPU time per frame, by process and stage, beside the floor measured in the same run. `./dev bench` runs it.
+//! Measurements of the whole system; none is a test. `./dev bench` runs them.
 
 mod clip;
 mod cpu;
 mod floor;
 mod pipeline;
+mod scale;
+mod takeover;
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use floor::Floor;
 use pipeline::Cost;
 
+#[derive(Debug, Parser)]
+#[command(
+    name = "bench",
+    about = "Measures the whole system; without a command, what a frame costs",
+    version
+)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    frame: FrameArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// What a frame costs, beside the floor
+    Frame(FrameArgs),
+    /// How long a camera has no results when its processor goes
+    Takeover(takeover::Args),
+    /// How throughput grows with the number of replicas
+    Scale(scale::Args),
+}
+
 /// Measures what a frame costs through the whole pipeline (producer, Redis, processor, gateway), and what decoding and the bare
 /// model alone cost, in turn: the ratio of the two is what Peregrine adds. Machines differ; ratios within one run compare.
-#[derive(Debug, Parser)]
-#[command(name = "bench")]
-struct Args {
+#[derive(Debug, clap::Args)]
+struct FrameArgs {
     /// Video to analyse; the demo clip at 1080p where none is given.
     #[arg(long, value_name = "FILE")]
     video: Option<PathBuf>,
@@ -45,7 +70,19 @@ struct Round {
 }
 
 fn main() -> anyhow::Result<()> {
+    use std::io::Write;
     let args = Args::parse();
+    let out = match args.what {
+        None => frame(args.frame)?,
+        Some(What::Frame(args)) => frame(args)?,
+        Some(What::Takeover(args)) => takeover::run(&args)?,
+        Some(What::Scale(args)) => scale::run(&args)?,
+    };
+    writeln!(std::io::stdout(), "{out}")?;
+    Ok(())
+}
+
+fn frame(args: FrameArgs) -> anyhow::Result<String> {
     let root = peregrine_stack::project_root();
     let clip = match args.video {
         Some(clip) => clip,
@@ -63,10 +100,7 @@ fn main() -> anyhow::Result<()> {
         rounds.push(Round { ratio: pipeline.total_ms() / floor.total_ms(), floor, pipeline });
     }
     rounds.sort_by(|a, b| a.ratio.total_cmp(&b.ratio));
-    let out = if args.json { serde_json::to_string_pretty(&rounds)? } else { table(&rounds) };
-    use std::io::Write;
-    writeln!(std::io::stdout(), "{out}")?;
-    Ok(())
+    Ok(if args.json { serde_json::to_string_pretty(&rounds)? } else { table(&rounds) })
 }
 
 /// The round with the median ratio, and the spread of the ratios.
