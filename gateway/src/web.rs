@@ -6,10 +6,10 @@ use axum::{
     body::Body,
     extract::{Request, State},
     http::{HeaderValue, Method, StatusCode, header},
-    response::{Html, IntoResponse, Response},
+    response::{Html, IntoResponse, Redirect, Response},
 };
 use tower::ServiceExt;
-use tower_http::services::{ServeDir, ServeFile};
+use tower_http::services::ServeDir;
 
 use crate::rest::Refused;
 
@@ -40,7 +40,7 @@ impl Web {
     }
 }
 
-/// A file of the dashboard; its index for an address that only the dashboard itself understands.
+/// A file of the dashboard. The dashboard keeps its places behind the `#`: `/camera/yard` leads to `/#/camera/yard`.
 pub(crate) async fn page(State(web): State<Web>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     if path.starts_with("/api/") || path == "/api" {
@@ -59,20 +59,15 @@ pub(crate) async fn page(State(web): State<Web>, request: Request) -> Response {
         StatusCode::NOT_FOUND if names_a_file => {
             return Refused::not_found(format!("there is no file `{path}`")).into_response();
         }
-        StatusCode::NOT_FOUND => index(&web).await,
+        StatusCode::NOT_FOUND if web.is_built() => {
+            return Redirect::temporary(&format!("/#{}", path.replace("//", "/"))).into_response();
+        }
+        StatusCode::NOT_FOUND => (StatusCode::SERVICE_UNAVAILABLE, Html(NOT_BUILT)).into_response(),
         _ => answer.map(Body::new),
     };
     let caching = if answer.status().is_success() && path.starts_with(HASHED) { FOR_EVER } else { ASK_AGAIN };
     answer.headers_mut().insert(header::CACHE_CONTROL, caching);
     answer
-}
-
-async fn index(web: &Web) -> Response {
-    let Ok(answer) = ServeFile::new(web.dir.join("index.html")).oneshot(Request::new(Body::empty())).await;
-    if answer.status() == StatusCode::NOT_FOUND {
-        return (StatusCode::SERVICE_UNAVAILABLE, Html(NOT_BUILT)).into_response();
-    }
-    answer.map(Body::new)
 }
 
 const NOT_BUILT: &str = "<!doctype html>

@@ -516,7 +516,7 @@ async fn dashboard_is_served_without_its_protections() {
     let web = built_dashboard(&folder.path().join("dist"));
     std::fs::write(folder.path().join("secret.txt"), "secret").unwrap();
     let stand = Stand::with(|config| config.web_dir = web).await;
-    for path in ["/", "/camera/yard?at=1", "/index.html"] {
+    for path in ["/", "/index.html"] {
         let page = stand.get(path).await;
         assert_eq!((page.status, page.header("cache-control")), (200, "no-cache"), "{path}");
         assert!(page.text().contains("dashboard"), "{path}");
@@ -524,6 +524,8 @@ async fn dashboard_is_served_without_its_protections() {
         assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"), "{policy}");
         assert_eq!(page.header("x-content-type-options"), "nosniff");
     }
+    let place = stand.get("/camera/yard").await;
+    assert_eq!((place.status, place.header("location")), (307, "/#/camera/yard"));
     let script = stand.get("/assets/app-0a1b2c.js").await;
     assert_eq!((script.status, script.header("content-type")), (200, "text/javascript"));
     assert!(script.header("cache-control").contains("immutable"));

@@ -360,6 +360,10 @@ fn check_file(path: &Path) -> Result<(), ModelError> {
     if path.as_os_str().is_empty() {
         return Err(unreadable(&"model.path is not set"));
     }
+    if sidecar::beside(path) == path {
+        let why = "it is a sidecar, or another TOML file: give the ONNX file that it describes";
+        return Err(ModelError::NotOnnx { path: path.into(), why: why.into() });
+    }
     let mut start = Vec::new();
     let file = std::fs::File::open(path).map_err(|error| unreadable(&error))?;
     file.take(16).read_to_end(&mut start).map_err(|error| unreadable(&error))?;

@@ -38,7 +38,7 @@ wire_struct! {
         pub camera: CameraId,
         /// The frame.
         pub id: FrameId,
-        /// From written by the gateway to decoded, microseconds.
+        /// From `seen_at_us` of the result to decoded in the browser, microseconds: the gateway's relay is in it.
         pub deliver_us: u32,
         /// From decoded to painted, microseconds.
         pub paint_us: u32,

@@ -67,7 +67,8 @@ fn document() -> String {
         enums are names.\n\n\
         A browser connects to `/ws` and sends and receives one message per binary WebSocket message. \
         In Redis, an entry of `peregrine:{{camera}}:frames` has the fields `h` (an encoded `FrameHeader`) and `d` (the pixels); an entry of \
-        `peregrine:{{camera}}:results` has `r` (an encoded `FrameResult`) under the id of its frame.\n"
+        `peregrine:{{camera}}:results` has `r` (an encoded `FrameResult`) and `f` (the epoch of the \
+         lease under which it was written, decimal) under the id of its frame.\n"
     );
     for d in declarations() {
         let _ = write!(out, "\n## {}\n{}\n\n", d.name, d.doc);

@@ -106,10 +106,16 @@ impl Ledger {
         Self { camera, balanced: disagreements.is_empty(), disagreements, redis, producer, results }
     }
 
-    /// Frames that the source gave: published ones without the end of the file, and those dropped before.
+    /// Frames that were wanted of the source: published ones without the end of the file, and those dropped before.
     pub fn produced(&self) -> u64 {
         self.redis.frames_added - self.results.ended.min(self.redis.frames_added)
             + self.producer.dropped.values().sum::<u64>()
+            - self.left_out()
+    }
+
+    /// Frames left out on purpose: every Nth is wanted.
+    pub fn left_out(&self) -> u64 {
+        self.producer.dropped.get(&LossReason::NotWanted).copied().unwrap_or(0)
     }
 
     /// Frames dropped, by reason: before the stream (producer) and in it (processor).
@@ -118,7 +124,7 @@ impl Ledger {
         for (reason, count) in &self.results.lost {
             *dropped.entry(*reason).or_default() += count;
         }
-        dropped.retain(|_, count| *count > 0);
+        dropped.retain(|reason, count| *count > 0 && *reason != LossReason::NotWanted);
         dropped
     }
 }

@@ -44,8 +44,10 @@ pub struct Summary {
 /// Where all frames ended.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Frames {
-    /// Given by the sources.
+    /// Given by the sources, and wanted.
     pub produced: u64,
+    /// Given by the sources, and left out on purpose: every Nth is wanted.
+    pub left_out: u64,
     /// Analysed.
     pub processed: u64,
     /// Left out before inference.
@@ -174,6 +176,7 @@ fn frames(ledgers: &[Ledger]) -> Frames {
     let mut frames = Frames::default();
     for ledger in ledgers {
         frames.produced += ledger.produced();
+        frames.left_out += ledger.left_out();
         frames.processed += ledger.results.processed;
         frames.poison += ledger.results.poison;
         frames.waiting += ledger.redis.frames_left;

@@ -84,10 +84,12 @@ impl CameraTally {
         let now = Instant::now();
         self.first.get_or_insert(now);
         self.latest = Some(now);
-        if result.n <= self.last_n || id <= self.last_id {
+        // An entry that is no frame has no number of its own.
+        let numberless = result.reason == Some(LossReason::Malformed) && result.n == self.last_n;
+        if (result.n <= self.last_n && !numberless) || id <= self.last_id {
             self.disordered += 1;
         } else {
-            self.missing += result.n - self.last_n - 1;
+            self.missing += (result.n - self.last_n).saturating_sub(1);
         }
         (self.last_n, self.last_id) = (result.n.max(self.last_n), id.max(self.last_id));
         self.lost = result.lost.iter().map(|loss| (loss.reason, loss.count)).collect();

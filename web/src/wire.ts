@@ -380,7 +380,7 @@ export interface Painted {
   camera: string;
   /** The frame. */
   id: string;
-  /** From written by the gateway to decoded, microseconds. */
+  /** From `seen_at_us` of the result to decoded in the browser, microseconds: the gateway's relay is in it. */
   deliver_us: number;
   /** From decoded to painted, microseconds. */
   paint_us: number;

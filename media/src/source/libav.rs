@@ -540,7 +540,7 @@ fn open_failure(
         }
         // What FILE_FORMATS leaves out.
         AvError::Other { errno: ffmpeg_next::error::EINVAL } if is_file => unusable(
-            "it is no video in a container that is read here (MP4, Matroska, AVI, MPEG-TS and the like; no playlists)",
+            "it is no video in a container that is read here (MP4, Matroska, AVI, MPEG-TS and the like; no playlists): give a video, or make it one with `ffmpeg -i INPUT out.mp4`",
         ),
         AvError::HttpUnauthorized => unusable("user or password are wrong or missing (401)"),
         AvError::HttpForbidden => unusable("the server forbids it (403)"),
