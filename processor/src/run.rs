@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     journey::{self, Journey},
     leased::LeasedCamera,
-    model::Detector,
+    model::{Detector, ModelInfo},
     read::Reader,
 };
 
@@ -37,15 +37,7 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
         .context("loading the model broke off")??;
     let info = Arc::clone(detector.info());
     info!(model = info.name, input = %info.input, classes = info.classes.len(), "model loaded");
-    redis
-        .announce_model(&ModelAnnouncement {
-            name: info.name.clone(),
-            input: info.input,
-            classes: info.classes.clone(),
-            default: true,
-            announced_at_us: peregrine_streams::wall_clock_us(),
-        })
-        .await?;
+    announce(&redis, &info).await?;
 
     let Journey { frames, finished } = journey::start(detector, shell.worker.clone(), config.deadline)
         .context("cannot start the analysis threads")?;
@@ -73,7 +65,7 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
 
     let mut leases = Leases {
         balance: Balance::new(&redis, Role::Processor, WorkerId::new(&shell.worker), config.lease_ttl),
-        class_names: info.classes.clone(),
+        model: Arc::clone(&info),
         held: BTreeMap::new(),
         unusable: BTreeMap::new(),
         attention: Arc::new(Notify::new()),
@@ -121,11 +113,24 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes the model known, so that producers fit their pictures to its input.
+async fn announce(redis: &Redis, model: &ModelInfo) -> Result<(), StreamError> {
+    redis
+        .announce_model(&ModelAnnouncement {
+            name: model.name.clone(),
+            input: model.input,
+            classes: model.classes.clone(),
+            default: true,
+            announced_at_us: peregrine_streams::wall_clock_us(),
+        })
+        .await
+}
+
 /// The cameras that are ours, and how they come and go.
 struct Leases {
     redis: Redis,
     balance: Balance,
-    class_names: Vec<String>,
+    model: Arc<ModelInfo>,
     held: BTreeMap<CameraId, Arc<LeasedCamera>>,
     /// Cameras whose configuration cannot be used, until it changes.
     unusable: BTreeMap<CameraId, CameraConfig>,
@@ -162,6 +167,10 @@ impl Leases {
         let cameras: Vec<CameraId> =
             known.keys().filter(|id| !self.unusable.contains_key(id)).cloned().collect();
         let tick = self.balance.tick(&cameras, progress.within(self.ttl)).await?;
+        if tick.forgotten {
+            warn!("redis has lost its data: announcing the model again");
+            announce(&self.redis, &self.model).await?;
+        }
         for id in tick.release {
             self.let_go(&id, "handed_over").await?;
         }
@@ -188,7 +197,7 @@ impl Leases {
         grant: Grant,
     ) -> Result<Option<Arc<LeasedCamera>>, StreamError> {
         let (epoch, after) = (grant.lease.epoch, grant.checkpoint.id);
-        match LeasedCamera::new(config, &self.class_names, grant, Arc::clone(&self.attention)) {
+        match LeasedCamera::new(config, &self.model.classes, grant, Arc::clone(&self.attention)) {
             Ok(camera) => {
                 info!(camera = %config.id, epoch, %after, "camera taken");
                 Metric::LeasesAcquired.counter(["processor"]).increment(1);

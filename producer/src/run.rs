@@ -33,11 +33,7 @@ use crate::{
 pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
     let urls = RedisUrls { state: config.redis.url.clone(), frames: config.redis.frames_url.clone() };
     let redis = Redis::open(&urls).await?;
-    for camera in &config.cameras {
-        if redis.put_camera(camera).await.with_context(|| format!("cannot register camera {}", camera.id))? {
-            info!(camera = %camera.id, "camera registered");
-        }
-    }
+    register(&redis, &config.cameras).await?;
     let (watchman, lookout) = Watchman::new(&redis);
     let (hosting, hosted) = watch::channel(Vec::new());
     let look_now = Arc::new(Notify::new());
@@ -105,6 +101,16 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
     watching.await.context("looking out for viewers broke down")
 }
 
+/// Makes the configured cameras known to everybody.
+async fn register(redis: &Redis, cameras: &[CameraConfig]) -> anyhow::Result<()> {
+    for camera in cameras {
+        if redis.put_camera(camera).await.with_context(|| format!("cannot register camera {}", camera.id))? {
+            info!(camera = %camera.id, "camera registered");
+        }
+    }
+    Ok(())
+}
+
 /// The cameras that are ours, and how they come and go.
 struct Hosts {
     redis: Redis,
@@ -154,6 +160,12 @@ impl Hosts {
         self.tidy_up(&known).await;
         let cameras: Vec<CameraId> = known.keys().cloned().collect();
         let tick = self.balance.tick(&cameras, true).await?;
+        if tick.forgotten {
+            warn!("redis has lost its data: registering the configured cameras again");
+            if let Err(error) = register(&self.redis, &self.shared.config.cameras).await {
+                error!(error = format!("{error:#}"), "not registered: start this producer again");
+            }
+        }
         for id in tick.release {
             self.hosted.get_mut(&id).into_iter().for_each(|hosted| hosted.stop(Afterwards::Release));
         }

@@ -31,6 +31,8 @@ pub struct Balance {
     free_since: BTreeMap<CameraId, Instant>,
     /// What has changed and was not told yet: a tick that fails half-way tells it with the next one.
     untold: Tick,
+    /// This worker has signed in before.
+    signed_in: bool,
 }
 
 struct Held {
@@ -54,6 +56,8 @@ pub struct Tick {
     pub next: Duration,
     /// Workers of this role that are alive, this one included.
     pub live: usize,
+    /// Redis no longer knew this worker: its data was lost. What is written there only once has to be written again.
+    pub forgotten: bool,
 }
 
 impl Balance {
@@ -68,6 +72,7 @@ impl Balance {
             share: (0, 0),
             free_since: BTreeMap::new(),
             untold: Tick::default(),
+            signed_in: false,
         }
     }
 
@@ -177,7 +182,7 @@ impl Balance {
     }
 
     /// Signs in, and reads who else is alive: for how long each still counts as that without another heartbeat.
-    async fn beat(&self) -> Result<Vec<Duration>, StreamError> {
+    async fn beat(&mut self) -> Result<Vec<Duration>, StreamError> {
         let link = &self.redis.state;
         let now_ms = link.time_us().await? / 1000;
         let key = keys::workers(self.role);
@@ -187,7 +192,11 @@ impl Balance {
         commands.cmd("ZADD").arg(key).arg(now_ms).arg(&me);
         commands.cmd("ZREMRANGEBYSCORE").arg(key).arg("-inf").arg(ago(FORGOTTEN_AFTER));
         commands.cmd("ZRANGEBYSCORE").arg(key).arg(ago(self.ttl)).arg("+inf").arg("WITHSCORES");
-        let reply = link.run_all(&commands).await?.pop().unwrap_or_default();
+        let mut replies = link.run_all(&commands).await?;
+        let reply = replies.pop().unwrap_or_default();
+        let is_new = replies.first().and_then(value::integer) == Some(1);
+        self.untold.forgotten |= is_new && self.signed_in;
+        self.signed_in |= is_new;
         let others = value::pairs(reply).unwrap_or_default().into_iter().filter(|(worker, _)| *worker != me);
         let alive_for = |(_, beat): (String, redis::Value)| {
             let since_ms = now_ms.saturating_sub(value::integer(&beat).unwrap_or(now_ms)).max(0);

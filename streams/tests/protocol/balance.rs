@@ -173,3 +173,16 @@ async fn release_wakes_those_who_wait() -> Result<()> {
     assert_eq!(woken, [Wake::Released { role: Role::Processor, camera: all[0].clone() }]);
     Ok(())
 }
+
+#[tokio::test]
+async fn worker_is_not_told_that_redis_lost_its_data() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let mut balance = worker(&redis, "a");
+    assert!(!balance.tick(&cameras(2), true).await?.forgotten, "it signs in for the first time");
+    assert!(!balance.tick(&cameras(2), true).await?.forgotten);
+    server.command::<String>(&["FLUSHALL"]).await?;
+    assert!(balance.tick(&cameras(2), true).await?.forgotten);
+    assert!(!balance.tick(&cameras(2), true).await?.forgotten, "it is told once");
+    Ok(())
+}
