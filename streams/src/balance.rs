@@ -12,6 +12,8 @@ use crate::{Acquired, Grant, Lease, Redis, Renewed, Role, StreamError, WorkerId,
 
 /// How long a lease lasts unless told otherwise: within this and half a second a dead worker's cameras run again.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(3);
+/// How long a free camera is left to those whose share it is.
+const LEFT_TO_OTHERS: Duration = Duration::from_millis(200);
 /// After this long without a heartbeat a worker is taken off the list.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
@@ -172,13 +174,14 @@ impl Balance {
     /// # Errors
     /// When the server does not answer: the leases then run out by themselves.
     pub async fn leave(&mut self) -> Result<(), StreamError> {
-        let mut first_error = Ok(());
+        // First, so that those who take the cameras count who is left.
+        let gone = redis::cmd("ZREM").arg(keys::workers(self.role)).arg(self.worker.to_string()).take();
+        let mut first_error = self.redis.state.run(&gone).await.map(drop);
         for camera in self.held.keys().cloned().collect::<Vec<_>>() {
             let released = self.release(&camera).await;
             first_error = first_error.and(released);
         }
-        let gone = redis::cmd("ZREM").arg(keys::workers(self.role)).arg(self.worker.to_string()).take();
-        first_error.and(self.redis.state.run(&gone).await.map(drop))
+        first_error
     }
 
     /// Signs in, and reads who else is alive: for how long each still counts as that without another heartbeat.
@@ -245,9 +248,11 @@ impl Balance {
         free.shuffle(&mut rand::rng());
         self.free_since.retain(|camera, _| free.contains(&camera));
         for camera in free {
-            // What nobody takes although it is somebody's share, others cannot take: they may not open its source.
+            // What nobody takes although it is somebody's share, others cannot take: they are gone and not yet missed, or may
+            // not open its source. Better one too many for a while than a camera without anybody.
             let since = *self.free_since.entry(camera.clone()).or_insert_with(Instant::now);
-            if self.held.len() >= self.share.1 && since.elapsed() < self.ttl {
+            if self.held.len() >= self.share.1 && since.elapsed() < LEFT_TO_OTHERS {
+                *next = (*next).min(LEFT_TO_OTHERS);
                 continue;
             }
             match self.redis.acquire(self.role, camera, &self.worker, self.ttl).await? {
