@@ -87,6 +87,11 @@ export async function startMock({ cameras, port = 0, fps = undefined }) {
     changed: () => clients.forEach(({ socket }) => send(socket, "cameras", [cameras.map(cameraState)])),
     tell: (kind, value) => clients.forEach(({ socket }) => send(socket, kind, value)),
     raw: (bytes) => clients.forEach(({ socket }) => socket.send(bytes)),
+    /** From now on serves pages and nothing else. */
+    refuse() {
+      sockets.shouldHandle = () => false;
+      clients.forEach(({ socket }) => socket.terminate());
+    },
     async stop() {
       timers.forEach(clearInterval);
       clients.forEach(({ socket }) => socket.terminate());
