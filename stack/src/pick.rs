@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use rand::Rng;
 
 use crate::Daemon;
 
@@ -62,15 +63,24 @@ pub(crate) fn model(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 }
 
 /// A free address of localhost: this port or one of the next, any for 0.
+///
+/// Somebody else may take it before the daemon does. So for 0 it is none that the system gives to those who ask for any.
 pub(crate) fn port(first: u16) -> anyhow::Result<SocketAddr> {
     const TRIES: u16 = 100;
-    let ports = if first == 0 { 0..=0 } else { first..=first.saturating_add(TRIES) };
+    const NOT_GIVEN_BY_LINUX: std::ops::Range<u16> = 20_000..32_000;
+    let ports = (0..=TRIES).map(|next| match first {
+        0 => rand::rng().random_range(NOT_GIVEN_BY_LINUX),
+        _ => first.saturating_add(next),
+    });
     for port in ports {
         if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
             return Ok(listener.local_addr()?);
         }
     }
-    bail!("no port from {first} to {} is free", first.saturating_add(TRIES))
+    match first {
+        0 => bail!("{TRIES} ports were tried, and none is free"),
+        _ => bail!("no port from {first} to {} is free", first.saturating_add(TRIES)),
+    }
 }
 
 #[cfg(test)]
