@@ -227,6 +227,8 @@ pub(crate) mod wire {
         swallow: Arc<AtomicBool>,
         /// Answers that still come through.
         left: Arc<AtomicU32>,
+        /// Answers that were lost with their connection.
+        cuts: Arc<AtomicU32>,
         path: PathBuf,
     }
 
@@ -234,7 +236,12 @@ pub(crate) mod wire {
         pub(crate) async fn to(server: &Path) -> Result<Self> {
             let path = server.with_extension("wire");
             let listener = UnixListener::bind(&path)?;
-            let wire = Self { swallow: Arc::default(), left: Arc::new(AtomicU32::new(WHOLE)), path };
+            let wire = Self {
+                swallow: Arc::default(),
+                left: Arc::new(AtomicU32::new(WHOLE)),
+                cuts: Arc::default(),
+                path,
+            };
             let (server, this) = (server.to_owned(), wire.clone());
             tokio::spawn(async move {
                 while let Ok((client, _)) = listener.accept().await {
@@ -258,6 +265,7 @@ pub(crate) mod wire {
                     let count_down = |left| (left != WHOLE && left > 0).then(|| left - 1);
                     let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count_down);
                     if left == Err(0) {
+                        self.cuts.fetch_add(1, Ordering::SeqCst);
                         break;
                     }
                     let swallow = self.swallow.load(Ordering::SeqCst);
@@ -271,6 +279,11 @@ pub(crate) mod wire {
 
         pub(crate) fn url(&self) -> String {
             format!("redis+unix://{}", self.path.display())
+        }
+
+        /// How many answers were lost with their connection.
+        pub(crate) fn cuts(&self) -> u32 {
+            self.cuts.load(Ordering::SeqCst)
         }
 
         pub(crate) fn pass(&self) {
