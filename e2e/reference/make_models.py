@@ -7,6 +7,7 @@ yolov5.onnx, yolov8.onnx, yolox.onnx, end_to_end.onnx
                        1x3x320x320, each head with 3 classes. The backbone is one layer of fixed random edge filters: it
                        finds no objects, but boxes that move with the picture.
 yolov5_dynamic.onnx    the same with batch, height and width left open, told by `imgsz` in the metadata
+stuck_batch.onnx       batch left open, and a graph that takes one frame all the same
 open_size.onnx         height and width left open, and nothing tells them
 unknown_head.onnx      an output of 1x10x3
 flat_input.onnx        an input of 1x100
@@ -72,7 +73,7 @@ def backbone(graph, side, stride, anchors, width, seed, picture="images"):
     bias[:, 4] = -5  # few objects
     weights = graph.constant(mix.reshape(-1, 12, 1, 1)), graph.constant(bias.reshape(-1))
     mixed = graph("Conv", graph("Tanh", features), *weights)
-    split = graph("Reshape", mixed, graph.constant([1, anchors, width, cells * cells], np.int64))
+    split = graph("Reshape", mixed, graph.constant([0, anchors, width, cells * cells], np.int64))
     return graph("Sigmoid", graph("Transpose", split, perm=[0, 1, 3, 2]))
 
 
@@ -95,7 +96,7 @@ def yolov5(graph, side):
         twice = graph("Mul", size, graph.constant(2))
         size = graph("Mul", graph("Mul", twice, twice), graph.constant(np.array(anchors).reshape(1, 3, 1, 2)))
         level = graph("Concat", centre, size, scores, axis=3)
-        levels.append(graph("Reshape", level, graph.constant([1, -1, 5 + CLASSES], np.int64)))
+        levels.append(graph("Reshape", level, graph.constant([0, -1, 5 + CLASSES], np.int64)))
     return graph("Concat", *levels, axis=1)
 
 
@@ -156,6 +157,8 @@ def main(folder):
     graph = Graph()
     names = {"imgsz": "[320, 320]", "names": "{0: 'a', 1: 'b', 2: 'c'}", "task": "detect", "stride": "32"}
     graph.write(folder / "yolov5_dynamic.onnx", ["batch", 3, "height", "width"], yolov5(graph, 320), ["batch", "n", 8], names)
+    graph = Graph()
+    graph.write(folder / "stuck_batch.onnx", ["batch", 3, 320, 320], pooled(graph, 7, 2100), ["batch", 7, 2100], names)
     graph = Graph()
     graph.write(folder / "open_size.onnx", [1, 3, "height", "width"], pooled(graph, 10, 6), [1, 10, 6])
     graph = Graph()

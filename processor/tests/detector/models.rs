@@ -1,7 +1,4 @@
 //! Models that cannot be used: each is refused with a message that names the file, what was found, and the way out.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
-
-mod support;
 
 use std::{
     fs,
@@ -11,6 +8,8 @@ use std::{
 
 use peregrine_processor::model::{Detector, Head, ModelConfig, Provider};
 use peregrine_proto::Size;
+
+use crate::support;
 
 fn config(model: &Path) -> ModelConfig {
     ModelConfig { path: model.into(), library: Some(support::library()), ..ModelConfig::default() }

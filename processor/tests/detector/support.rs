@@ -1,5 +1,4 @@
 //! What the tests of the detector need from outside: Python, models, a clip.
-#![allow(dead_code)] // Each test binary uses a part of it.
 
 use std::{
     path::{Path, PathBuf},
@@ -34,7 +33,7 @@ pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     None
 }
 
-/// A Python with the packages of e2e/reference/requirements.txt.
+/// A Python with the packages of tools/requirements-test.txt.
 pub(crate) fn python() -> Option<PathBuf> {
     let named = std::env::var_os("PEREGRINE_PYTHON").map(PathBuf::from);
     needed(

@@ -1,7 +1,4 @@
 //! `processor analyze` as its user runs it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
-
-mod support;
 
 use std::{
     fs,
@@ -10,6 +7,8 @@ use std::{
 };
 
 use peregrine_proto::{FrameResult, ResultStatus, Size};
+
+use crate::support;
 
 fn analyze(video: &str, model: &Path, out: &Path, more: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_processor"))

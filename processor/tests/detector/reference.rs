@@ -1,8 +1,5 @@
 //! Detections against an independent reference in Python, from the same bytes: OpenCV's colour conversion, a plain
 //! letterbox, onnxruntime, NMS in numpy.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
-
-mod support;
 
 use std::{fs::File, io::Write, path::Path};
 
@@ -12,6 +9,8 @@ use peregrine_proto::{
     Colour, ColourMatrix, ColourRange, Detection, FrameHeader, PixelFormat, SCHEMA, Size, SourceConfig,
 };
 use serde::Deserialize;
+
+use crate::support;
 
 /// Every fifteenth of the clip's 795 frames: 53.
 const EVERY: u64 = 15;
