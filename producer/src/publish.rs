@@ -102,9 +102,8 @@ impl Publisher {
         outcome
     }
 
-    /// Takes over what the writer counted. `closed` when the last entry was no frame but the end of a file.
+    /// Takes over what the writer wrote. `closed` when the last entry was no frame but the end of a file.
     fn count(&self, report: &mut Report, closed: bool) {
-        report.lost_by_writer(self.writer.lost());
         report.written_by_writer(self.writer.published() - u64::from(closed));
     }
 
@@ -119,6 +118,8 @@ impl Publisher {
                 () = stop.requested(), if *lossless => None,
             }
         });
+        // Before it settles: what is not written when stopped is read again by the next producer, and not lost.
+        report.lost_by_writer(writer.lost());
         if written.is_none() {
             // The frame may have been on its way: the account should know. Not for long, Redis may be away.
             let settled =
