@@ -89,6 +89,20 @@ impl Checked for FrameResult {
     }
 }
 
+impl Checked for crate::DetectRequest {
+    const NAME: &'static str = "detection request";
+    fn schema(&self) -> u16 {
+        self.schema
+    }
+}
+
+impl Checked for crate::DetectAnswer {
+    const NAME: &'static str = "detection answer";
+    fn schema(&self) -> u16 {
+        self.schema
+    }
+}
+
 impl Checked for crate::ClientMessage {
     const NAME: &'static str = "client message";
 }

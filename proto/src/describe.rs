@@ -245,6 +245,8 @@ pub fn declarations() -> Vec<Declaration> {
         p::Speed::declaration(),
         p::Track::declaration(),
         p::FrameResult::declaration(),
+        p::DetectRequest::declaration(),
+        p::DetectAnswer::declaration(),
         p::Subscribe::declaration(),
         p::Unsubscribe::declaration(),
         p::Ping::declaration(),

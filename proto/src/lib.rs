@@ -12,6 +12,7 @@ mod frame;
 mod ids;
 mod mask;
 mod message;
+mod offload;
 mod result;
 mod stage;
 
@@ -21,6 +22,7 @@ pub use frame::*;
 pub use ids::*;
 pub use mask::mask;
 pub use message::*;
+pub use offload::*;
 pub use result::*;
 pub use stage::*;
 

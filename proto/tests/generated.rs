@@ -68,7 +68,9 @@ fn document() -> String {
         A browser connects to `/ws` and sends and receives one message per binary WebSocket message. \
         In Redis, an entry of `peregrine:{{camera}}:frames` has the fields `h` (an encoded `FrameHeader`) and `d` (the pixels); an entry of \
         `peregrine:{{camera}}:results` has `r` (an encoded `FrameResult`) and `f` (the epoch of the \
-         lease under which it was written, decimal) under the id of its frame.\n"
+         lease under which it was written, decimal) under the id of its frame. \
+         The list `peregrine:detect:requests:{{model}}` holds encoded `DetectRequest`s, `peregrine:detect:answers:{{worker}}` the \
+         `DetectAnswer`s for one worker.\n"
     );
     for d in declarations() {
         let _ = write!(out, "\n## {}\n{}\n\n", d.name, d.doc);

@@ -90,6 +90,32 @@ fn messages_bytes_stand() {
 }
 
 #[test]
+fn offload_bytes_stand() {
+    let request = DetectRequest {
+        schema: SCHEMA,
+        camera: CameraId::new("gate").unwrap(),
+        id: FrameId { ms: 1_700_000_000_123, seq: 1 },
+        confidence: 0.1,
+        nms_iou: 0.65,
+        classes: Some(vec![0, 2]),
+        ticket: 7,
+        answer_to: "processor-1.0000abcd".into(),
+    };
+    insta::assert_snapshot!("detect_request", hex(&encode(&request)));
+    let detection = Detection { xyxy: [1.0, 2.0, 3.5, 4.0], confidence: 0.9, class_id: 2 };
+    let answer = DetectAnswer {
+        schema: SCHEMA,
+        ticket: 7,
+        detections: Some(vec![detection]),
+        stages: vec![StageTime { stage: Stage::Infer, us: 40_000 }],
+        worker: "processor-2".into(),
+    };
+    insta::assert_snapshot!("detect_answer", hex(&encode(&answer)));
+    assert_eq!(decode::<DetectRequest>(&encode(&request)).unwrap(), request);
+    assert_eq!(decode::<DetectAnswer>(&encode(&answer)).unwrap(), answer);
+}
+
+#[test]
 fn json_has_names_and_comes_back() {
     let json = serde_json::to_string(&result()).unwrap();
     assert!(json.contains(r#""stage":"infer""#) && json.contains(r#""state":"tracked""#), "{json}");
@@ -152,6 +178,8 @@ proptest! {
     fn any_bytes_never_panic(bytes: Vec<u8>) {
         let _ = decode::<FrameHeader>(&bytes);
         let _ = decode::<FrameResult>(&bytes);
+        let _ = decode::<DetectRequest>(&bytes);
+        let _ = decode::<DetectAnswer>(&bytes);
         let _ = decode::<ClientMessage>(&bytes);
         let _ = decode::<ServerMessage>(&bytes);
     }

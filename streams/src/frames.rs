@@ -32,6 +32,20 @@ pub struct LastFrame {
 }
 
 impl Redis {
+    /// One frame; none where it has left the stream, or is none.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn frame(&self, camera: &CameraId, id: FrameId) -> Result<Option<Frame>, StreamError> {
+        let mut range = redis::cmd("XRANGE");
+        range.arg(keys::frames(camera)).arg(id.to_string()).arg(id.to_string());
+        let entry = value::entries(self.frames.run(&range).await?).unwrap_or_default().pop();
+        Ok(entry.and_then(|entry| match read::parse(camera.clone(), entry) {
+            Arrival::Frame(frame) => Some(frame),
+            Arrival::Malformed { .. } | Arrival::Recreated { .. } => None,
+        }))
+    }
+
     /// The newest frame of a camera: of its stream, or of its results where a processor has emptied the stream.
     ///
     /// # Errors

@@ -11,6 +11,16 @@ pub const MODELS: &str = "peregrine:models";
 /// Stream of small wake-ups.
 pub const CONTROL: &str = "peregrine:control";
 
+/// List: frames that any idle worker with this model may detect.
+pub fn detect_requests(model: &str) -> String {
+    format!("peregrine:detect:requests:{model}")
+}
+
+/// List: what was detected for a worker that had asked.
+pub fn detect_answers(worker: &str) -> String {
+    format!("peregrine:detect:answers:{worker}")
+}
+
 /// Sorted set: worker and nonce → its last heartbeat, milliseconds of the server's clock.
 pub fn workers(role: Role) -> &'static str {
     match role {

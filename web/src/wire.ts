@@ -329,6 +329,63 @@ export function readFrameResult(value: unknown): FrameResult {
   };
 }
 
+/** Asks any idle worker with the same model to detect a frame of a camera whose owner cannot keep up. The frame itself lies in the camera's stream. Detection depends on nothing else, so it may be done twice, or never: the owner then does it itself. */
+export interface DetectRequest {
+  /** Schema version, see `SCHEMA`. */
+  schema: number;
+  /** Whose frame. */
+  camera: string;
+  /** The frame. */
+  id: string;
+  /** Least score of a detection that is wanted. */
+  confidence: number;
+  /** Boxes of one class that overlap more than this (intersection over union) are one object. */
+  nms_iou: number;
+  /** Class ids to keep, rising; absent for all. */
+  classes: number[] | null;
+  /** Names the request in its answer; the owner never uses one twice. */
+  ticket: number;
+  /** The worker that asks. */
+  answer_to: string;
+}
+export function readDetectRequest(value: unknown): DetectRequest {
+  const a = readArray(value, "DetectRequest");
+  return {
+    schema: readNumber(a[0]),
+    camera: readText(a[1]),
+    id: readText(a[2]),
+    confidence: readNumber(a[3]),
+    nms_iou: readNumber(a[4]),
+    classes: (a[5] ?? null) === null ? null : readList(a[5], (x) => readNumber(x)),
+    ticket: readNumber(a[6]),
+    answer_to: readText(a[7]),
+  };
+}
+
+/** What came of a `DetectRequest`. */
+export interface DetectAnswer {
+  /** Schema version, see `SCHEMA`. */
+  schema: number;
+  /** The request's. */
+  ticket: number;
+  /** What was detected, in source pixels, sorted by falling confidence; absent where the frame was gone or could not be detected. */
+  detections: Detection[] | null;
+  /** How long the stages took that the worker did. */
+  stages: StageTime[];
+  /** The worker that did it. */
+  worker: string;
+}
+export function readDetectAnswer(value: unknown): DetectAnswer {
+  const a = readArray(value, "DetectAnswer");
+  return {
+    schema: readNumber(a[0]),
+    ticket: readNumber(a[1]),
+    detections: (a[2] ?? null) === null ? null : readList(a[2], (x) => readDetection(x)),
+    stages: readList(a[3], (x) => readStageTime(x)),
+    worker: readText(a[4]),
+  };
+}
+
 /** Choose what to receive about a camera. A later one for the same camera replaces it. */
 export interface Subscribe {
   /** The cameras; empty for all there are and will be. */

@@ -2,12 +2,16 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use peregrine_proto::{ClientMessage, FrameHeader, FrameResult, ServerMessage, decode, encode};
+use peregrine_proto::{
+    ClientMessage, DetectAnswer, DetectRequest, FrameHeader, FrameResult, ServerMessage, decode, encode,
+};
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = decode::<ClientMessage>(bytes);
     let _ = decode::<ServerMessage>(bytes);
     let _ = decode::<FrameResult>(bytes);
+    let _ = decode::<DetectRequest>(bytes);
+    let _ = decode::<DetectAnswer>(bytes);
     if let Ok(header) = decode::<FrameHeader>(bytes) {
         let _ = header.data_len();
         assert!(decode::<FrameHeader>(&encode(&header)).is_ok());

@@ -95,7 +95,7 @@ impl FrameReader {
     }
 }
 
-fn parse(camera: CameraId, mut entry: Entry) -> Arrival {
+pub(super) fn parse(camera: CameraId, mut entry: Entry) -> Arrival {
     let id = entry.id;
     let malformed = |camera, header, why: String| Arrival::Malformed { camera, id, header, why };
     let Some(header) = entry.take("h") else {

@@ -5,6 +5,7 @@ mod balance;
 mod commit;
 mod frames;
 mod lease;
+mod offload;
 mod outage;
 mod server;
 mod shared;
