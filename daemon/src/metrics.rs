@@ -131,10 +131,23 @@ metrics! {
     ModelInfo = "peregrine_model_info", Kind::Gauge, ["model", "head", "provider"];
     /// Frames in one call of the model.
     BatchSize = "peregrine_batch_frames", Kind::Histogram(BATCH_FRAMES), [];
+    /// Most frames that one call of the model takes, as measured at start or configured.
+    BatchLimit = "peregrine_batch_limit_frames", Kind::Gauge, [];
+    /// How long a call of the model waits for more frames, as measured at start.
+    BatchWait = "peregrine_batch_wait_seconds", Kind::Gauge, [];
+    /// Frames of cameras too much for this worker that others were asked to detect, by the outcome: `answered`; or `late`,
+    /// `gone` and `refused`, which were detected here after all.
+    OffloadedFrames = "peregrine_offloaded_frames_total", Kind::Counter, ["outcome"];
+    /// Frames that other workers asked for, by the outcome: `detected`, or `gone` before it came to that.
+    HelpedFrames = "peregrine_helped_frames_total", Kind::Counter, ["outcome"];
     /// Objects detected.
     Detections = "peregrine_detections_total", Kind::Counter, ["camera"];
     /// Tracks that are being followed, lost ones included.
     Tracks = "peregrine_tracks", Kind::Gauge, ["camera"];
+    /// Tracks given up early, or not begun, because the camera had `max_tracks` already.
+    TracksCrowdedOut = "peregrine_tracks_crowded_out_total", Kind::Counter, ["camera"];
+    /// The largest distance between a calibration point and the picture of its place on the ground: how well they agree.
+    CalibrationResidual = "peregrine_calibration_residual_pixels", Kind::Gauge, ["camera"];
 
     /// Clients connected over WebSocket.
     Clients = "peregrine_clients", Kind::Gauge, [];

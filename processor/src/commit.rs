@@ -32,7 +32,7 @@ impl Committer {
     pub(crate) async fn run(mut self) {
         let mut metrics: HashMap<CameraId, CameraMetrics> = HashMap::new();
         while let Some(finished) = self.finished.recv().await {
-            let camera = Arc::clone(&finished.camera);
+            let camera = Arc::clone(&finished.place.camera);
             if camera.is_lost() {
                 continue;
             }
@@ -63,7 +63,7 @@ impl Committer {
 
     async fn commit(&self, finished: &Finished) -> Option<CommitOutcome> {
         let commit = Commit {
-            lease: finished.camera.lease(),
+            lease: finished.place.camera.lease(),
             id: finished.id,
             expected: finished.after,
             intake: &finished.intake,
@@ -82,7 +82,7 @@ impl Committer {
         };
         Metric::Commits.counter([name]).increment(1);
         outcome
-            .inspect_err(|error| warn!(camera = %finished.camera.id(), %error, "cannot commit: taking the camera again"))
+            .inspect_err(|error| warn!(camera = %finished.place.camera.id(), %error, "cannot commit: taking the camera again"))
             .ok()
     }
 }
@@ -95,6 +95,7 @@ struct CameraMetrics {
     processed: Counter,
     detections: Counter,
     tracks: Gauge,
+    crowded_out: Counter,
     checkpoint: Gauge,
     lost: Losses,
 }
@@ -109,6 +110,7 @@ impl CameraMetrics {
             processed: Metric::FramesProcessed.counter([id]),
             detections: Metric::Detections.counter([id]),
             tracks: Metric::Tracks.gauge([id]),
+            crowded_out: Metric::TracksCrowdedOut.counter([id]),
             checkpoint: Metric::CheckpointBytes.gauge([id]),
             lost: Losses::default(),
         }
@@ -129,6 +131,7 @@ impl CameraMetrics {
                 self.age.record(now.saturating_sub(captured));
                 self.detections.increment(result.detections.len() as u64);
                 self.tracks.set(result.tracks.len() as f64);
+                self.crowded_out.increment(finished.crowded_out.into());
                 self.checkpoint.set(finished.state.len() as f64);
             }
             (ResultStatus::End, _) => {}

@@ -31,12 +31,14 @@ pub struct ProcessorSection {
     pub deadline_ms: u64,
     /// About how many results each camera keeps in its stream.
     pub results_kept: u64,
+    /// Whether idle workers help with cameras that are too much for their owner: this one asks them, and helps.
+    pub offload: bool,
 }
 
 impl Default for ProcessorSection {
     fn default() -> Self {
         let results_kept = peregrine_streams::RESULTS_KEPT;
-        Self { lease_ttl_ms: 3000, block_ms: 100, deadline_ms: 1000, results_kept }
+        Self { lease_ttl_ms: 3000, block_ms: 100, deadline_ms: 1000, results_kept, offload: true }
     }
 }
 
@@ -49,6 +51,7 @@ pub struct Config {
     pub(crate) block: Duration,
     pub(crate) deadline: Duration,
     pub(crate) results_kept: u64,
+    pub(crate) offload: bool,
 }
 
 impl DaemonConfig for Config {
@@ -81,6 +84,7 @@ impl DaemonConfig for Config {
             block: Duration::from_millis(processor.block_ms),
             deadline: Duration::from_millis(processor.deadline_ms),
             results_kept: processor.results_kept,
+            offload: processor.offload,
         })
     }
 }

@@ -1,15 +1,45 @@
 //! `infer`: the model itself, through ONNX Runtime.
 
-use std::{thread, time::Duration};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use ort::value::{DynValue, TensorElementType, TensorRef};
 use peregrine_proto::Size;
 
 use crate::preprocess::{Letterbox, ModelInput};
 
+/// A batch of one more step must be this much faster a frame to be worth its latency.
+const WORTH: f64 = 0.95;
+/// No batch is chosen that takes longer: its first frame waits for its last.
+const LONGEST_BATCH: Duration = Duration::from_millis(250);
+/// No larger batch is tried.
+const LARGEST_BATCH: usize = 32;
+
 /// A loaded model.
 #[derive(Debug)]
-pub struct Session(Backend);
+pub struct Session {
+    backend: Backend,
+    batching: Batching,
+    /// Memory for the pictures of a batch, side by side.
+    batch: Vec<f32>,
+}
+
+/// How frames are put together for one call of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// At most so many.
+    pub frames: usize,
+    /// How long to wait for the second one where others are on their way: as long as going together saves.
+    pub wait: Duration,
+}
+
+impl Batching {
+    /// One frame a call.
+    pub const NONE: Self = Self { frames: 1, wait: Duration::ZERO };
+}
 
 /// What runs the model.
 #[derive(Debug)]
@@ -27,7 +57,8 @@ pub struct RawOutput {
 
 #[derive(Debug)]
 enum Values {
-    OnnxRuntime(DynValue),
+    /// The value of a whole batch, and which frame of it.
+    OnnxRuntime(Arc<DynValue>, usize),
     Simulated([f32; 6]),
 }
 
@@ -39,7 +70,7 @@ pub struct InferError(String);
 /// The output that detections are read from, as the first run found it.
 #[derive(Debug)]
 pub(crate) struct OutputFound {
-    /// Batch (always 1), rows, columns; zeros where no output is of that kind.
+    /// Batch (here 1), rows, columns; zeros where no output is of that kind.
     pub shape: [usize; 3],
     /// All outputs, for people.
     pub found: String,
@@ -54,7 +85,7 @@ impl Session {
         named: Option<&str>,
     ) -> Result<(Self, OutputFound), InferError> {
         let blank = ModelInput::new(input, 0.5);
-        let outputs = run(&mut session, &blank)?;
+        let outputs = run(&mut session, blank.shape(), blank.pixels())?;
         let mut chosen = None;
         let mut found = Vec::new();
         for (index, (name, value)) in outputs.iter().enumerate() {
@@ -74,28 +105,117 @@ impl Session {
         }
         drop(outputs);
         let (output, shape) = chosen.unwrap_or((0, [0; 3]));
-        Ok((Self(Backend::OnnxRuntime { session, output }), OutputFound { shape, found: found.join(", ") }))
+        let backend = Backend::OnnxRuntime { session, output };
+        Ok((Self::of(backend), OutputFound { shape, found: found.join(", ") }))
     }
 
     /// No model at all: see [`Simulation`].
     pub(crate) fn simulated(simulation: Simulation) -> Self {
-        Self(Backend::Simulated(simulation))
+        Self::of(Backend::Simulated(simulation))
     }
 
-    /// Runs the model once. Blocks; CPU work.
+    fn of(backend: Backend) -> Self {
+        Self { backend, batching: Batching::NONE, batch: Vec::new() }
+    }
+
+    /// How frames are put together for one call.
+    pub fn batching(&self) -> Batching {
+        self.batching
+    }
+
+    /// Measures batches of `blank`, twice as large each, as long as a frame gets cheaper by it; or takes `fixed`. For models
+    /// that take any batch.
+    ///
+    /// # Errors
+    /// What ONNX Runtime says to a single frame, or to the fixed batch.
+    pub(crate) fn choose_batch(
+        &mut self,
+        blank: &ModelInput,
+        fixed: Option<usize>,
+    ) -> Result<(), InferError> {
+        let alone = self.time_of(blank, 1)?;
+        let mut frames = 1;
+        match fixed {
+            Some(fixed) => {
+                self.time_of(blank, fixed)?;
+                frames = fixed;
+            }
+            None => {
+                let mut each = alone.as_secs_f64();
+                // A larger batch may be more than the graph or the memory allows: the last that worked stands.
+                while frames < LARGEST_BATCH
+                    && let Ok(took) = self.time_of(blank, 2 * frames)
+                    && took < LONGEST_BATCH
+                    && took.as_secs_f64() / ((2 * frames) as f64) < WORTH * each
+                {
+                    frames *= 2;
+                    each = took.as_secs_f64() / frames as f64;
+                }
+            }
+        }
+        let wait = match frames {
+            1 => Duration::ZERO,
+            _ => (2 * alone).saturating_sub(self.time_of(blank, 2)?),
+        };
+        self.batching = Batching { frames, wait };
+        Ok(())
+    }
+
+    /// The median of three runs, after one that allocates.
+    fn time_of(&mut self, blank: &ModelInput, frames: usize) -> Result<Duration, InferError> {
+        let inputs = vec![blank; frames];
+        self.run_batch(&inputs)?;
+        let mut times = [Duration::ZERO; 3];
+        for time in &mut times {
+            let started = Instant::now();
+            self.run_batch(&inputs)?;
+            *time = started.elapsed();
+        }
+        times.sort_unstable();
+        Ok(times[1])
+    }
+
+    /// Runs the model once, on one frame. Blocks; CPU work.
     ///
     /// # Errors
     /// What ONNX Runtime says.
     pub fn run(&mut self, input: &ModelInput) -> Result<RawOutput, InferError> {
-        let value = match &mut self.0 {
-            Backend::OnnxRuntime { session, output } => {
-                let value = run(session, input)?.into_iter().nth(*output);
+        self.run_batch(&[input])?.pop().ok_or_else(|| InferError("the model gave no output".into()))
+    }
+
+    /// Runs the model once, on as many frames as [`Batching`] allows: an output for each, in their order. With several, the
+    /// last bits of an output may differ from those of a frame alone: ONNX Runtime chooses other kernels. Blocks; CPU work.
+    ///
+    /// # Errors
+    /// What ONNX Runtime says.
+    pub fn run_batch(&mut self, inputs: &[&ModelInput]) -> Result<Vec<RawOutput>, InferError> {
+        let output = |input: &ModelInput, value| RawOutput { letterbox: input.letterbox(), value };
+        match &mut self.backend {
+            Backend::OnnxRuntime { session, output: index } => {
+                let Some(first) = inputs.first() else { return Ok(Vec::new()) };
+                let mut shape = first.shape();
+                shape[0] = inputs.len();
+                let outputs = match inputs {
+                    [only] => run(session, shape, only.pixels())?,
+                    _ => {
+                        self.batch.clear();
+                        inputs.iter().for_each(|input| self.batch.extend_from_slice(input.pixels()));
+                        run(session, shape, &self.batch)?
+                    }
+                };
+                let value = outputs.into_iter().nth(*index);
                 let (_, value) = value.ok_or_else(|| InferError("the model gave no output".into()))?;
-                Values::OnnxRuntime(value)
+                let value = Arc::new(value);
+                let of = |(at, input): (usize, &&ModelInput)| {
+                    output(input, Values::OnnxRuntime(Arc::clone(&value), at))
+                };
+                Ok(inputs.iter().enumerate().map(of).collect())
             }
-            Backend::Simulated(simulation) => Values::Simulated(simulation.run(input)),
-        };
-        Ok(RawOutput { letterbox: input.letterbox(), value })
+            Backend::Simulated(simulation) => {
+                let of = |input: &&ModelInput| output(input, Values::Simulated(simulation.run(input)));
+                Ok(inputs.iter().map(of).collect())
+            }
+        }
     }
 }
 
@@ -123,10 +243,11 @@ impl Simulation {
 
 fn run<'s>(
     session: &'s mut ort::session::Session,
-    input: &ModelInput,
+    shape: [usize; 4],
+    pixels: &[f32],
 ) -> Result<ort::session::SessionOutputs<'s>, InferError> {
     let failed = |error: ort::Error| InferError(error.message().to_owned());
-    let tensor = TensorRef::from_array_view((input.shape(), input.pixels())).map_err(failed)?;
+    let tensor = TensorRef::from_array_view((shape, pixels)).map_err(failed)?;
     session.run(ort::inputs![tensor]).map_err(failed)
 }
 
@@ -136,19 +257,21 @@ impl RawOutput {
         self.letterbox
     }
 
-    /// The values, row by row, if there are as many as `shape` has.
+    /// The values of this frame, row by row, if there are as many as `shape` (1, rows, columns) has.
     pub(crate) fn values(&self, shape: [usize; 3]) -> Result<&[f32], InferError> {
-        let value = match &self.value {
-            Values::OnnxRuntime(value) => value,
+        let (value, at) = match &self.value {
+            Values::OnnxRuntime(value, at) => (value, *at),
             Values::Simulated(values) => return Ok(values),
         };
         let (found, values) =
             value.try_extract_tensor::<f32>().map_err(|error| InferError(error.message().to_owned()))?;
-        let same = found.iter().map(|side| usize::try_from(*side).unwrap_or(0)).eq(shape);
-        if same {
-            Ok(values)
-        } else {
-            Err(InferError(format!("the output's shape became {found} from {shape:?}")))
+        let wrong = || InferError(format!("the output's shape became {found} from {shape:?}"));
+        let sides: Vec<usize> = found.iter().map(|side| usize::try_from(*side).unwrap_or(0)).collect();
+        let [_, rows, columns] = shape;
+        let [_, found_rows, found_columns] = sides[..] else { return Err(wrong()) };
+        if [found_rows, found_columns] != [rows, columns] {
+            return Err(wrong());
         }
+        values.get(at * rows * columns..(at + 1) * rows * columns).ok_or_else(wrong)
     }
 }

@@ -3,26 +3,32 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
 
-use peregrine_proto::{CameraConfig, CameraId, Detection, FrameId, FrameResult, ResultStatus, SCHEMA, Size};
+use peregrine_daemon::Metric;
+use peregrine_proto::{CameraConfig, CameraId, FrameId, FrameResult, ResultStatus, SCHEMA, Size, Stage};
 use peregrine_streams::{Grant, Intake, Lease, Seen, Waker};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::{
     camera_analysis::{Analysed, CameraAnalysis},
-    journey::{InHand, NotAnalysed},
+    journey::{Detected, NotAnalysed},
     model::Wanted,
+    offload::Room,
 };
 
 /// Frames of a live camera in hand at once: the one that is inferred, and the next. More would only age.
 const LIVE_IN_HAND: usize = 2;
 /// Frames of a file in hand at once: one for each stage's thread and queue, so that none waits for another.
 const FILE_IN_HAND: usize = 6;
+/// Frames in detection that keep every thread of it busy: one is inferred, one waits, one is preprocessed.
+const DETECTING: usize = 3;
+/// While others help, so many more frames for each that they may have: those that wait for an earlier one to come back.
+const WAITING_PER_OFFLOADED: usize = 2;
 
 /// A camera from its acquisition to its release or loss. Acquired again, it is another one.
 pub(crate) struct LeasedCamera {
@@ -40,9 +46,16 @@ pub(crate) struct LeasedCamera {
     committed: AtomicBool,
     /// Told when `lost` or `wanted` is set.
     attention: Arc<Notify>,
+    /// Frames read and neither committed nor dropped.
     in_hand: AtomicUsize,
+    /// Those of them that are detected here.
+    detecting: AtomicUsize,
     /// How many may be in hand: one until the first commit has shown that the first frame does not kill.
     limit: AtomicUsize,
+    /// The reader has left this camera out, because it had enough in hand.
+    left_out: AtomicBool,
+    /// Frames read so far.
+    turns: AtomicU64,
     progress: Mutex<Progress>,
 }
 
@@ -51,13 +64,47 @@ struct Progress {
     analysis: CameraAnalysis,
     /// The last frame finished.
     id: FrameId,
+    /// The turn of the next one.
+    turn: u64,
     intake: Intake,
     source: Size,
 }
 
+/// A frame's place among its camera's frames in hand. Dropped wherever its journey ends, so that no path forgets to make
+/// room for the next one.
+pub(crate) struct Place {
+    pub(crate) camera: Arc<LeasedCamera>,
+    /// Frames are analysed in this order.
+    turn: u64,
+    /// Whether it is detected here, and not yet detected.
+    detecting: bool,
+    waker: Waker,
+    load: Arc<Load>,
+}
+
+/// How many frames of its own cameras a worker has in hand: without any, it is idle.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    in_hand: AtomicUsize,
+    idle: Notify,
+}
+
+impl Load {
+    /// Waits until nothing is in hand.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.in_hand.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
 /// A frame that is ready to be committed.
 pub(crate) struct Finished {
-    pub(crate) camera: Arc<LeasedCamera>,
+    pub(crate) place: Place,
     pub(crate) id: FrameId,
     /// The frame committed before it.
     pub(crate) after: FrameId,
@@ -66,10 +113,11 @@ pub(crate) struct Finished {
     pub(crate) intake: Intake,
     /// The state of tracker and speeds after it.
     pub(crate) state: Vec<u8>,
+    /// Tracks for which there was no room.
+    pub(crate) crowded_out: u32,
     pub(crate) lossless: bool,
     /// When the last stage before `commit` ended.
     pub(crate) since: Instant,
-    pub(crate) _in_hand: InHandGuard,
 }
 
 impl LeasedCamera {
@@ -85,6 +133,8 @@ impl LeasedCamera {
     ) -> Result<Self, Vec<String>> {
         let Grant { lease, checkpoint } = grant;
         let mut analysis = CameraAnalysis::new(config, class_names)?;
+        let residual = analysis.calibration_residuals_px().iter().copied().fold(0.0, f64::max);
+        Metric::CalibrationResidual.gauge([config.id.as_str()]).set(residual);
         let restored = match checkpoint.state.is_empty() {
             true => false,
             false => analysis
@@ -107,11 +157,15 @@ impl LeasedCamera {
             committed: AtomicBool::new(false),
             attention,
             in_hand: AtomicUsize::new(0),
+            detecting: AtomicUsize::new(0),
             limit: AtomicUsize::new(1),
+            left_out: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
             progress: Mutex::new(Progress {
                 intake: Intake::from_checkpoint(&checkpoint),
                 analysis,
                 id: checkpoint.id,
+                turn: 0,
                 source: Size { width: 0, height: 0 },
             }),
         })
@@ -167,19 +221,47 @@ impl LeasedCamera {
 
     /// How many frames were read and neither committed nor dropped.
     pub(crate) fn in_hand(&self) -> usize {
-        self.in_hand.load(Ordering::Acquire)
+        self.in_hand.load(Ordering::SeqCst)
     }
 
-    /// How many more frames may be read.
-    pub(crate) fn allowance(&self) -> usize {
+    /// How many more frames may be read. With none, the next frame of this camera that makes room wakes the reader.
+    pub(crate) fn allowance(&self, elsewhere: Room) -> usize {
+        // Set first: room that is made after the look below must find it.
+        self.left_out.store(true, Ordering::SeqCst);
         let limit = self.limit.load(Ordering::Relaxed);
-        limit.saturating_sub(self.in_hand())
+        // Alone until it has shown that it does not kill.
+        let Room { window, free } = if limit == 1 { Room { window: 0, free: 0 } } else { elsewhere };
+        let room = (limit + (1 + WAITING_PER_OFFLOADED) * window).saturating_sub(self.in_hand());
+        let detectable = limit.saturating_sub(self.detecting.load(Ordering::SeqCst)) + free;
+        let allowance = room.min(detectable);
+        if allowance > 0 {
+            self.left_out.store(false, Ordering::SeqCst);
+        }
+        allowance
     }
 
-    /// Counts a frame as in hand until the guard is dropped; `waker`'s reader may then read the next.
-    pub(crate) fn take_in_hand(self: &Arc<Self>, waker: &Waker) -> InHandGuard {
-        self.in_hand.fetch_add(1, Ordering::AcqRel);
-        InHandGuard { camera: Arc::clone(self), waker: waker.clone() }
+    /// Whether as many frames are being detected here as should be: the next one is for others.
+    pub(crate) fn is_hot(&self) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        limit > 1 && self.detecting.load(Ordering::SeqCst) >= limit.min(DETECTING)
+    }
+
+    /// Takes the next frame in hand; `waker`'s reader may read another when it is done.
+    pub(crate) fn take_in_hand(self: &Arc<Self>, waker: &Waker, load: &Arc<Load>) -> Place {
+        self.in_hand.fetch_add(1, Ordering::SeqCst);
+        load.in_hand.fetch_add(1, Ordering::SeqCst);
+        Place {
+            camera: Arc::clone(self),
+            turn: self.turns.fetch_add(1, Ordering::Relaxed),
+            detecting: false,
+            waker: waker.clone(),
+            load: Arc::clone(load),
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        // A lock whose holder panicked is still a lock: the state is thrown away with the process.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Which detections the camera wants.
@@ -187,17 +269,20 @@ impl LeasedCamera {
         let nms_iou = self.config.analysis.nms_iou;
         Wanted { confidence: self.confidence, nms_iou, classes: self.classes.as_deref(), source }
     }
+}
 
+impl Detected {
     /// The stages `track`, `speed` and `zones`: moves the camera's state on by one frame, and makes its result.
     /// None for a frame of a producer that was succeeded: it is only counted, with the next frame's result.
-    pub(crate) fn finish(self: &Arc<Self>, done: InHand<Vec<Detection>>, worker: &str) -> Option<Finished> {
-        let InHand { mut frame, picture } = done;
-        // A lock whose holder panicked is still a lock: the state is thrown away with the process.
-        let mut progress: MutexGuard<'_, Progress> =
-            self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn finish(self, worker: &str) -> Option<Finished> {
+        let Self { place, mut frame, picture } = self;
+        let camera = Arc::clone(&place.camera);
+        let mut progress = camera.progress();
+        progress.turn = place.turn + 1;
+        frame.clock.lap(Stage::Wait);
         let header = frame.header;
         if header.as_ref().map(|header| progress.intake.see(header)) == Some(Seen::StaleProducer) {
-            warn!(camera = %self.id(), id = %frame.id, "a frame of a producer that was succeeded: left out");
+            warn!(camera = %camera.id(), id = %frame.id, "a frame of a producer that was succeeded: left out");
             return None;
         }
         let (status, reason) = match &picture {
@@ -237,31 +322,57 @@ impl LeasedCamera {
             lost: progress.intake.lost.to_vec(),
         };
         Some(Finished {
-            camera: Arc::clone(self),
             id: frame.id,
             after: std::mem::replace(&mut progress.id, frame.id),
             result,
             intake: progress.intake.clone(),
             state: progress.analysis.state(),
+            crowded_out: seen.crowded_out,
             lossless: header.is_some_and(|h| h.lossless),
             since: Instant::now(),
-            _in_hand: frame.in_hand,
+            place,
         })
     }
 }
 
-/// A frame in hand. Dropped wherever its journey ends, so that no path forgets to make room for the next one.
-pub(crate) struct InHandGuard {
-    camera: Arc<LeasedCamera>,
-    waker: Waker,
-}
+impl Place {
+    /// The frame is going to be detected here.
+    pub(crate) fn detect_here(&mut self) {
+        if !std::mem::replace(&mut self.detecting, true) {
+            self.camera.detecting.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 
-impl Drop for InHandGuard {
-    fn drop(&mut self) {
-        let before = self.camera.in_hand.fetch_sub(1, Ordering::AcqRel);
-        // Only a reader that has left this camera out need be told; waking one that waits for it costs two round trips.
-        if before >= self.camera.limit.load(Ordering::Relaxed) {
+    /// Its detections are known.
+    pub(crate) fn detected(&mut self) {
+        if std::mem::take(&mut self.detecting) {
+            self.camera.detecting.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.wake_reader();
+    }
+
+    /// Whether all earlier frames of its camera are analysed.
+    pub(crate) fn is_next(&self) -> bool {
+        self.camera.progress().turn == self.turn
+    }
+
+    /// Waking costs two round trips: only a reader that has left this camera out need be told.
+    fn wake_reader(&self) {
+        if self.camera.left_out.swap(false, Ordering::SeqCst) {
             self.waker.wake();
         }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.detecting {
+            self.camera.detecting.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.camera.in_hand.fetch_sub(1, Ordering::SeqCst);
+        if self.load.in_hand.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.load.idle.notify_waiters();
+        }
+        self.wake_reader();
     }
 }

@@ -16,8 +16,10 @@ pub mod track;
 
 mod commit;
 mod config;
+mod help;
 mod journey;
 mod leased;
+mod offload;
 mod packed;
 mod read;
 mod run;

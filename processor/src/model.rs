@@ -28,7 +28,7 @@ pub use self::{
 };
 use crate::infer::Simulation;
 pub use crate::{
-    infer::{InferError, RawOutput, Session},
+    infer::{Batching, InferError, RawOutput, Session},
     postprocess::{Postprocessor, Wanted},
     preprocess::{Letterbox, ModelInput, PreprocessError, Preprocessor},
 };
@@ -47,6 +47,9 @@ pub struct ModelConfig {
     pub sidecar: Option<PathBuf>,
     /// Threads that one inference may use; 0 for one a core.
     pub threads: u16,
+    /// Most frames in one call of the model, 1 to 32; 0 for what is fastest, measured at start. Only for models whose batch
+    /// is open, all others take one.
+    pub batch: u16,
     /// What runs the model.
     pub provider: Provider,
     /// ONNX Runtime's shared library; `ORT_DYLIB_PATH` where it is not given.
@@ -56,7 +59,14 @@ pub struct ModelConfig {
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self { path: PathBuf::new(), sidecar: None, threads: 2, provider: Provider::Cpu, library: None }
+        Self {
+            path: PathBuf::new(),
+            sidecar: None,
+            threads: 2,
+            batch: 0,
+            provider: Provider::Cpu,
+            library: None,
+        }
     }
 }
 
@@ -140,6 +150,7 @@ impl Detector {
             return Err(ModelError::Task { path: path.into(), task: task.into() });
         }
         let input = input_size(path, &loaded, &sidecar, &metadata)?;
+        let batch = batch(config, &loaded)?;
         let (mut session, output) = Session::start(loaded, input, sidecar.output.as_deref())
             .map_err(|why| ModelError::WarmUp { path: path.into(), why })?;
         let info = describe(path, input, &output, sidecar, metadata)?;
@@ -151,9 +162,12 @@ impl Detector {
                 sidecar: sidecar::beside(path),
             })?;
         // The first run allocated; this one is as fast as every later one.
-        session
-            .run(&preprocessor.new_input())
-            .map_err(|why| ModelError::WarmUp { path: path.into(), why })?;
+        let blank = preprocessor.new_input();
+        let warmed_up = match batch {
+            Some(1) => session.run(&blank).map(drop),
+            fixed => session.choose_batch(&blank, fixed),
+        };
+        warmed_up.map_err(|why| ModelError::WarmUp { path: path.into(), why })?;
         Ok(Self { preprocessor, session, postprocessor, info: Arc::new(info) })
     }
 
@@ -272,6 +286,17 @@ pub enum ModelError {
         /// What the library says.
         why: String,
     },
+    /// More frames in one call than the graph, or this program, takes.
+    #[error(
+        "model.batch is {wanted}, but {path} takes one frame a call, and no model more than 32: leave model.batch at 0, or \
+         export the model with an open batch"
+    )]
+    Batch {
+        /// The file.
+        path: PathBuf,
+        /// Frames in one call.
+        wanted: usize,
+    },
     /// Not one float picture as input.
     #[error(
         "the model {path} takes {found}, but one float input of 1x3xHxW is needed: export it with batch 1 and without \
@@ -351,6 +376,20 @@ pub enum ModelError {
         /// What the library says.
         why: InferError,
     },
+}
+
+/// The frames of one call: those configured, one where the graph takes no more, none where it is to be measured.
+fn batch(config: &ModelConfig, loaded: &ort::session::Session) -> Result<Option<usize>, ModelError> {
+    let open = loaded
+        .inputs()
+        .iter()
+        .any(|input| input.dtype().tensor_shape().and_then(|shape| shape.first().copied()) == Some(-1));
+    match (usize::from(config.batch), open) {
+        (0, true) => Ok(None),
+        (0 | 1, _) => Ok(Some(1)),
+        (2..=32, true) => Ok(Some(config.batch.into())),
+        (wanted, _) => Err(ModelError::Batch { path: config.path.clone(), wanted }),
+    }
 }
 
 /// Says early and kindly what ONNX Runtime would say late.

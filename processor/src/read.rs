@@ -14,8 +14,9 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::{
-    journey::{Frame, InHand, NotAnalysed, StageClock},
-    leased::LeasedCamera,
+    journey::{Frame, InHand, NotAnalysed, StageClock, Whose},
+    leased::{LeasedCamera, Load},
+    offload::Offload,
     run::Progress,
 };
 
@@ -25,6 +26,8 @@ pub(crate) struct Reader {
     pub(crate) frames: FrameReader,
     pub(crate) taken: mpsc::Receiver<Arc<LeasedCamera>>,
     pub(crate) journey: mpsc::Sender<InHand<Bytes>>,
+    pub(crate) offload: Arc<Offload>,
+    pub(crate) load: Arc<Load>,
     pub(crate) block: Duration,
     pub(crate) progress: Arc<Progress>,
     pub(crate) shutdown: Shutdown,
@@ -42,15 +45,16 @@ impl Reader {
         let mut followed: HashMap<CameraId, Followed> = HashMap::new();
         let waker = self.frames.waker();
         while !self.shutdown.is_requested() {
+            let elsewhere = self.offload.room();
             while let Ok(camera) = self.taken.try_recv() {
-                self.frames.follow(camera.id(), camera.starts_after(), camera.allowance());
+                self.frames.follow(camera.id(), camera.starts_after(), camera.allowance(elsewhere));
                 followed.insert(camera.id().clone(), Followed { camera, begun: false });
             }
             followed.retain(|id, Followed { camera, .. }| {
                 if camera.is_lost() {
                     self.frames.unfollow(id);
                 } else {
-                    self.frames.allow(id, camera.allowance());
+                    self.frames.allow(id, camera.allowance(elsewhere));
                 }
                 !camera.is_lost()
             });
@@ -128,9 +132,14 @@ impl Reader {
             clock.add(Stage::Queue, queued(header, woke));
         }
         clock.lap(Stage::Read);
-        let in_hand = camera.take_in_hand(waker);
-        let frame = Frame { camera, id: frame_id, header, clock, in_hand };
-        let sent = self.journey.send(InHand { frame, picture }).await.is_ok();
+        let place = camera.take_in_hand(waker, &self.load);
+        let frame = Frame { id: frame_id, header, clock };
+        let in_hand = InHand { whose: Whose::Ours(place), frame, picture };
+        let ours = if camera.is_hot() { self.offload.ask(in_hand).await } else { Some(in_hand) };
+        let sent = match ours {
+            Some(in_hand) => self.journey.send(in_hand.detect_here()).await.is_ok(),
+            None => true,
+        };
         if alone {
             nothing_in_hand(followed).await;
         }

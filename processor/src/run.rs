@@ -18,9 +18,11 @@ use tracing::{error, info, warn};
 use crate::{
     commit::Committer,
     config::Config,
+    help::Helper,
     journey::{self, Journey},
-    leased::LeasedCamera,
+    leased::{LeasedCamera, Load},
     model::{Detector, ModelInfo},
+    offload::Offload,
     read::Reader,
 };
 
@@ -39,9 +41,26 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
     info!(model = info.name, input = %info.input, classes = info.classes.len(), "model loaded");
     announce(&redis, &info).await?;
 
-    let Journey { frames, finished } = journey::start(detector, shell.worker.clone(), config.deadline)
-        .context("cannot start the analysis threads")?;
+    let batching = detector.session.batching();
+    Metric::BatchLimit.gauge([]).set(batching.frames as f64);
+    Metric::BatchWait.gauge([]).set(batching.wait.as_secs_f64());
+    let Journey { frames, inferred, finished } =
+        journey::start(detector, shell.worker.clone(), config.deadline)
+            .context("cannot start the analysis threads")?;
     let progress = Arc::new(Progress::new());
+    let load = Arc::new(Load::default());
+    let worker = WorkerId::new(&shell.worker);
+    let offload = Arc::new(Offload::new(&redis, &info.name, worker.to_string()));
+    let returns = tokio::spawn(Arc::clone(&offload).run(frames.clone(), inferred));
+    let helper = Helper {
+        redis: redis.clone(),
+        model: info.name.clone(),
+        worker: shell.worker.clone(),
+        load: Arc::clone(&load),
+        journey: frames.clone(),
+        shutdown: shell.shutdown.clone(),
+    };
+    let helper = config.offload.then(|| tokio::spawn(helper.run()));
     // As many as are ever taken in one go without the reader noticing; a full queue only makes the taking wait.
     let (taken, to_read) = mpsc::channel(64);
     let reader = Reader {
@@ -49,6 +68,8 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
         redis: redis.clone(),
         taken: to_read,
         journey: frames,
+        offload: Arc::clone(&offload),
+        load,
         block: config.block,
         progress: Arc::clone(&progress),
         shutdown: shell.shutdown.clone(),
@@ -64,7 +85,8 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
     let mut committer = tokio::spawn(committer.run());
 
     let mut leases = Leases {
-        balance: Balance::new(&redis, Role::Processor, WorkerId::new(&shell.worker), config.lease_ttl),
+        balance: Balance::new(&redis, Role::Processor, worker, config.lease_ttl),
+        offload: config.offload.then(|| Arc::clone(&offload)),
         model: Arc::clone(&info),
         held: BTreeMap::new(),
         unusable: BTreeMap::new(),
@@ -104,6 +126,11 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
     shell.health.ready(false, "draining");
     info!("finishing what is in hand");
     reader.await.context("the reading task broke down")?;
+    if let Some(helper) = helper {
+        helper.await.context("helping other workers broke down")?;
+    }
+    offload.close();
+    returns.await.context("the task of offloaded frames broke down")?;
     committer.await.context("the committing task broke down")?;
     leases
         .balance
@@ -130,6 +157,8 @@ async fn announce(redis: &Redis, model: &ModelInfo) -> Result<(), StreamError> {
 struct Leases {
     redis: Redis,
     balance: Balance,
+    /// Told of other workers; none where they are not to be asked for help.
+    offload: Option<Arc<Offload>>,
     model: Arc<ModelInfo>,
     held: BTreeMap<CameraId, Arc<LeasedCamera>>,
     /// Cameras whose configuration cannot be used, until it changes.
@@ -167,6 +196,9 @@ impl Leases {
         let cameras: Vec<CameraId> =
             known.keys().filter(|id| !self.unusable.contains_key(id)).cloned().collect();
         let tick = self.balance.tick(&cameras, progress.within(self.ttl)).await?;
+        if let Some(offload) = &self.offload {
+            offload.set_others(tick.live.saturating_sub(1));
+        }
         if tick.forgotten {
             warn!("redis has lost its data: announcing the model again");
             announce(&self.redis, &self.model).await?;
