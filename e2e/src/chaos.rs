@@ -8,6 +8,7 @@
 //! break a promise; a check that cannot fail would prove nothing.
 
 mod check;
+mod clocks;
 mod faults;
 mod proxy;
 
@@ -26,8 +27,12 @@ use peregrine_streams::ResultEntry;
 use rand::{SeedableRng, rngs::StdRng};
 
 pub use self::check::Promise;
-use self::{check::Checked, faults::Fault, proxy::Proxy};
-use crate::{clips, programs, results::essence, system};
+use self::{check::Checked, clocks::Clocks, faults::Fault, proxy::Proxy};
+use crate::{
+    clips, programs,
+    results::{essence, of_file},
+    system,
+};
 
 const FPS: u32 = 20;
 const FILES: [&str; 2] = ["file-1", "file-2"];
@@ -86,7 +91,9 @@ pub fn run(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<Outcome> {
     let sockets = tempfile::Builder::new().prefix("peregrine-chaos-").tempdir()?;
     let entrance = sockets.path().join("proxy.sock");
     let ttl_ms = plan.ttl.as_millis();
-    let stack = system::stack(&plan.folder, cameras(&clip)?)?
+    let clocks = Clocks::new(&plan.folder)?;
+    let stack = clocks
+        .give(system::stack(&plan.folder, cameras(&clip)?)?)?
         .redis(RedisOptions { append_only: true, ..RedisOptions::default() })
         .set(Daemon::Producer, format!("producer.lease_ttl_ms={ttl_ms}"))
         .set(Daemon::Producer, "producer.model_wait_ms=0")
@@ -114,7 +121,7 @@ pub fn run(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<Outcome> {
             until.saturating_duration_since(Instant::now()).as_secs_f64()
         ));
         *outcome.faults.entry(fault.name()).or_default() += 1;
-        fault.strike(&stack, &proxy)?;
+        fault.strike(&stack, &proxy, &clocks)?;
         thread::sleep(faults::pause(&mut random));
     }
     say("no more faults: waiting for the files to end");
@@ -161,9 +168,7 @@ fn undisturbed(clip: &Path, folder: &Path) -> Result<Vec<FrameResult>> {
     let camera = camera.display().to_string();
     programs::analyze(clip, &system::watcher(folder)?, &out, &["--camera", &camera])?
         .map_err(anyhow::Error::msg)?;
-    let results: Result<Vec<FrameResult>, _> =
-        fs::read_to_string(&out)?.lines().map(serde_json::from_str).collect();
-    Ok(essence(results?))
+    Ok(essence(of_file(&out)?))
 }
 
 fn redis_socket(stack: &Stack) -> Result<PathBuf> {

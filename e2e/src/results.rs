@@ -1,8 +1,12 @@
 //! What came out, and whether two runs came to the same.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use peregrine_proto::{CameraId, FrameId, FrameResult, ResultStatus};
 use peregrine_streams::{Redis, ResultReader};
 
@@ -35,6 +39,15 @@ pub async fn collect(
         }
     }
     Ok(results)
+}
+
+/// What `processor analyze` wrote.
+///
+/// # Errors
+/// When the file cannot be read, or a line of it is no result.
+pub fn of_file(path: &Path) -> Result<Vec<FrameResult>> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
 }
 
 /// The analysed frames without what may differ between two runs: ids, times of capture, durations, and who did it.

@@ -4,6 +4,7 @@ use std::{
     env, fs,
     future::Future,
     path::{Path, PathBuf},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -100,6 +101,25 @@ pub async fn redis(stack: &Stack) -> Result<Redis> {
             Ok(redis) => return Ok(redis),
             Err(error) if Instant::now() > deadline => return Err(error.into()),
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// Sends a command of its words to the stack's Redis, which may be on its way back from a fault.
+///
+/// # Errors
+/// With its last answer, when it does not do it within half a minute.
+pub fn command(stack: &Stack, words: &[&str]) -> Result<()> {
+    let client = redis::Client::open(stack.redis_urls().state)?;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = client
+            .get_connection()
+            .and_then(|mut connection| redis::cmd(words[0]).arg(&words[1..]).exec(&mut connection));
+        match answer {
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error).context(words.join(" ")),
+            Err(_) => thread::sleep(Duration::from_millis(100)),
         }
     }
 }

@@ -94,8 +94,3 @@ fn recover(name: &str, append_only: bool, disturb: impl Fn(&Stack) -> Result<()>
 fn now_ms() -> u64 {
     u64::try_from(peregrine_streams::wall_clock_us() / 1000).unwrap()
 }
-
-fn command(stack: &Stack, words: &[&str]) -> Result<()> {
-    let mut connection = redis::Client::open(stack.redis_urls().state)?.get_connection()?;
-    Ok(redis::cmd(words[0]).arg(&words[1..]).exec(&mut connection)?)
-}

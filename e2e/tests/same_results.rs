@@ -3,7 +3,7 @@
 
 use std::{fs, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use peregrine_e2e::{programs, results::*, system::*};
 use peregrine_proto::{CameraId, FrameResult, Pace};
 use peregrine_stack::{default_model, demo_clip};
@@ -42,12 +42,7 @@ fn results_depend_on_how_fast_the_clip_is_read() -> Result<()> {
     fs::write(&file, toml::to_string(&paced)?)?;
     let arguments = ["--camera", file.to_str().unwrap()];
     programs::analyze(&demo_clip(), &model, &out, &arguments)?.map_err(anyhow::Error::msg)?;
-    let lines = fs::read_to_string(&out)?;
-    let offline: Vec<FrameResult> = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).context(line.to_owned()))
-        .collect::<Result<_>>()?;
-    let offline = essence(offline);
+    let offline = essence(of_file(&out)?);
     assert_eq!(offline.len(), at_true_rate.len());
     for (offline, live) in offline.iter().zip(&at_true_rate) {
         assert_eq!(offline, live, "frame {}", live.position);

@@ -88,6 +88,7 @@ pub struct Builder {
     redis: RedisOptions,
     frames_redis: bool,
     settings: Vec<(Daemon, String)>,
+    env: Vec<(Daemon, String, String)>,
     executables: Option<PathBuf>,
     run_dir: Option<PathBuf>,
     results: Option<PathBuf>,
@@ -148,6 +149,12 @@ impl Builder {
     /// Sets a key of every daemon of a kind, `section.key=value`.
     pub fn set(mut self, daemon: Daemon, setting: impl Into<String>) -> Self {
         self.settings.push((daemon, setting.into()));
+        self
+    }
+
+    /// Sets a variable in the environment of every daemon of a kind.
+    pub fn env(mut self, daemon: Daemon, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((daemon, key.into(), value.into()));
         self
     }
 
@@ -227,6 +234,7 @@ impl Stack {
             redis: RedisOptions::default(),
             frames_redis: false,
             settings: Vec::new(),
+            env: Vec::new(),
             executables: None,
             run_dir: None,
             results: None,
@@ -320,11 +328,13 @@ impl Stack {
         for (_, setting) in self.plan.settings.iter().filter(|(of, _)| *of == daemon) {
             args.extend(["--set".to_owned(), setting.clone()]);
         }
+        let env = self.plan.env.iter().filter(|(of, ..)| *of == daemon);
         let executables = self.plan.executables.as_deref().unwrap_or(Path::new("."));
         self.supervisor.start(Program {
             name: name.into(),
             executable: executables.join(daemon.executable()),
             args,
+            env: env.map(|(_, key, value)| (key.clone(), value.clone())).collect(),
             log: self.folder.join(format!("{name}.log")),
         });
         Ok(())

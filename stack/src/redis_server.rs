@@ -14,7 +14,8 @@ use crate::supervisor::{Program, Supervisor};
 pub struct RedisOptions {
     /// Write refused beyond this, megabytes: nothing is evicted.
     pub maxmemory_mb: u32,
-    /// Keep an append-only file, synced each second, so that a restart loses nothing that was acknowledged long ago.
+    /// Keep an append-only file, written before each answer, so that a restart loses nothing that was acknowledged. (Synced
+    /// each second it may: while one sync takes its time, Redis answers before it writes.)
     pub append_only: bool,
 }
 
@@ -52,12 +53,18 @@ pub(crate) fn start(
         setting("daemonize", "no"),
         setting("save", ""),
         setting("appendonly", if options.append_only { "yes" } else { "no" }),
-        setting("appendfsync", "everysec"),
+        setting("appendfsync", "always"),
         setting("maxmemory", &format!("{}mb", options.maxmemory_mb)),
         setting("maxmemory-policy", "noeviction"),
     ];
     let log = folder.join(format!("{name}.log"));
-    supervisor.start(Program { name: name.into(), executable, args: args.concat(), log: log.clone() });
+    supervisor.start(Program {
+        name: name.into(),
+        executable,
+        args: args.concat(),
+        env: Vec::new(),
+        log: log.clone(),
+    });
     await_answer(&socket).with_context(|| format!("Redis does not answer; its log is {}", log.display()))?;
     Ok(socket)
 }

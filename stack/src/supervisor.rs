@@ -36,6 +36,8 @@ pub struct Program {
     pub executable: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
+    /// What its environment has beside ours.
+    pub env: Vec<(String, String)>,
     /// Where its output goes, appended.
     pub log: PathBuf,
 }
@@ -407,6 +409,7 @@ fn spawn(program: &Program) -> io::Result<Child> {
         .args(["--pdeathsig", "KILL", "--"])
         .arg(&program.executable)
         .args(&program.args)
+        .envs(program.env.iter().map(|(key, value)| (key, value)))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -449,6 +452,7 @@ mod tests {
             name: name.into(),
             executable: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
+            env: Vec::new(),
             log: folder.join(format!("{name}.log")),
         }
     }

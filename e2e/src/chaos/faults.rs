@@ -2,11 +2,12 @@
 
 use std::{fmt, thread, time::Duration};
 
-use anyhow::{Context, Result};
-use peregrine_stack::{Signal, Stack};
+use anyhow::Result;
+use peregrine_stack::{Daemon, Signal, Stack};
 use rand::{Rng, rngs::StdRng};
 
-use super::{Plan, proxy::Proxy};
+use super::{Plan, clocks::Clocks, proxy::Proxy};
+use crate::system::command;
 
 /// One of them, with whom it strikes.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub(super) enum Fault {
     KillProducer,
     /// SIGSTOP of the producer for longer than its leases last, then SIGCONT.
     StopProducer(Duration),
+    /// The wall clock of a daemon's machine jumps by so many seconds, and back after a time.
+    JumpClock(Daemon, f64, Duration),
 }
 
 impl Fault {
@@ -42,7 +45,7 @@ impl Fault {
             // What the checks of COMMIT are there for.
             return Self::StopProcessor(processor, beyond_the_lease);
         }
-        match random.random_range(0..14) {
+        match random.random_range(0..16) {
             0..=2 => Self::KillProcessor(processor),
             3..=5 => Self::StopProcessor(processor, beyond_the_lease),
             6 | 7 => Self::EndProcessor(processor),
@@ -54,7 +57,13 @@ impl Fault {
                 false => Self::FillRedis(Duration::from_millis(random.random_range(500..3000))),
             },
             12 => Self::KillProducer,
-            _ => Self::StopProducer(beyond_the_lease),
+            13 => Self::StopProducer(beyond_the_lease),
+            jump => {
+                let whose = if jump == 14 { Daemon::Producer } else { Daemon::Processor };
+                // Below what a producer refuses.
+                let seconds = random.random_range(-4.5..4.5);
+                Self::JumpClock(whose, seconds, Duration::from_millis(random.random_range(500..5000)))
+            }
         }
     }
 
@@ -71,11 +80,13 @@ impl Fault {
             Self::FillRedis(_) => "redis full",
             Self::KillProducer => "producer killed",
             Self::StopProducer(_) => "producer stopped beyond its lease",
+            Self::JumpClock(Daemon::Producer, ..) => "clock of the producer jumped",
+            Self::JumpClock(..) => "clock of the processors jumped",
         }
     }
 
     /// Does it, and takes back what does not end by itself.
-    pub(super) fn strike(&self, stack: &Stack, proxy: &Proxy) -> Result<()> {
+    pub(super) fn strike(&self, stack: &Stack, proxy: &Proxy, clocks: &Clocks) -> Result<()> {
         let stop = |name: &str, time: Duration| -> Result<()> {
             stack.kill(name, Signal::STOP)?;
             thread::sleep(time);
@@ -99,6 +110,11 @@ impl Fault {
             }
             Self::KillProducer => stack.kill("producer", Signal::KILL),
             Self::StopProducer(time) => stop("producer", *time),
+            Self::JumpClock(whose, seconds, time) => {
+                clocks.set(*whose, *seconds)?;
+                thread::sleep(*time);
+                clocks.set(*whose, 0.0)
+            }
         }
     }
 }
@@ -108,9 +124,10 @@ impl fmt::Display for Fault {
         let (what, whom, time) = match self {
             Self::KillProcessor(name) | Self::EndProcessor(name) => (self.name(), name.as_str(), None),
             Self::StopProcessor(name, time) => (self.name(), name.as_str(), Some(time)),
-            Self::StopRedis(time) | Self::FillRedis(time) | Self::StopProducer(time) => {
-                (self.name(), "", Some(time))
-            }
+            Self::StopRedis(time)
+            | Self::FillRedis(time)
+            | Self::StopProducer(time)
+            | Self::JumpClock(_, _, time) => (self.name(), "", Some(time)),
             _ => (self.name(), "", None),
         };
         f.write_str(what)?;
@@ -124,21 +141,4 @@ impl fmt::Display for Fault {
 /// Between two faults: sometimes the next one strikes before the last one is over.
 pub(super) fn pause(random: &mut StdRng) -> Duration {
     Duration::from_millis(random.random_range(100..4000))
-}
-
-/// Redis may be on its way back from another fault.
-fn command(stack: &Stack, words: &[&str]) -> Result<()> {
-    let client = redis::Client::open(stack.redis_urls().state)?;
-    let mut last = None;
-    for _ in 0..300 {
-        let answer = client.get_connection().and_then(|mut connection| {
-            redis::cmd(words[0]).arg(&words[1..]).query::<redis::Value>(&mut connection)
-        });
-        match answer {
-            Ok(_) => return Ok(()),
-            Err(error) => last = Some(error),
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
-    Err(last.map_or_else(|| anyhow::anyhow!("no answer"), Into::into)).context(words.join(" "))
 }
