@@ -134,7 +134,7 @@ fn mask_in(message: &str, url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::masked;
+    use super::*;
 
     #[test]
     fn credentials_show() {
@@ -142,10 +142,56 @@ mod tests {
             ("redis://user:secret@host:6379/1", "redis://***@host:6379/1"),
             ("redis://:se@c/ret@host/1", "redis://***@host/1"),
             ("redis+unix:///run/redis.sock?pass=secret", "redis+unix:///run/redis.sock?pass=***"),
+            ("redis+cluster://user:secret@a:1,b:2", "redis+cluster://***@a:1,b:2"),
+            ("redis+sentinel://:secret@a:1,b:2/main", "redis+sentinel://***@a:1,b:2/main"),
+            (
+                "redis+sentinel://a:1/main?sentinel_user=me&sentinel_pass=secret",
+                "redis+sentinel://a:1/main?sentinel_user=***&sentinel_pass=***",
+            ),
             ("user:secret@host", "***@host"),
             ("localhost:6379", "localhost:6379"),
         ] {
             assert_eq!(masked(url), shown, "{}", url.len());
+        }
+    }
+
+    #[test]
+    fn address_is_misread() {
+        let Ok(Address::Cluster(seeds)) = Address::parse("redis+cluster://me:p%40ss@a:7000,[::1]:7001,c")
+        else {
+            panic!("no cluster")
+        };
+        let places: Vec<String> = seeds.iter().map(|seed| seed.addr().to_string()).collect();
+        assert_eq!(places, ["a:7000", "::1:7001", "c:6379"]);
+        assert!(seeds.iter().all(|seed| seed.redis_settings().password() == Some("p@ss")));
+        let Ok(Address::Master(sentinels)) = Address::parse(
+            "redis+sentinel://:own@a,b:26380,[::1]/main/2?sentinel_user=me&sentinel_pass=theirs",
+        ) else {
+            panic!("no sentinels")
+        };
+        let (asked, name, master) = sentinels.parts();
+        let asked: Vec<_> = asked.iter().map(|client| client.get_connection_info()).collect();
+        let places: Vec<String> = asked.iter().map(|info| info.addr().to_string()).collect();
+        assert_eq!(places, ["a:26379", "b:26380", "::1:26379"]);
+        assert!(asked.iter().all(|info| info.redis_settings().password() == Some("theirs")));
+        assert_eq!((name, master.redis_settings().db()), ("main", 2));
+        assert_eq!(master.redis_settings().password(), Some("own"));
+    }
+
+    #[test]
+    fn wrong_address_is_not_explained() {
+        for (url, why) in [
+            ("redis+cluster://:secret@", "a host is missing"),
+            ("redis+cluster://:secret@a,,b", "a host is missing"),
+            ("redis+cluster://:secret@a/1", "a cluster has no databases"),
+            ("redis+sentinel://:secret@a", "the master's name is missing"),
+            ("redis+sentinel://:secret@a/main/x", "database number"),
+            ("redis+sentinel://a/main?sentinel_password=secret", "unknown setting sentinel_password"),
+            ("rediss+cluster://:secret@a", "TLS"),
+        ] {
+            let text = Address::parse(url).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(text.contains(why), "{url}: {text}");
+            assert!(!text.contains("=secret") && !text.contains(":secret"), "{text}");
         }
     }
 }

@@ -50,7 +50,7 @@ pub(crate) struct Follower {
 /// How the streams are read.
 enum Reads {
     /// By one command for all of them.
-    Together(Together),
+    Together(Box<Together>),
     /// By one command each: a cluster takes no command with keys of several cameras.
     Apart(Apart),
 }
@@ -86,7 +86,7 @@ pub(crate) struct Batch {
 impl Follower {
     pub(crate) fn new(side: &Arc<Servers>, key: fn(&CameraId) -> String) -> Self {
         let reads = match side.only() {
-            Some(link) => Reads::Together(Together::new(link)),
+            Some(link) => Reads::Together(Box::new(Together::new(link))),
             None => Reads::Apart(Apart::default()),
         };
         Self { side: side.clone(), key, cursors: Cursors::default(), waker: Waker::default(), reads }

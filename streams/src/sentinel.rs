@@ -23,6 +23,11 @@ impl Sentinels {
         Self { sentinels, name, master }
     }
 
+    #[cfg(test)]
+    pub(crate) fn parts(&self) -> (&[Client], &str, &ConnectionInfo) {
+        (&self.sentinels, &self.name, &self.master)
+    }
+
     /// The master, as the first sentinel that answers knows it. `url` is the address to show in errors.
     pub(crate) async fn master(&self, url: &str) -> Result<Client, StreamError> {
         let mut problems = Vec::new();

@@ -23,7 +23,7 @@ pub(crate) struct Servers {
 }
 
 enum Kind {
-    One(Link),
+    One(Box<Link>),
     Cluster(Cluster),
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Answer {
 impl Servers {
     pub(crate) fn new(url: &str) -> Result<Self, StreamError> {
         let shown = masked(url);
-        let link = |target| Kind::One(Link::new(target, shown.clone()));
+        let link = |target| Kind::One(Box::new(Link::new(target, shown.clone())));
         let kind = match Address::parse(url)? {
             Address::Server(client) => link(Target::Server(client)),
             Address::Master(sentinels) => link(Target::Master(sentinels)),
@@ -71,7 +71,7 @@ impl Servers {
     /// Connections of their own to the same servers, for commands that block up to `block`.
     pub(crate) fn blocking(&self, block: Duration) -> Self {
         let kind = match &self.kind {
-            Kind::One(link) => Kind::One(link.blocking(block)),
+            Kind::One(link) => Kind::One(Box::new(link.blocking(block))),
             Kind::Cluster(cluster) => Kind::Cluster(cluster.blocking(block)),
         };
         Self { url: self.url.clone(), kind }

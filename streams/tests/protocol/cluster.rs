@@ -80,7 +80,7 @@ impl Cluster {
     async fn meet(&self, node: &Node) -> Result<()> {
         let (port, bus_port) = (node.port.to_string(), node.bus_port.to_string());
         let meet = ["CLUSTER", "MEET", "127.0.0.1", &port, &bus_port];
-        Ok(self.masters[0].server.command(&meet).await?)
+        self.masters[0].server.command(&meet).await
     }
 
     /// Waits until all nodes know so many nodes, and serve.
@@ -109,6 +109,14 @@ impl Cluster {
             Ok(info.contains("master_link_status:up"))
         })
         .await?;
+        for other in &self.masters {
+            // A failover that others have not heard enough for comes to nothing.
+            until("all to know the replica", async || {
+                let known: Vec<String> = other.server.command(&["CLUSTER", "REPLICAS", &master.id]).await?;
+                Ok(known.iter().any(|line| line.starts_with(&node.id)))
+            })
+            .await?;
+        }
         Ok(node)
     }
 
