@@ -139,6 +139,8 @@ impl Cluster {
                 tracing::debug!(error = %problem, "some nodes of the cluster do not answer");
                 Ok(answers)
             }
+            // All went down between the two looks.
+            None if answers.iter().all(Option::is_none) => Err(self.disorder("no node answers".into())),
             None => Ok(answers),
         }
     }
