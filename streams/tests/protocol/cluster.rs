@@ -352,7 +352,8 @@ async fn cameras_of_other_nodes_go_on_while_one_is_away() -> Result<()> {
     for position in 0..5 {
         let lost = write(&mut lost_writer, position + 1).await?;
         assert!(matches!(lost, Published::Dropped(_) | Published::Unanswered), "{lost:?}");
-        assert!(matches!(write(&mut writer, position).await?, Published::Written { .. }));
+        let written = write(&mut writer, position).await?;
+        assert!(matches!(written, Published::Written { .. }), "{written:?}");
         assert_eq!(chain.run(1, BLOCK).await?, 1);
     }
     assert_eq!(numbers(&redis, there).await?, [1, 2, 3, 4, 5]);
