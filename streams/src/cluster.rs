@@ -229,6 +229,7 @@ impl Cluster {
 struct Topology {
     /// For asking only, so that it never waits behind pixels.
     links: Links,
+    /// Where several serve a slot, the first counts.
     owners: RwLock<Vec<Owner>>,
     /// The map may be wrong: a node does not answer, or passed a command on.
     stale: AtomicBool,
@@ -258,7 +259,7 @@ impl Topology {
         self.stale.load(Ordering::Relaxed)
     }
 
-    /// Asks the first node that answers, beginning with the one given, which node serves what.
+    /// Asks one node after the other, beginning with the one given, which node serves what, until every slot is known.
     async fn refresh(&self, first: Option<&Node>) -> Result<(), StreamError> {
         let _one = self.asking.lock().await;
         if !self.is_stale() {
@@ -266,6 +267,7 @@ impl Topology {
         }
         // Before the question: what turns up meanwhile is a reason to ask again.
         self.stale.store(false, Ordering::Relaxed);
+        let mut owners: Option<Vec<Owner>> = None;
         let mut problem = None;
         for node in self.to_ask(first) {
             let link = self.links.get(&node)?;
@@ -273,18 +275,26 @@ impl Topology {
                 continue;
             }
             match ask(&link, &node).await {
-                Ok(owners) => {
-                    *self.owners.write().unwrap_or_else(PoisonError::into_inner) = owners;
-                    return Ok(());
+                Ok(known) => {
+                    let owners = owners.get_or_insert_default();
+                    owners.extend(known);
+                    if cover_all_slots(owners) {
+                        break;
+                    }
+                    // A node learns of the others by and by, and some slots may be nobody's: the next may know more.
                 }
                 Err(error) => problem = Some(error),
             }
         }
-        self.suspect();
-        Err(problem.unwrap_or_else(|| StreamError::Unreachable {
-            url: self.links.url.clone(),
-            why: "no node answers".into(),
-        }))
+        let Some(owners) = owners else {
+            self.suspect();
+            return Err(problem.unwrap_or_else(|| StreamError::Unreachable {
+                url: self.links.url.clone(),
+                why: "no node answers".into(),
+            }));
+        };
+        *self.owners.write().unwrap_or_else(PoisonError::into_inner) = owners;
+        Ok(())
     }
 
     /// All nodes known, the one given first, the others in random order: any of them may be cut off from the rest.
@@ -355,6 +365,19 @@ async fn ask(link: &Link, node: &Node) -> Result<Vec<Owner>, StreamError> {
     }
 }
 
+fn cover_all_slots(owners: &[Owner]) -> bool {
+    let mut ranges: Vec<(u16, u16)> = owners.iter().map(|owner| (owner.first, owner.last)).collect();
+    ranges.sort_unstable();
+    let mut covered = 0;
+    for (first, last) in ranges {
+        if first > covered {
+            return false;
+        }
+        covered = covered.max(last.saturating_add(1));
+    }
+    covered >= SLOTS
+}
+
 /// First slot, last slot, then the master and its replicas, each with host and port first.
 fn parse_owner(range: Value, asked: &Node) -> Option<Owner> {
     let mut parts = value::list(range)?.into_iter();
@@ -410,6 +433,25 @@ mod tests {
             assert_eq!(slot(key.as_bytes()), expected, "{key}");
         }
         assert_eq!(slot(b"peregrine:{c}:frames"), slot(b"c"));
+    }
+
+    #[test]
+    fn gap_between_slots_is_missed() {
+        let owners = |ranges: &[(u16, u16)]| -> Vec<Owner> {
+            let node = Node { host: "h".into(), port: 1 };
+            ranges.iter().map(|&(first, last)| Owner { first, last, node: node.clone() }).collect()
+        };
+        for (ranges, all) in [
+            (&[][..], false),
+            (&[(0, 16383)], true),
+            (&[(8192, 16383), (0, 8191)], true),
+            (&[(0, 9000), (1, 2), (8192, 16383)], true),
+            (&[(1, 16383)], false),
+            (&[(0, 16382)], false),
+            (&[(0, 8190), (8192, 16383)], false),
+        ] {
+            assert_eq!(cover_all_slots(&owners(ranges)), all, "{ranges:?}");
+        }
     }
 
     #[test]
