@@ -1,5 +1,10 @@
 use std::{
     net::TcpListener,
+    ops::Range,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -7,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use peregrine_proto::{CameraConfig, CameraId, FrameId};
 use peregrine_streams::{
     Arrival, Balance, CommitOutcome, Flow, FrameReader, PreviewReader, Published, Redis, RedisUrls,
-    ResultReader, Role, SourceState, StreamError, Wake, WorkerId,
+    ResultReader, Role, SourceState, StreamError, Wake, WorkerId, keys,
 };
 
 use crate::{
@@ -21,12 +26,18 @@ use crate::{
 const BLOCK: Duration = Duration::from_secs(30);
 const SLOTS: u16 = 16384;
 
-/// Ports that nobody listened on a moment ago.
+/// Ports that nobody listens on, each given once: a killed server must find its own still free, and one that is taken for
+/// absent must stay so. So they are none that the system gives to those who ask for any.
 pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let listeners: Vec<_> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    const NOT_GIVEN_BY_LINUX: Range<u16> = 20_000..32_000;
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::random()));
+    let next =
+        || NOT_GIVEN_BY_LINUX.start + NEXT.fetch_add(1, Ordering::Relaxed) % NOT_GIVEN_BY_LINUX.len() as u16;
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut free = std::iter::repeat_with(next).take(1000).filter(is_free);
     let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?.port();
+    for port in &mut ports {
+        *port = free.next().context("no port is free")?;
     }
     Ok(ports)
 }
@@ -73,7 +84,7 @@ impl Cluster {
         for node in &cluster.masters[1..] {
             cluster.meet(node).await?;
         }
-        cluster.until_joined(masters).await?;
+        cluster.until_joined(&[]).await?;
         Ok(cluster)
     }
 
@@ -83,13 +94,23 @@ impl Cluster {
         self.masters[0].server.command(&meet).await
     }
 
-    /// Waits until all nodes know so many nodes, and serve.
-    async fn until_joined(&self, nodes: usize) -> Result<()> {
-        for node in &self.masters {
-            let wanted = ["cluster_state:ok".into(), format!("cluster_known_nodes:{nodes}")];
+    /// Waits until all nodes serve, and each is connected to all others and knows which slots they have. Nodes get to know
+    /// each other one by one: one that serves may not have heard of all others yet.
+    async fn until_joined(&self, replicas: &[&Node]) -> Result<()> {
+        let nodes: Vec<&Node> = self.masters.iter().chain(replicas.iter().copied()).collect();
+        for node in &nodes {
             until("the cluster to form", async || {
                 let info: String = node.server.command(&["CLUSTER", "INFO"]).await?;
-                Ok(wanted.iter().all(|wanted| info.lines().any(|line| line.trim() == wanted)))
+                let serves = ["cluster_state:ok", "cluster_slots_ok:16384"]
+                    .iter()
+                    .all(|wanted| info.lines().any(|line| line.trim() == *wanted));
+                let known: String = node.server.command(&["CLUSTER", "NODES"]).await?;
+                // id, address, flags, master, ping, pong, epoch, link
+                let known: Vec<Vec<&str>> = known.lines().map(|line| line.split(' ').collect()).collect();
+                let joined = |other: &&Node| {
+                    known.iter().any(|fields| fields[0] == other.id && fields.get(7) == Some(&"connected"))
+                };
+                Ok(serves && nodes.iter().all(joined))
             })
             .await?;
         }
@@ -117,6 +138,7 @@ impl Cluster {
             })
             .await?;
         }
+        self.until_joined(&[&node]).await?;
         Ok(node)
     }
 
@@ -217,7 +239,7 @@ async fn cluster_serves_cameras_on_all_its_nodes() -> Result<()> {
         serde_json::json!({ "id": cameras[0].as_str(), "source": { "uri": "synthetic:road" } }),
     )?;
     let mut control = redis.control();
-    cluster.masters[cluster.home("peregrine:control").await?].server.until_blocked(1).await?;
+    cluster.masters[cluster.home(keys::CONTROL).await?].server.until_blocked(1).await?;
     assert!(redis.put_camera(&config).await?);
     let woken = tokio::time::timeout(BLOCK, control.next()).await??;
     assert_eq!(woken, [Wake::CameraChanged { camera: cameras[0].clone() }]);
@@ -332,8 +354,8 @@ async fn cameras_of_other_nodes_go_on_while_one_is_away() -> Result<()> {
     let mut cluster = Cluster::start(3).await?;
     let redis = cluster.redis().await?;
     let cameras = cluster.cameras(1).await?;
-    // The node of the list of workers stays.
-    let victim = (cluster.home("peregrine:workers").await? + 1) % 3;
+    // The node of what all share stays.
+    let victim = (cluster.home(keys::workers(Role::Processor)).await? + 1) % 3;
     let (away, there) = (&cameras[victim], &cameras[(victim + 1) % 3]);
     let mut worker = Balance::new(&redis, Role::Processor, WorkerId::new("w"), TTL);
     settle(&mut [&mut worker], &cameras, vec![3]).await?;
@@ -374,6 +396,44 @@ async fn cameras_of_other_nodes_go_on_while_one_is_away() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(again.run(1, BLOCK).await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn node_that_does_not_know_all_slots_is_believed() -> Result<()> {
+    // Each has half of the slots, and they have not met.
+    let nodes = [start_node().await?, start_node().await?];
+    for (node, [first, last]) in nodes.iter().zip([["0", "8191"], ["8192", "16383"]]) {
+        let () = node.server.command(&["CLUSTER", "ADDSLOTSRANGE", first, last]).await?;
+    }
+    for node in &nodes {
+        until("the node to serve", async || {
+            Ok(node.server.command::<String>(&["CLUSTER", "INFO"]).await?.contains("cluster_state:ok"))
+        })
+        .await?;
+    }
+    let cluster = Cluster { masters: nodes.into() };
+    let redis = cluster.redis().await?;
+    for camera in cluster.cameras(1).await? {
+        redis.put_source_state(&camera, &SourceState::default()).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn loss_of_what_all_share_is_not_noticed() -> Result<()> {
+    let cluster = Cluster::start(3).await?;
+    let redis = cluster.redis().await?;
+    let cameras = cluster.cameras(1).await?;
+    let slot = cluster.slot(keys::CAMERAS).await?;
+    for key in [keys::MODELS, keys::CONTROL, keys::workers(Role::Processor), keys::workers(Role::Producer)] {
+        assert_eq!(cluster.slot(key).await?, slot, "{key} is not lost with the cameras");
+    }
+    let mut worker = Balance::new(&redis, Role::Producer, WorkerId::new("w"), TTL);
+    assert!(!worker.tick(&cameras, true).await?.forgotten);
+    let home = cluster.home(keys::CAMERAS).await?;
+    let () = cluster.masters[home].server.command(&["FLUSHALL"]).await?;
+    assert!(worker.tick(&cameras, true).await?.forgotten);
     Ok(())
 }
 
