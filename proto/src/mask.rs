@@ -6,7 +6,7 @@ use std::borrow::Cow;
 const HIDDEN: &str = "***";
 
 /// Names of settings whose values are credentials, in the query of an address or in a pipeline. Sorted; lower case.
-const SECRET_KEYS: [&str; 21] = [
+const SECRET_KEYS: [&str; 25] = [
     "access_token",
     "api-key",
     "api_key",
@@ -20,6 +20,10 @@ const SECRET_KEYS: [&str; 21] = [
     "pw",
     "pwd",
     "secret",
+    "sentinel_pass",
+    "sentinel_password",
+    "sentinel_user",
+    "sentinel_username",
     "sig",
     "signature",
     "token",

@@ -107,19 +107,21 @@ impl Balance {
         self.drop_removed(cameras).await?;
         self.renew(progress).await?;
 
-        let (now_ms, owners) = self.redis.owners(self.role, cameras).await?;
+        let owners = self.redis.owners(self.role, cameras).await?;
         self.share = (cameras.len() / live, cameras.len().div_ceil(live));
         let me = self.worker.to_string();
         let mut free = Vec::new();
         let mut loads: BTreeMap<String, Vec<&CameraId>> = BTreeMap::new();
         let mut next = self.ttl / 3;
         for (camera, owner) in cameras.iter().zip(owners) {
-            if owner.worker.is_empty() || owner.until_ms <= now_ms {
+            // Nothing can be said or done about a camera whose node of a cluster is away.
+            let Some(owner) = owner else { continue };
+            if !owner.is_live() {
                 if !self.held.contains_key(camera) {
                     free.push(camera);
                 }
             } else if owner.worker != me {
-                next = next.min(Duration::from_millis(owner.until_ms - now_ms + 2));
+                next = next.min(owner.left + Duration::from_millis(2));
                 loads.entry(owner.worker).or_default().push(camera);
             }
         }
@@ -186,16 +188,15 @@ impl Balance {
 
     /// Signs in, and reads who else is alive: for how long each still counts as that without another heartbeat.
     async fn beat(&mut self) -> Result<Vec<Duration>, StreamError> {
-        let link = &self.redis.state;
-        let now_ms = link.time_us().await? / 1000;
         let key = keys::workers(self.role);
+        let now_ms = self.redis.state.time_us(key).await? / 1000;
         let ago = |age: Duration| now_ms - i64::try_from(age.as_millis()).unwrap_or(0);
         let me = self.worker.to_string();
         let mut commands = redis::pipe();
         commands.cmd("ZADD").arg(key).arg(now_ms).arg(&me);
         commands.cmd("ZREMRANGEBYSCORE").arg(key).arg("-inf").arg(ago(FORGOTTEN_AFTER));
         commands.cmd("ZRANGEBYSCORE").arg(key).arg(ago(self.ttl)).arg("+inf").arg("WITHSCORES");
-        let mut replies = link.run_all(&commands).await?;
+        let mut replies = self.redis.state.run_all(&commands).await?;
         let reply = replies.pop().unwrap_or_default();
         let is_new = replies.first().and_then(value::integer) == Some(1);
         self.untold.forgotten |= is_new && self.signed_in;
@@ -222,14 +223,22 @@ impl Balance {
         let due: Vec<Lease> =
             self.held.values().filter(|held| due(held)).map(|held| held.lease.clone()).collect();
         for lease in due {
-            match self.redis.renew(&lease).await? {
-                Renewed::Held { wanted_by } => {
+            // Of a cluster, other nodes may answer; if none does, the look at the owners tells.
+            if self.redis.state.is_down(&keys::lease(lease.role, &lease.camera)) {
+                continue;
+            }
+            match self.redis.renew(&lease).await {
+                Err(error) if error.is_transient() => {
+                    tracing::debug!(camera = %lease.camera, %error, "lease not renewed");
+                }
+                Err(error) => return Err(error),
+                Ok(Renewed::Held { wanted_by }) => {
                     self.committed(&lease.camera);
                     if wanted_by.is_some() && self.hand_over(&lease.camera) {
                         self.untold.release.push(lease.camera);
                     }
                 }
-                Renewed::Fenced => {
+                Ok(Renewed::Fenced) => {
                     self.held.remove(&lease.camera);
                     self.tell_lost(lease.camera);
                 }
@@ -291,9 +300,10 @@ impl Redis {
     /// # Errors
     /// When the server does not answer.
     pub async fn live_workers(&self, role: Role, within: Duration) -> Result<Vec<String>, StreamError> {
-        let since_ms = self.time_us().await? / 1000 - i64::try_from(within.as_millis()).unwrap_or(0);
+        let key = keys::workers(role);
+        let since_ms = self.state.time_us(key).await? / 1000 - i64::try_from(within.as_millis()).unwrap_or(0);
         let mut command = redis::cmd("ZRANGEBYSCORE");
-        command.arg(keys::workers(role)).arg(since_ms).arg("+inf");
+        command.arg(key).arg(since_ms).arg("+inf");
         let reply = value::list(self.state.run(&command).await?).unwrap_or_default();
         let name = |worker: &redis::Value| value::text(worker).map(|w| crate::lease::name_of(w).to_owned());
         Ok(reply.iter().filter_map(name).collect())

@@ -10,7 +10,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::{Redis, Role, StreamError, connection::Link, keys, value};
+use crate::{Redis, Role, StreamError, keys, servers::Servers, value};
 
 const BLOCK: Duration = Duration::from_secs(5);
 /// Bundles of wake-ups that wait to be taken; more are dropped.
@@ -61,7 +61,7 @@ impl Redis {
     /// Follows the control stream from about now on, by a task of its own that ends with the returned value.
     pub fn control(&self) -> Control {
         let (sender, wakes) = mpsc::channel(MOST_WAITING);
-        let follower = Follower { link: self.state.blocking(BLOCK), after: None };
+        let follower = Follower { servers: self.state.blocking(BLOCK), after: None };
         Control { wakes, task: tokio::spawn(follower.run(sender)).abort_handle() }
     }
 }
@@ -93,7 +93,7 @@ impl Drop for Control {
 }
 
 struct Follower {
-    link: Link,
+    servers: Servers,
     /// The last entry read; none before the first look.
     after: Option<FrameId>,
 }
@@ -119,14 +119,14 @@ impl Follower {
             None => {
                 let mut newest = redis::cmd("XREVRANGE");
                 newest.arg(keys::CONTROL).arg("+").arg("-").arg("COUNT").arg(1);
-                let entries = value::entries(self.link.run(&newest).await?).unwrap_or_default();
+                let entries = value::entries(self.servers.run(&newest).await?).unwrap_or_default();
                 *self.after.insert(entries.first().map_or(FrameId::ZERO, |entry| entry.id))
             }
         };
         let mut command = redis::cmd("XREAD");
         command.arg("COUNT").arg(100).arg("BLOCK").arg(BLOCK.as_millis() as u64);
         command.arg("STREAMS").arg(keys::CONTROL).arg(after.to_string());
-        let streams = value::streams(self.link.run(&command).await?).unwrap_or_default();
+        let streams = value::streams(self.servers.run(&command).await?).unwrap_or_default();
         if streams.is_empty() {
             // The stream may have been made anew, with ids that start again.
             self.after = None;

@@ -4,7 +4,10 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
     /// The address makes no sense.
-    #[error("`{url}` is no Redis address ({why}): use redis://host:6379 or redis+unix:///path/to/socket")]
+    #[error(
+        "`{url}` is no Redis address ({why}): use redis://host:6379, redis+unix:///path/to/socket, \
+         redis+cluster://host:6379,host:6379 or redis+sentinel://host:26379,host:26379/master-name"
+    )]
     Address {
         /// The address, masked.
         url: String,
@@ -60,6 +63,16 @@ pub enum StreamError {
         url: String,
         /// The version found.
         found: String,
+    },
+    /// What answers there is something else than the address says.
+    #[error("Redis at {url} is {found}: use an address of the form {form}")]
+    Kind {
+        /// The address, masked.
+        url: String,
+        /// What it is.
+        found: &'static str,
+        /// What its address would look like.
+        form: &'static str,
     },
     /// The server answered something that this build does not understand.
     #[error("Redis answered {what} with something unexpected: {found}")]

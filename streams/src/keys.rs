@@ -1,15 +1,16 @@
-//! The names of everything that lies in Redis. `{camera}` is a hash tag: all of a camera is in one cluster slot.
+//! The names of everything that lies in Redis. `{camera}` is a hash tag: all of a camera is in one cluster slot. So is what
+//! all share, under `{_}`, which is no camera's name: it comes and goes together, and [`crate::Tick::forgotten`] tells.
 
 use peregrine_proto::CameraId;
 
 use crate::Role;
 
 /// Hash: camera id → its configuration as JSON.
-pub const CAMERAS: &str = "peregrine:cameras";
+pub const CAMERAS: &str = "peregrine:{_}:cameras";
 /// Hash: model name → what the processors announce about it, as JSON.
-pub const MODELS: &str = "peregrine:models";
+pub const MODELS: &str = "peregrine:{_}:models";
 /// Stream of small wake-ups.
-pub const CONTROL: &str = "peregrine:control";
+pub const CONTROL: &str = "peregrine:{_}:control";
 
 /// List: frames that any idle worker with this model may detect.
 pub fn detect_requests(model: &str) -> String {
@@ -24,8 +25,8 @@ pub fn detect_answers(worker: &str) -> String {
 /// Sorted set: worker and nonce → its last heartbeat, milliseconds of the server's clock.
 pub fn workers(role: Role) -> &'static str {
     match role {
-        Role::Processor => "peregrine:workers",
-        Role::Producer => "peregrine:producers",
+        Role::Processor => "peregrine:{_}:workers",
+        Role::Producer => "peregrine:{_}:producers",
     }
 }
 

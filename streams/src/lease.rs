@@ -6,7 +6,7 @@ use bytes::Bytes;
 use peregrine_proto::{CameraId, FrameId};
 use redis::Value;
 
-use crate::{Checkpoint, Redis, StreamError, keys, script, value};
+use crate::{Checkpoint, Redis, StreamError, keys, script, servers::Answer, value};
 
 /// For how long a released camera is kept for the worker that asked for it.
 const KEPT_FOR: Duration = Duration::from_millis(1500);
@@ -282,7 +282,8 @@ pub struct Holder {
 }
 
 impl Redis {
-    /// Who holds each of these cameras; none where a lease is free or has run out.
+    /// Who holds each of these cameras; none where a lease is free or has run out, or where the
+    /// camera's node of a cluster does not answer while others do.
     ///
     /// # Errors
     /// When the server does not answer or answers nonsense.
@@ -291,45 +292,49 @@ impl Redis {
         role: Role,
         cameras: &[CameraId],
     ) -> Result<Vec<Option<Holder>>, StreamError> {
-        let (now_ms, owners) = self.owners(role, cameras).await?;
-        let live = |owner: Owner| {
-            (!owner.worker.is_empty() && owner.until_ms > now_ms)
-                .then(|| Holder { worker: name_of(&owner.worker).to_owned(), epoch: owner.epoch })
+        let live = |owner: Option<Owner>| {
+            let owner = owner.filter(Owner::is_live)?;
+            Some(Holder { worker: name_of(&owner.worker).to_owned(), epoch: owner.epoch })
         };
-        Ok(owners.into_iter().map(live).collect())
+        Ok(self.owners(role, cameras).await?.into_iter().map(live).collect())
     }
 
+    /// Leases as they stand; none where the camera's node of a cluster does not answer while others do.
     pub(crate) async fn owners(
         &self,
         role: Role,
         cameras: &[CameraId],
-    ) -> Result<(u64, Vec<Owner>), StreamError> {
+    ) -> Result<Vec<Option<Owner>>, StreamError> {
         let mut commands = redis::pipe();
-        commands.cmd("TIME");
         for camera in cameras {
             commands.cmd("HMGET").arg(keys::lease(role, camera)).arg(&["owner", "exp", "epoch"]);
         }
-        let mut answers = self.state.run_all(&commands).await?.into_iter();
-        let time = answers.next().unwrap_or_default();
-        let now_us = value::time_us(&time).ok_or_else(|| value::unexpected("TIME", &time))?;
-        let owner = |answer: Value| {
-            let field = |parts: &[Value], at: usize| parts.get(at).and_then(value::unsigned).unwrap_or(0);
-            let parts = value::list(answer).unwrap_or_default();
-            Owner {
+        let owner = |answer: Option<Answer>| {
+            let Answer { now_us, value } = answer?;
+            let parts = value::list(value).unwrap_or_default();
+            let field = |at: usize| parts.get(at).and_then(value::unsigned).unwrap_or(0);
+            Some(Owner {
                 worker: parts.first().and_then(value::text).unwrap_or_default().to_owned(),
-                until_ms: field(&parts, 1),
-                epoch: field(&parts, 2),
-            }
+                left: Duration::from_millis(field(1).saturating_sub(now_us.unsigned_abs() / 1000)),
+                epoch: field(2),
+            })
         };
-        Ok((now_us.unsigned_abs() / 1000, answers.map(owner).collect()))
+        Ok(self.state.survey(&commands).await?.into_iter().map(owner).collect())
     }
 }
 
 /// A lease as it stands in Redis.
 pub(crate) struct Owner {
     pub(crate) worker: String,
-    pub(crate) until_ms: u64,
+    /// How long it lasts from now; zero when it has run out.
+    pub(crate) left: Duration,
     pub(crate) epoch: u64,
+}
+
+impl Owner {
+    pub(crate) fn is_live(&self) -> bool {
+        !self.worker.is_empty() && !self.left.is_zero()
+    }
 }
 
 /// Where a new holder of a camera continues, when it has never been held.

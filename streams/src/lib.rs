@@ -6,7 +6,9 @@
 //! a lease of the same kind and writes the frames ([`FrameWriter`]). Whoever shows results follows them
 //! ([`ResultReader`]). No pixel passes through a script, and everything that blocks has a connection of its own.
 
+mod address;
 mod balance;
+mod cluster;
 mod commit;
 mod connection;
 mod control;
@@ -15,12 +17,15 @@ mod follow;
 mod frames;
 pub mod keys;
 mod lease;
+mod link;
 mod offload;
 mod previews;
 mod progress;
 mod registry;
 mod results;
 mod script;
+mod sentinel;
+mod servers;
 mod value;
 
 pub use balance::{Balance, DEFAULT_TTL, Tick};

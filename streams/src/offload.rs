@@ -8,7 +8,7 @@ use std::{marker::PhantomData, time::Duration};
 
 use peregrine_proto::{DetectAnswer, DetectRequest, codec::Checked};
 
-use crate::{Redis, StreamError, connection::Link, keys, lease::millis, value};
+use crate::{Redis, StreamError, keys, lease::millis, servers::Servers, value};
 
 /// The longest wait for an entry.
 const BLOCK: Duration = Duration::from_secs(5);
@@ -50,7 +50,7 @@ impl Redis {
         commands.cmd("LTRIM").arg(key).arg(-MOST_WAITING).arg(-1);
         commands.cmd("PEXPIRE").arg(key).arg(millis(KEPT_FOR));
         match self.state.run_all(&commands).await?.into_iter().next() {
-            Some(redis::Value::ServerError(error)) => Err(self.state.refusal(error.into(), "RPUSH".into())),
+            Some(redis::Value::ServerError(error)) => Err(self.state.refusal(error, "RPUSH".into())),
             _ => Ok(()),
         }
     }
@@ -58,14 +58,14 @@ impl Redis {
 
 /// A list from which entries are taken, each by one taker, over a blocking connection of its own.
 pub struct DetectQueue<T> {
-    link: Link,
+    servers: Servers,
     key: String,
     entries: PhantomData<T>,
 }
 
 impl<T: Checked> DetectQueue<T> {
     fn new(redis: &Redis, key: String) -> Self {
-        Self { link: redis.state.blocking(BLOCK), key, entries: PhantomData }
+        Self { servers: redis.state.blocking(BLOCK), key, entries: PhantomData }
     }
 
     /// The next entry; none within five seconds, or where it cannot be read, as of another release. Not to be dropped
@@ -76,7 +76,7 @@ impl<T: Checked> DetectQueue<T> {
     pub async fn next(&mut self) -> Result<Option<T>, StreamError> {
         let mut pop = redis::cmd("BLPOP");
         pop.arg(&self.key).arg(BLOCK.as_secs());
-        let popped = value::list(self.link.run(&pop).await?).unwrap_or_default().pop();
+        let popped = value::list(self.servers.run(&pop).await?).unwrap_or_default().pop();
         let Some(entry) = popped.and_then(value::bytes) else { return Ok(None) };
         Ok(peregrine_proto::decode(&entry)
             .inspect_err(|error| tracing::warn!(list = self.key, %error, "entry left out"))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use peregrine_proto::{CameraId, FrameId, Size};
 
-use crate::{Redis, StreamError, Waker, follow::Follower, keys, lease::millis, value};
+use crate::{Redis, StreamError, Waker, follow::Follower, keys, lease::millis, servers::Answer, value};
 
 /// A picture of a frame.
 #[derive(Debug, Clone)]
@@ -39,9 +39,9 @@ impl Redis {
         width: u32,
         stands_for: Duration,
     ) -> Result<(), StreamError> {
-        let until_ms =
-            self.time_us().await? / 1000 + i64::try_from(stands_for.as_millis()).unwrap_or(i64::MAX / 2);
         let key = keys::viewers(camera);
+        let until_ms = self.state.time_us(&key).await? / 1000
+            + i64::try_from(stands_for.as_millis()).unwrap_or(i64::MAX / 2);
         let mut commands = redis::pipe();
         commands.cmd("HSET").arg(&key).arg(width).arg(until_ms);
         // The longest anybody asks for wins; the hash goes by itself when nobody does any more.
@@ -49,7 +49,7 @@ impl Redis {
         commands.cmd("PEXPIRE").arg(&key).arg(millis(stands_for)).arg("NX");
         let first = self.state.run_all(&commands).await?.into_iter().next();
         match first {
-            Some(redis::Value::ServerError(error)) => Err(self.state.refusal(error.into(), "HSET".into())),
+            Some(redis::Value::ServerError(error)) => Err(self.state.refusal(error, "HSET".into())),
             Some(redis::Value::Int(1)) => {
                 self.wake(&crate::Wake::Watched { camera: camera.clone() }).await;
                 Ok(())
@@ -58,26 +58,25 @@ impl Redis {
         }
     }
 
-    /// The picture widths at which each of these cameras is watched now; empty for nobody.
+    /// The picture widths at which each of these cameras is watched now; empty for nobody, or where
+    /// its node of a cluster does not answer while others do.
     ///
     /// # Errors
     /// When the server does not answer.
     pub async fn watched(&self, cameras: &[CameraId]) -> Result<Vec<Vec<u32>>, StreamError> {
         let mut commands = redis::pipe();
-        commands.cmd("TIME");
         for camera in cameras {
             commands.cmd("HGETALL").arg(keys::viewers(camera));
         }
-        let mut answers = self.state.run_all(&commands).await?.into_iter();
-        let time = answers.next().unwrap_or_default();
-        let now_ms = value::time_us(&time).ok_or_else(|| value::unexpected("TIME", &time))? / 1000;
-        let widths = |answer| {
-            let pairs = value::pairs(answer).unwrap_or_default();
+        let widths = |answer: Option<Answer>| {
+            let Some(Answer { now_us, value }) = answer else { return Vec::new() };
+            let now_ms = now_us / 1000;
+            let pairs = value::pairs(value).unwrap_or_default();
             let live =
                 pairs.into_iter().filter(|(_, until)| value::integer(until).is_some_and(|ms| ms > now_ms));
             live.filter_map(|(width, _)| width.parse().ok()).collect()
         };
-        Ok(answers.map(widths).collect())
+        Ok(self.state.survey(&commands).await?.into_iter().map(widths).collect())
     }
 
     /// Keeps a picture; about `kept` of them stay.
@@ -99,7 +98,7 @@ impl Redis {
         let add = commands.cmd("XADD").arg(&key).arg(id.to_string());
         add.arg("w").arg(size.width).arg("h").arg(size.height).arg("jpeg").arg(jpeg);
         match self.frames.run_all(&commands).await?.pop() {
-            Some(redis::Value::ServerError(error)) => Err(self.frames.refusal(error.into(), "XADD".into())),
+            Some(redis::Value::ServerError(error)) => Err(self.frames.refusal(error, "XADD".into())),
             _ => Ok(()),
         }
     }

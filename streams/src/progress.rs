@@ -3,7 +3,7 @@
 use peregrine_proto::CameraId;
 use redis::Value;
 
-use crate::{Redis, StreamError, keys, value};
+use crate::{Redis, StreamError, keys, servers::Answer, value};
 
 /// How far a camera's streams have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,7 +15,8 @@ pub struct Progress {
 }
 
 impl Redis {
-    /// How far the streams of each of these cameras have come. A stream that does not exist counts as empty.
+    /// How far the streams of each of these cameras have come. A stream that does not exist counts as
+    /// empty, as does one whose node of a cluster does not answer while others do.
     ///
     /// # Errors
     /// When the server does not answer.
@@ -26,11 +27,11 @@ impl Redis {
             // Brings the first and the last result along: small. Of a frame stream that would be two frames.
             results.cmd("XINFO").arg("STREAM").arg(keys::results(camera));
         }
-        let backlogs = self.frames.run_all(&frames).await?;
-        let results = self.state.run_all(&results).await?;
-        let progress = |(backlog, results): (Value, Value)| Progress {
-            backlog: value::unsigned(&backlog).unwrap_or(0),
-            results: entries_added(results).unwrap_or(0),
+        let backlogs = self.frames.survey(&frames).await?;
+        let results = self.state.survey(&results).await?;
+        let progress = |(backlog, results): (Option<Answer>, Option<Answer>)| Progress {
+            backlog: backlog.and_then(|backlog| value::unsigned(&backlog.value)).unwrap_or(0),
+            results: results.and_then(|results| entries_added(results.value)).unwrap_or(0),
         };
         Ok(backlogs.into_iter().zip(results).map(progress).collect())
     }

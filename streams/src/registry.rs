@@ -6,7 +6,7 @@ use peregrine_proto::{CameraConfig, CameraId, LossCount, Size};
 use redis::Value;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Redis, StreamError, Wake, keys, value};
+use crate::{Redis, StreamError, Wake, keys, servers::Answer, value};
 
 /// What a producer knows of a camera's source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
@@ -152,7 +152,8 @@ impl Redis {
         self.state.run(&command).await.map(drop)
     }
 
-    /// What producers know of these sources; none where no producer has had the camera.
+    /// What producers know of these sources; none where no producer has had the camera, or where its node of a cluster
+    /// does not answer while others do.
     ///
     /// # Errors
     /// When the server does not answer.
@@ -161,8 +162,8 @@ impl Redis {
         for camera in cameras {
             commands.cmd("HGETALL").arg(keys::source(camera));
         }
-        let parse = |answer: Value| {
-            let pairs = value::pairs(answer).unwrap_or_default();
+        let parse = |answer: Option<Answer>| {
+            let pairs = value::pairs(answer?.value).unwrap_or_default();
             if pairs.is_empty() {
                 return None;
             }
@@ -170,7 +171,7 @@ impl Redis {
             let fields = pairs.iter().filter_map(|(name, value)| Some((name.clone(), json(value)?)));
             serde_json::from_value(serde_json::Value::Object(fields.collect())).ok()
         };
-        Ok(self.state.run_all(&commands).await?.into_iter().map(parse).collect())
+        Ok(self.state.survey(&commands).await?.into_iter().map(parse).collect())
     }
 
     /// Announces a model, so that producers can fit their pictures to its input.

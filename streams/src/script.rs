@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use redis::Value;
 
-use crate::{StreamError, connection::Link};
+use crate::{StreamError, servers::Servers};
 
 macro_rules! scripts {
     ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
@@ -43,7 +43,7 @@ impl Script {
     /// Runs the script; the server learns it where it does not know it yet.
     pub(crate) async fn run(
         &self,
-        link: &Link,
+        servers: &Servers,
         keys: &[String],
         args: &[&[u8]],
     ) -> Result<Value, StreamError> {
@@ -58,9 +58,9 @@ impl Script {
             });
             command
         };
-        match link.run(&call("EVALSHA", &self.hash)).await? {
-            Value::ServerError(_) => match link.run(&call("EVAL", self.code)).await? {
-                Value::ServerError(error) => Err(link.refusal(error.into(), "EVAL".into())),
+        match servers.run(&call("EVALSHA", &self.hash)).await? {
+            Value::ServerError(_) => match servers.run(&call("EVAL", self.code)).await? {
+                Value::ServerError(error) => Err(servers.refusal(error, "EVAL".into())),
                 value => Ok(value),
             },
             value => Ok(value),

@@ -64,6 +64,8 @@ pub struct AdminSection {
 #[serde(deny_unknown_fields, default)]
 pub struct RedisSection {
     /// Everything that must survive: leases, checkpoints, results, and the frames unless `frames_url` is given.
+    /// One server, a cluster or the sentinels of a master: `redis://`, `redis+unix://`, `redis+cluster://` or
+    /// `redis+sentinel://`.
     pub url: String,
     /// A second server for frames and pictures, without persistence.
     pub frames_url: Option<String>,
@@ -88,14 +90,24 @@ impl fmt::Debug for RedisSection {
 impl RedisSection {
     /// Checks what can be said without connecting.
     pub fn check(&self, problems: &mut Problems) {
-        const SCHEMES: [&str; 4] = ["redis://", "rediss://", "redis+unix://", "unix://"];
+        const SCHEMES: [&str; 8] = [
+            "redis://",
+            "rediss://",
+            "redis+unix://",
+            "unix://",
+            "redis+cluster://",
+            "rediss+cluster://",
+            "redis+sentinel://",
+            "rediss+sentinel://",
+        ];
         let urls = [("redis.url", Some(&self.url)), ("redis.frames_url", self.frames_url.as_ref())];
         for (key, url) in urls.into_iter().filter_map(|(key, url)| Some((key, url?))) {
             if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
                 problems.add(
                     key,
                     format!(
-                        "`{url}` is no address of Redis: use redis://host:port or redis+unix:///path/to/socket"
+                        "`{url}` is no address of Redis: use redis://host:port, redis+unix:///path/to/socket, \
+                         redis+cluster://host:port,host:port or redis+sentinel://host:port/master-name"
                     ),
                 );
             }

@@ -8,10 +8,12 @@ use redis::Value;
 
 use crate::{
     Lease, Losses, Redis, StreamError,
-    connection::{Link, MAX_CLOCK_SKEW, wall_clock_us},
+    connection::{MAX_CLOCK_SKEW, wall_clock_us},
     follow::last_generated,
     frames::LastFrame,
-    keys, value,
+    keys,
+    servers::Servers,
+    value,
 };
 
 /// How long one wait for a result lasts before the backlog is counted again.
@@ -81,12 +83,13 @@ impl FrameWriter {
     /// times, and one from the far future would stay the newest for long.
     pub async fn open(redis: &Redis, lease: &Lease, flow: Flow) -> Result<Self, StreamError> {
         let camera = lease.camera.clone();
-        let clock = Clock::set(redis).await?;
+        let clock = Clock::set(redis, &keys::frames(&camera)).await?;
         let last_frame = redis.last_frame(&camera).await?;
         let checkpoint = redis.checkpoint(&camera).await?;
         let mut last_id = checkpoint.id;
-        for (link, key) in [(&redis.state, keys::results(&camera)), (&redis.frames, keys::frames(&camera))] {
-            last_id = last_id.max(newest_id(link, &key).await?.unwrap_or_default());
+        for (servers, key) in [(&redis.state, keys::results(&camera)), (&redis.frames, keys::frames(&camera))]
+        {
+            last_id = last_id.max(newest_id(servers, &key).await?.unwrap_or_default());
         }
         let next_n = last_frame.as_ref().map_or(0, |frame| frame.n).max(checkpoint.n) + 1;
         let window = match flow {
@@ -152,7 +155,7 @@ impl FrameWriter {
     /// # Errors
     /// When a successor writes the camera, when the clocks have drifted apart, or what trying again would not mend.
     pub async fn publish(&mut self, header: &mut FrameHeader, data: &[u8]) -> Result<Published, StreamError> {
-        self.clock.check(&self.redis, header.captured_at_us).await?;
+        self.clock.check(&self.redis, &self.key, header.captured_at_us).await?;
         match self.flow {
             Flow::Live { queue } => self.publish_live(header, data, queue.max(1)).await,
             Flow::Lossless { queue } => self.publish_lossless(header, data, queue.max(1)).await,
@@ -165,7 +168,7 @@ impl FrameWriter {
         data: &[u8],
         queue: u32,
     ) -> Result<Published, StreamError> {
-        if self.redis.frames.is_down() {
+        if self.redis.frames.is_down(&self.key) {
             // Connecting again has its own pace; a live source does not wait for it.
             return Ok(self.drop_frame(LossReason::RedisUnreachable));
         }
@@ -182,7 +185,7 @@ impl FrameWriter {
         self.unanswered = Some(id);
         let sent = self.redis.frames.run_all(&commands).await;
         let added = sent.and_then(|mut answers| match answers.pop() {
-            Some(Value::ServerError(error)) => Err(self.redis.frames.refusal(error.into(), "XADD".into())),
+            Some(Value::ServerError(error)) => Err(self.redis.frames.refusal(error, "XADD".into())),
             _ => Ok(()),
         });
         match added {
@@ -306,8 +309,8 @@ fn reason(error: &StreamError) -> LossReason {
 }
 
 /// The id generated last in a stream; none where there is no such stream.
-async fn newest_id(link: &Link, key: &str) -> Result<Option<FrameId>, StreamError> {
-    match link.run(redis::cmd("XINFO").arg("STREAM").arg(key)).await {
+async fn newest_id(servers: &Servers, key: &str) -> Result<Option<FrameId>, StreamError> {
+    match servers.run(redis::cmd("XINFO").arg("STREAM").arg(key)).await {
         Ok(answer) => Ok(last_generated(answer)),
         Err(StreamError::Refused { why, .. }) if why.contains("no such key") => Ok(None),
         Err(error) => Err(error),
@@ -323,15 +326,15 @@ struct Window {
     before: usize,
     /// The last result seen. Reading from "now" would miss those that came while nobody waited.
     seen: FrameId,
-    link: Option<Link>,
+    results: Option<Servers>,
 }
 
 impl Window {
     async fn open(redis: &Redis, camera: &CameraId) -> Result<Self, StreamError> {
         let seen = newest_id(&redis.state, &keys::results(camera)).await?.unwrap_or_default();
         let before = redis.backlog(camera).await?.try_into().unwrap_or(usize::MAX);
-        let link = Some(redis.state.blocking(CREDIT_BLOCK));
-        Ok(Self { ours: VecDeque::new(), before, seen, link })
+        let results = Some(redis.state.blocking(CREDIT_BLOCK));
+        Ok(Self { ours: VecDeque::new(), before, seen, results })
     }
 
     fn waiting(&self) -> usize {
@@ -345,11 +348,11 @@ impl Window {
     /// Waits for results, or, after a second without one, counts what lies in the stream: entries also vanish
     /// without a result, when they are no frames or the server was flushed.
     async fn wait(&mut self, redis: &Redis, camera: &CameraId) -> Result<(), StreamError> {
-        let Some(link) = &self.link else { return Ok(()) };
+        let Some(results) = &self.results else { return Ok(()) };
         let mut command = redis::cmd("XREAD");
         command.arg("COUNT").arg(64).arg("BLOCK").arg(CREDIT_BLOCK.as_millis() as u64);
         command.arg("STREAMS").arg(keys::results(camera)).arg(self.seen.to_string());
-        let streams = value::streams(link.run(&command).await?).unwrap_or_default();
+        let streams = value::streams(results.run(&command).await?).unwrap_or_default();
         let ids: Vec<FrameId> =
             streams.into_iter().flat_map(|(_, entries)| entries).map(|entry| entry.id).collect();
         for &id in &ids {
@@ -381,15 +384,15 @@ impl Window {
     }
 }
 
-/// Watches that this machine's wall clock stays with the server's.
+/// Watches that this machine's wall clock stays with that of the server where the frames go.
 struct Clock {
     server_us: i64,
     at: Instant,
 }
 
 impl Clock {
-    async fn set(redis: &Redis) -> Result<Self, StreamError> {
-        let server_us = redis.frames.time_us().await?;
+    async fn set(redis: &Redis, key: &str) -> Result<Self, StreamError> {
+        let server_us = redis.frames.time_us(key).await?;
         let offset_us = wall_clock_us() - server_us;
         if offset_us.unsigned_abs() > MAX_CLOCK_SKEW.as_micros() as u64 {
             return Err(StreamError::Clock { url: redis.frames.url.clone(), offset_ms: offset_us / 1000 });
@@ -399,11 +402,11 @@ impl Clock {
 
     /// A time that is not near where the monotonic clock expects it means that one of the clocks was set (or that the
     /// machine slept): the server is asked again.
-    async fn check(&mut self, redis: &Redis, captured_at_us: i64) -> Result<(), StreamError> {
+    async fn check(&mut self, redis: &Redis, key: &str, captured_at_us: i64) -> Result<(), StreamError> {
         let elapsed = i64::try_from(self.at.elapsed().as_micros()).unwrap_or(i64::MAX);
         let expected = self.server_us.saturating_add(elapsed);
         if captured_at_us.saturating_sub(expected).unsigned_abs() > MAX_CLOCK_SKEW.as_micros() as u64 {
-            match Self::set(redis).await {
+            match Self::set(redis, key).await {
                 Ok(clock) => *self = clock,
                 Err(error) if error.is_transient() => {}
                 Err(error) => return Err(error),

@@ -35,7 +35,11 @@ async fn tick(balance: &mut Balance, cameras: &[CameraId]) -> Result<Duration> {
 }
 
 /// Ticks all until each holds one of `shares`, in any order, and every camera has exactly one holder.
-async fn settle(workers: &mut [&mut Balance], cameras: &[CameraId], mut shares: Vec<usize>) -> Result<()> {
+pub(crate) async fn settle(
+    workers: &mut [&mut Balance],
+    cameras: &[CameraId],
+    mut shares: Vec<usize>,
+) -> Result<()> {
     shares.sort_unstable();
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {

@@ -1,12 +1,14 @@
-//! The protocol against real Redis servers, each started by its test on a socket of its own.
+//! The protocol against real Redis servers, each started by its test on a socket or port of its own.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod balance;
+mod cluster;
 mod commit;
 mod frames;
 mod lease;
 mod offload;
 mod outage;
+mod sentinel;
 mod server;
 mod shared;
 mod support;

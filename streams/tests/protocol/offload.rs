@@ -23,7 +23,13 @@ fn request(camera: &CameraId, id: FrameId, ticket: u64) -> DetectRequest {
 }
 
 fn answer(ticket: u64) -> DetectAnswer {
-    DetectAnswer { schema: SCHEMA, ticket, detections: Some(Vec::new()), stages: Vec::new(), worker: "helper".into() }
+    DetectAnswer {
+        schema: SCHEMA,
+        ticket,
+        detections: Some(Vec::new()),
+        stages: Vec::new(),
+        worker: "helper".into(),
+    }
 }
 
 #[tokio::test]

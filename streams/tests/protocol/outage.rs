@@ -12,7 +12,7 @@ use crate::{
 const BLOCK: Duration = Duration::from_secs(5);
 
 /// Runs a file through a processor while something happens to the server; every frame must come out once.
-async fn file_survives(redis: &Redis, outage: impl Future<Output = Result<()>>) -> Result<()> {
+pub(crate) async fn file_survives(redis: &Redis, outage: impl Future<Output = Result<()>>) -> Result<()> {
     let frames = 300;
     let mut writer = writer(redis, &cam("c"), Flow::Lossless { queue: 8 }).await?;
     let mut chain = Chain::take(redis, &cam("c"), "a").await?;

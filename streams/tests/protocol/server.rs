@@ -46,6 +46,9 @@ impl Server {
             if self.command::<String>(&["PING"]).await.is_ok() {
                 return Ok(());
             }
+            if self.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None))) {
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         bail!("redis-server did not start: {}", std::fs::read_to_string(self.dir.path().join("redis.log"))?)

@@ -3,7 +3,7 @@ use std::time::Duration;
 use anyhow::Result;
 use peregrine_proto::{CameraConfig, CameraId, FrameId, LossCount, LossReason, Size};
 use peregrine_streams::{
-    Flow, ModelAnnouncement, PreviewReader, ResultReader, SourceHealth, SourceState, Wake,
+    Flow, ModelAnnouncement, PreviewReader, ResultReader, SourceHealth, SourceState, Wake, keys,
 };
 
 use crate::{
@@ -40,10 +40,9 @@ async fn camera_that_cannot_be_read_does_not_hide_the_others() -> Result<()> {
     let server = Server::start().await?;
     let redis = server.redis().await?;
     redis.put_camera(&config("good")).await?;
-    let () =
-        server.command(&["HSET", "peregrine:cameras", "broken", "{", "strange", r#"{"id":"other"}"#]).await?;
+    let () = server.command(&["HSET", keys::CAMERAS, "broken", "{", "strange", r#"{"id":"other"}"#]).await?;
     let other = serde_json::to_string(&config("other"))?;
-    let () = server.command(&["HSET", "peregrine:cameras", "renamed", &other]).await?;
+    let () = server.command(&["HSET", keys::CAMERAS, "renamed", &other]).await?;
     let cameras = redis.cameras().await?;
     assert_eq!(cameras.cameras.keys().map(CameraId::as_str).collect::<Vec<_>>(), ["good"]);
     assert_eq!(
