@@ -14,6 +14,14 @@ pub(crate) fn of_children() -> anyhow::Result<Duration> {
     ticks(std::process::id(), 15)
 }
 
+/// Of the calling thread, to the nanosecond.
+pub(crate) fn of_this_thread() -> anyhow::Result<Duration> {
+    let path = "/proc/thread-self/schedstat";
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    let nanoseconds = text.split_whitespace().next().and_then(|field| field.parse().ok());
+    Ok(Duration::from_nanos(nanoseconds.with_context(|| format!("{path} is not a number"))?))
+}
+
 /// Sums two neighbouring fields of /proc/PID/stat, counted from 0 (proc(5) counts from 1).
 fn ticks(pid: u32, field: usize) -> anyhow::Result<Duration> {
     /// USER_HZ: fixed by the kernel's interface to programs.

@@ -1,13 +1,17 @@
 //! Measurements of the whole system; none is a test. `./dev bench` runs them.
 
+mod client;
 mod clip;
 mod cpu;
 mod floor;
+mod memory;
+mod outage;
 mod pipeline;
 mod scale;
 mod takeover;
+mod units;
 
-use std::path::PathBuf;
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use floor::Floor;
@@ -35,6 +39,25 @@ enum What {
     Takeover(takeover::Args),
     /// How throughput grows with the number of replicas
     Scale(scale::Args),
+    /// How everything comes back when Redis was away
+    Outage(outage::Args),
+    /// Whether any process grows under load
+    Memory(memory::Args),
+    /// What each operation costs Redis: docs/scale.md is made of it
+    Units(units::Args),
+}
+
+/// What a measurement says.
+struct Report {
+    text: String,
+    /// Promises that did not hold; any of them makes the exit code 1.
+    broken: Vec<String>,
+}
+
+impl From<String> for Report {
+    fn from(text: String) -> Self {
+        Self { text, broken: Vec::new() }
+    }
 }
 
 /// Measures what a frame costs through the whole pipeline (producer, Redis, processor, gateway), and what decoding and the bare
@@ -69,17 +92,22 @@ struct Round {
     ratio: f64,
 }
 
-fn main() -> anyhow::Result<()> {
-    use std::io::Write;
+fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
-    let out = match args.what {
-        None => frame(args.frame)?,
-        Some(What::Frame(args)) => frame(args)?,
-        Some(What::Takeover(args)) => takeover::run(&args)?,
-        Some(What::Scale(args)) => scale::run(&args)?,
+    let report = match args.what {
+        None => frame(args.frame)?.into(),
+        Some(What::Frame(args)) => frame(args)?.into(),
+        Some(What::Takeover(args)) => takeover::run(&args)?.into(),
+        Some(What::Scale(args)) => scale::run(&args)?.into(),
+        Some(What::Outage(args)) => outage::run(&args)?,
+        Some(What::Memory(args)) => memory::run(&args)?,
+        Some(What::Units(args)) => units::run(&args)?.into(),
     };
-    writeln!(std::io::stdout(), "{out}")?;
-    Ok(())
+    writeln!(std::io::stdout(), "{}", report.text)?;
+    for promise in &report.broken {
+        eprintln!("promise broken: {promise}");
+    }
+    Ok(if report.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn frame(args: FrameArgs) -> anyhow::Result<String> {

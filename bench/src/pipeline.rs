@@ -6,16 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
-use futures_util::{SinkExt, StreamExt};
+use anyhow::{bail, ensure};
 use peregrine_proto::{
-    CameraConfig, CameraId, ClientMessage, FrameResult, ResultStatus, ServerMessage, Stage, Subscribe,
-    decode, encode,
+    CameraConfig, CameraId, FrameResult, ResultStatus, ServerMessage, Stage, Subscribe, decode,
 };
 use peregrine_stack::{Daemon, Stack};
-use tokio_tungstenite::tungstenite::Message;
 
-use crate::cpu;
+use crate::{client::Client, cpu};
 
 /// What one run of the pipeline cost.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -53,9 +50,8 @@ pub(crate) fn measure(clip: &Path, model: &Path, threads: usize, frames: u64) ->
         .gateway(0)
         .set(Daemon::Processor, format!("model.threads={threads}"))
         .start()?;
-    let address = stack.gateway_url().context("the stack has no gateway")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let cost = runtime.block_on(watch(&stack, &address, frames))?;
+    let cost = runtime.block_on(watch(&stack, frames))?;
     let summary = stack.stop_and_drain();
     ensure!(
         summary.balanced,
@@ -65,19 +61,13 @@ pub(crate) fn measure(clip: &Path, model: &Path, threads: usize, frames: u64) ->
     Ok(cost)
 }
 
-async fn watch(stack: &Stack, address: &str, frames: u64) -> anyhow::Result<Cost> {
-    let (mut socket, _) =
-        tokio_tungstenite::connect_async(format!("{}/ws", address.replacen("http", "ws", 1))).await?;
+async fn watch(stack: &Stack, frames: u64) -> anyhow::Result<Cost> {
     let subscribe = Subscribe { cameras: vec![CameraId::new("bench")?], results: true, preview_width: None };
-    socket.send(Message::Binary(encode(&ClientMessage::Subscribe(subscribe)).into())).await?;
+    let mut client = Client::subscribe(stack, subscribe).await?;
     let (mut seen, mut stages) = (0, BTreeMap::<Stage, u64>::new());
     let mut begin = None;
     loop {
-        let next = tokio::time::timeout(Duration::from_secs(30), socket.next())
-            .await
-            .context("no result for 30 s")?;
-        let Message::Binary(bytes) = next.context("the gateway closed the connection")?? else { continue };
-        let ServerMessage::Result(message) = decode(&bytes)? else { continue };
+        let ServerMessage::Result(message) = client.next(Duration::from_secs(30)).await? else { continue };
         let result: FrameResult = decode(&message.result)?;
         if result.status != ResultStatus::Ok {
             continue;

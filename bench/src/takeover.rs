@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use peregrine_proto::{CameraConfig, CameraId};
-use peregrine_stack::{Daemon, Signal, Stack};
+use peregrine_stack::{Daemon, Signal, Stack, quantiles::Quantiles};
 use peregrine_streams::{Redis, ResultEntry, ResultReader};
 use rand::Rng;
 
@@ -43,26 +43,20 @@ pub(crate) fn run(args: &Args) -> Result<String> {
         for (name, signal, allowed_ms) in
             [("kill -9", Signal::KILL, ttl_ms + 500), ("SIGTERM", Signal::TERM, 500)]
         {
-            let mut gaps = Vec::new();
-            for run in 1..=args.runs {
-                let gap = runtime.block_on(one(&stack, signal, Duration::from_millis(*ttl_ms)))?;
-                eprintln!("TTL {ttl_ms} ms, {name}, {run} of {}: {:.3} s", args.runs, gap.as_secs_f64());
-                gaps.push(gap.as_secs_f64());
-            }
-            gaps.sort_by(f64::total_cmp);
-            let at = |share: f64| gaps[((gaps.len() - 1) as f64 * share).round() as usize];
             let allowed = allowed_ms as f64 / 1e3;
-            let within = gaps.iter().filter(|gap| **gap <= allowed).count();
-            writeln!(
-                out,
-                "{name:<8} {:4.1}  {:6.3}  {:6.3}  {:6.3}  {:6.3}   {within} of {} in {allowed:.1} s",
-                *ttl_ms as f64 / 1e3,
-                at(0.0),
-                at(0.5),
-                at(0.9),
-                at(1.0),
-                gaps.len()
-            )?;
+            let (mut gaps, mut within) = (Quantiles::default(), 0);
+            for run in 1..=args.runs {
+                let gap =
+                    runtime.block_on(one(&stack, signal, Duration::from_millis(*ttl_ms)))?.as_secs_f64();
+                eprintln!("TTL {ttl_ms} ms, {name}, {run} of {}: {gap:.3} s", args.runs);
+                gaps.add(gap);
+                within += usize::from(gap <= allowed);
+            }
+            write!(out, "{name:<8} {:4.1}", *ttl_ms as f64 / 1e3)?;
+            for share in [0.0, 0.5, 0.9, 1.0] {
+                write!(out, "  {:6.3}", gaps.at(share).unwrap_or(f64::NAN))?;
+            }
+            writeln!(out, "   {within} of {} in {allowed:.1} s", args.runs)?;
         }
         let summary = stack.stop_and_drain();
         if !summary.balanced {

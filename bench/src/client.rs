@@ -1,0 +1,35 @@
+//! A client of the gateway, as a browser would be one.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures_util::{SinkExt, StreamExt};
+use peregrine_proto::{ClientMessage, ServerMessage, Subscribe, decode, encode};
+use peregrine_stack::Stack;
+use tokio::net::TcpStream;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
+
+/// A connection over WebSocket.
+pub(crate) struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Client {
+    /// Connects to the stack's gateway and asks for what it wants.
+    pub(crate) async fn subscribe(stack: &Stack, subscribe: Subscribe) -> Result<Self> {
+        let address = stack.gateway_url().context("the stack has no gateway")?;
+        let address = format!("{}/ws", address.replacen("http", "ws", 1));
+        let (mut socket, _) = tokio_tungstenite::connect_async(address).await?;
+        socket.send(Message::Binary(encode(&ClientMessage::Subscribe(subscribe)).into())).await?;
+        Ok(Self(socket))
+    }
+
+    /// Waits for the next message, at most for so long.
+    pub(crate) async fn next(&mut self, longest: Duration) -> Result<ServerMessage> {
+        loop {
+            let next = tokio::time::timeout(longest, self.0.next()).await;
+            let next = next.with_context(|| format!("no message for {} s", longest.as_secs()))?;
+            if let Message::Binary(bytes) = next.context("the gateway closed the connection")?? {
+                return Ok(decode(&bytes)?);
+            }
+        }
+    }
+}
