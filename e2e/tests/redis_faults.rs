@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use peregrine_e2e::{clips, results::*, system::*};
 use peregrine_proto::{CameraId, FrameId};
 use peregrine_stack::{RedisOptions, Signal, Stack};
@@ -25,7 +25,18 @@ fn frame_is_lost_while_redis_is_paused_for_ten_seconds() -> Result<()> {
 #[test]
 fn frame_is_lost_when_redis_is_killed_and_restarted_with_its_append_only_file() -> Result<()> {
     // It is started again by itself.
-    endure("redis-killed", |stack| stack.kill("redis", Signal::KILL))
+    endure("redis-killed", |stack| {
+        stack.kill("redis", Signal::KILL)?;
+        // What operators look at.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        for metric in ["peregrine_redis_errors_total", "peregrine_redis_reconnects_total"] {
+            while !stack.metrics("processor-1")?.lines().any(|line| line.starts_with(metric)) {
+                ensure!(Instant::now() < deadline, "{metric} does not show it");
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        Ok(())
+    })
 }
 
 fn endure(name: &str, disturb: impl Fn(&Stack) -> Result<()>) -> Result<()> {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, bail};
 use peregrine_daemon::Shell;
-use peregrine_streams::{Redis, RedisUrls};
+use peregrine_streams::Redis;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tracing::{info, warn};
 
@@ -45,8 +45,7 @@ impl Gateway {
     pub async fn bind(config: Config, shell: Shell) -> anyhow::Result<Self> {
         let listener = listen::bind(&config.listen).await?;
         let address = listener.local_addr().context("the port was taken away at once")?;
-        let urls = RedisUrls { state: config.redis.url.clone(), frames: config.redis.frames_url.clone() };
-        let redis = Redis::open(&urls).await?;
+        let redis = config.redis.open().await?;
         Ok(Self { config, shell, redis, listener, address })
     }
 

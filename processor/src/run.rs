@@ -9,9 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use peregrine_daemon::{Metric, Shell};
 use peregrine_proto::{CameraConfig, CameraId};
-use peregrine_streams::{
-    Balance, FrameReader, Grant, ModelAnnouncement, Redis, RedisUrls, Role, StreamError, WorkerId,
-};
+use peregrine_streams::{Balance, FrameReader, Grant, ModelAnnouncement, Redis, Role, StreamError, WorkerId};
 use tokio::sync::{Notify, mpsc};
 use tracing::{error, info, warn};
 
@@ -31,13 +29,13 @@ use crate::{
 /// # Errors
 /// When Redis cannot be reached at the start, the model cannot be used, or the analysis breaks down.
 pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
-    let urls = RedisUrls { state: config.redis.url.clone(), frames: config.redis.frames_url.clone() };
-    let redis = Redis::open(&urls).await?;
+    let redis = config.redis.open().await?;
     let model = config.model.clone();
     let detector = tokio::task::spawn_blocking(move || Detector::open(&model))
         .await
         .context("loading the model broke off")??;
     let info = Arc::clone(detector.info());
+    Metric::ModelInfo.gauge([&info.name, info.head.as_str(), &config.model.provider.to_string()]).set(1.0);
     info!(model = info.name, input = %info.input, classes = info.classes.len(), "model loaded");
     announce(&redis, &info).await?;
 
@@ -93,6 +91,7 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
         attention: Arc::new(Notify::new()),
         redis: redis.clone(),
         ttl: config.lease_ttl,
+        counted: None,
     };
     let mut control = redis.control();
     loop {
@@ -140,6 +139,9 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How often the frames that wait are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
 /// Makes the model known, so that producers fit their pictures to its input.
 async fn announce(redis: &Redis, model: &ModelInfo) -> Result<(), StreamError> {
     redis
@@ -165,6 +167,8 @@ struct Leases {
     unusable: BTreeMap<CameraId, CameraConfig>,
     attention: Arc<Notify>,
     ttl: Duration,
+    /// When the backlogs were last counted.
+    counted: Option<Instant>,
 }
 
 impl Leases {
@@ -220,7 +224,20 @@ impl Leases {
             }
         }
         Metric::LeasesHeld.gauge(["processor"]).set(self.held.len() as f64);
+        if self.counted.is_none_or(|counted| counted.elapsed() >= COUNT_EVERY) {
+            self.count_backlogs().await;
+        }
         Ok((tick.next, new))
+    }
+
+    /// How many frames of each camera wait in its stream.
+    async fn count_backlogs(&mut self) {
+        self.counted = Some(Instant::now());
+        for id in self.held.keys() {
+            // Where Redis does not answer, the next tick says so.
+            let Ok(waiting) = self.redis.backlog(id).await else { return };
+            Metric::BacklogFrames.gauge([id.as_str()]).set(waiting as f64);
+        }
     }
 
     async fn take(

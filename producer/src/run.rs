@@ -11,8 +11,7 @@ use anyhow::Context;
 use peregrine_daemon::{Metric, Shell, Shutdown};
 use peregrine_proto::{CameraConfig, CameraId};
 use peregrine_streams::{
-    Balance, Grant, Lease, Redis, RedisUrls, Role, SourceHealth, SourceState, StreamError, Wake, WorkerId,
-    wall_clock_us,
+    Balance, Grant, Lease, Redis, Role, SourceHealth, SourceState, StreamError, Wake, WorkerId, wall_clock_us,
 };
 use tokio::{
     runtime::Handle,
@@ -31,8 +30,7 @@ use crate::{
 /// # Errors
 /// When Redis cannot be reached at the start.
 pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
-    let urls = RedisUrls { state: config.redis.url.clone(), frames: config.redis.frames_url.clone() };
-    let redis = Redis::open(&urls).await?;
+    let redis = config.redis.open().await?;
     register(&redis, &config.cameras).await?;
     let (watchman, lookout) = Watchman::new(&redis);
     let (hosting, hosted) = watch::channel(Vec::new());

@@ -26,6 +26,7 @@ mod results;
 mod script;
 mod sentinel;
 mod servers;
+mod trouble;
 mod value;
 
 pub use balance::{Balance, DEFAULT_TTL, Tick};
@@ -41,3 +42,4 @@ pub use previews::{PreviewEntry, PreviewReader};
 pub use progress::Progress;
 pub use registry::{Cameras, ModelAnnouncement, SourceHealth, SourceState};
 pub use results::{ResultEntry, ResultReader};
+pub use trouble::{Trouble, observe_trouble};

@@ -11,7 +11,7 @@ use redis::{
 };
 use tokio::sync::Mutex;
 
-use crate::{StreamError, sentinel::Sentinels, value};
+use crate::{StreamError, sentinel::Sentinels, trouble, value};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A server that takes longer for a small command is as good as away. Not shorter: on a busy machine seconds pass.
@@ -118,7 +118,7 @@ impl Link {
 
     /// What a server's error means to us.
     pub(crate) fn refusal(&self, error: impl Into<RedisError>, what: String) -> StreamError {
-        refusal(&self.url, error.into(), what)
+        trouble::noticed(refusal(&self.url, error.into(), what))
     }
 
     /// The server's number for this connection, by which another can wake it. Connects where needed.
@@ -151,6 +151,9 @@ impl Link {
         let problem = match self.connect().await {
             Ok(connection) => {
                 inner.generation += 1;
+                if inner.generation > 1 {
+                    trouble::reconnected();
+                }
                 inner.retry_at = None;
                 self.away.store(false, Ordering::Relaxed);
                 inner.connection = Some(connection.clone());
@@ -180,12 +183,10 @@ impl Link {
                         if parts.first().and_then(value::text).is_some_and(|role| role != "master") =>
                     {
                         let why = format!("{at}it is a replica, and its sentinels do not know yet");
-                        Err(StreamError::NotServing { url: self.url.clone(), why })
+                        Err(trouble::noticed(StreamError::NotServing { url: self.url.clone(), why }))
                     }
                     Ok(Ok(_)) => Ok(connection),
-                    Ok(Err(error)) => {
-                        Err(StreamError::Unreachable { url: self.url.clone(), why: format!("{at}{error}") })
-                    }
+                    Ok(Err(error)) => Err(self.unreachable(format!("{at}{error}"))),
                     Err(_) => Err(self.silent(&at)),
                 }
             }
@@ -201,21 +202,26 @@ impl Link {
         match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) if error.is_io_error() || error.is_timeout() => {
-                Err(StreamError::Unreachable { url: self.url.clone(), why: format!("{at}{error}") })
+                Err(self.unreachable(format!("{at}{error}")))
             }
-            Ok(Err(error)) if error.kind() == ErrorKind::AuthenticationFailed => Err(StreamError::Refused {
-                url: self.url.clone(),
-                what: "the user name or password".into(),
-                why: format!("{at}{error}"),
-            }),
+            Ok(Err(error)) if error.kind() == ErrorKind::AuthenticationFailed => {
+                Err(trouble::noticed(StreamError::Refused {
+                    url: self.url.clone(),
+                    what: "the user name or password".into(),
+                    why: format!("{at}{error}"),
+                }))
+            }
             Ok(Err(error)) => Err(self.refusal(error, "the connection".into())),
             Err(_) => Err(self.silent(at)),
         }
     }
 
     fn silent(&self, at: &str) -> StreamError {
-        let why = format!("{at}no answer within {} s", CONNECT_TIMEOUT.as_secs());
-        StreamError::Unreachable { url: self.url.clone(), why }
+        self.unreachable(format!("{at}no answer within {} s", CONNECT_TIMEOUT.as_secs()))
+    }
+
+    fn unreachable(&self, why: String) -> StreamError {
+        trouble::noticed(StreamError::Unreachable { url: self.url.clone(), why })
     }
 
     /// Leaves a server that was demoted: its successor may stand behind the same name.
@@ -253,7 +259,7 @@ impl Link {
             }
             Ok(Err(error)) if error.is_timeout() => self.timed_out(),
             Ok(Err(error)) if error.is_io_error() || error.is_unrecoverable_error() => {
-                StreamError::Unreachable { url: self.url.clone(), why: error.to_string() }
+                self.unreachable(error.to_string())
             }
             Ok(Err(error)) => self.refusal(error, what()),
             Err(_) => self.timed_out(),
@@ -268,7 +274,7 @@ impl Link {
     }
 
     fn timed_out(&self) -> StreamError {
-        StreamError::Timeout { url: self.url.clone(), waited: self.answer_timeout }
+        trouble::noticed(StreamError::Timeout { url: self.url.clone(), waited: self.answer_timeout })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     address::{Address, masked},
     cluster::Cluster,
     link::{Link, Target, command_name, refusal},
-    value,
+    trouble, value,
 };
 
 /// One server, or the nodes of a cluster.
@@ -146,7 +146,7 @@ impl Servers {
 
     /// What a server's error means to us.
     pub(crate) fn refusal(&self, error: impl Into<RedisError>, what: String) -> StreamError {
-        refusal(&self.url, error.into(), what)
+        trouble::noticed(refusal(&self.url, error.into(), what))
     }
 }
 

@@ -2,8 +2,11 @@ use std::{fmt, fs, process, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Problems, ShellConfig, telemetry};
 use peregrine_proto::mask;
+use peregrine_streams::{Redis, RedisUrls, StreamError, Trouble, observe_trouble};
+
+use super::{Problems, ShellConfig, telemetry};
+use crate::Metric;
 
 /// The sections that the shell handles itself.
 pub(super) const NAMES: &[&str] = &["daemon", "log", "admin"];
@@ -88,6 +91,18 @@ impl fmt::Debug for RedisSection {
 }
 
 impl RedisSection {
+    /// Connects, and counts from now on what trouble there is with Redis.
+    ///
+    /// # Errors
+    /// When an address makes no sense, nothing answers there, or the server is too old.
+    pub async fn open(&self) -> Result<Redis, StreamError> {
+        observe_trouble(|trouble| match trouble {
+            Trouble::Error(kind) => Metric::RedisErrors.counter([kind]).increment(1),
+            Trouble::Reconnected => Metric::RedisReconnects.counter([]).increment(1),
+        });
+        Redis::open(&RedisUrls { state: self.url.clone(), frames: self.frames_url.clone() }).await
+    }
+
     /// Checks what can be said without connecting.
     pub fn check(&self, problems: &mut Problems) {
         const SCHEMES: [&str; 8] = [

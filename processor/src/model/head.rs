@@ -24,6 +24,16 @@ pub enum Head {
 }
 
 impl Head {
+    /// The name, as a sidecar has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::YoloV5 => "yolov5",
+            Self::YoloV8 => "yolov8",
+            Self::YoloX => "yolox",
+            Self::EndToEnd => "end-to-end",
+        }
+    }
+
     /// Whether an output of this shape can have this layout at all.
     pub(super) fn fits(self, [_, rows, columns]: [usize; 3]) -> bool {
         match self {
