@@ -12,7 +12,7 @@ use peregrine_daemon::{
 };
 use peregrine_proto::{CameraId, LossReason, ResultStatus, Stage};
 use peregrine_streams::{Commit, CommitOutcome, Losses, Redis};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{info, warn};
 
 use crate::{
@@ -20,25 +20,52 @@ use crate::{
     run::Progress,
 };
 
-/// Commits until the journey's end has come out.
+/// Commits until the journey's end has come out: each camera's frames one after another, the cameras beside each other, so that
+/// none waits for one whose node of a Redis Cluster is away.
 pub(crate) struct Committer {
-    pub(crate) redis: Redis,
     pub(crate) finished: mpsc::Receiver<Finished>,
+    pub(crate) commits: Commits,
+}
+
+/// What the commits of all cameras need.
+#[derive(Clone)]
+pub(crate) struct Commits {
+    pub(crate) redis: Redis,
     pub(crate) results_kept: u64,
     pub(crate) progress: Arc<Progress>,
 }
 
+/// More frames of one camera than are ever in hand.
+const LANE: usize = 64;
+
 impl Committer {
     pub(crate) async fn run(mut self) {
-        let mut metrics: HashMap<CameraId, CameraMetrics> = HashMap::new();
+        let mut lanes: HashMap<CameraId, mpsc::Sender<Finished>> = HashMap::new();
+        let mut tasks = JoinSet::new();
         while let Some(finished) = self.finished.recv().await {
+            let lane = lanes.entry(finished.place.camera.id().clone()).or_insert_with(|| {
+                let (sender, lane) = mpsc::channel(LANE);
+                let metrics = CameraMetrics::new(&finished.place.camera);
+                tasks.spawn(self.commits.clone().run(lane, metrics));
+                sender
+            });
+            // Its task ends after this one.
+            let _ = lane.send(finished).await;
+        }
+        drop(lanes);
+        tasks.join_all().await;
+    }
+}
+
+impl Commits {
+    /// One camera's.
+    async fn run(self, mut lane: mpsc::Receiver<Finished>, mut metrics: CameraMetrics) {
+        while let Some(finished) = lane.recv().await {
             let camera = Arc::clone(&finished.place.camera);
             if camera.is_lost() {
                 continue;
             }
-            let outcome = self.commit(&finished).await;
-            let metrics = metrics.entry(camera.id().clone()).or_insert_with(|| CameraMetrics::new(&camera));
-            match outcome {
+            match self.commit(&finished).await {
                 Some(CommitOutcome::Committed { wanted_by } | CommitOutcome::AlreadyDone { wanted_by }) => {
                     metrics.count(&finished);
                     camera.note_commit(finished.lossless, wanted_by.is_some());

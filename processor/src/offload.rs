@@ -93,13 +93,16 @@ impl Offload {
         let Some(request) = self.request(&in_hand) else { return Some(in_hand) };
         let ticket = request.ticket;
         self.state().asked.insert(ticket, Asked { in_hand, at: Instant::now() });
-        match self.redis.ask_to_detect(&self.model, &request).await {
-            Ok(()) => {
+        // Reading goes on behind this: better done here than asked late.
+        let asked =
+            tokio::time::timeout(LEAST_PATIENCE, self.redis.ask_to_detect(&self.model, &request)).await;
+        match asked {
+            Ok(Ok(())) => {
                 self.asked.notify_one();
                 None
             }
-            Err(error) => {
-                debug!(camera = %request.camera, %error, "cannot ask others to detect");
+            refused => {
+                debug!(camera = %request.camera, ?refused, "cannot ask others to detect");
                 count("refused");
                 let mut state = self.state();
                 state.window.unanswered(Instant::now());

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tracing::{error, info, warn};
 
 use crate::{
-    commit::Committer,
+    commit::{Commits, Committer},
     config::Config,
     help::Helper,
     journey::{self, Journey},
@@ -73,12 +73,9 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
         shutdown: shell.shutdown.clone(),
     };
     let wake_reader = reader.frames.waker();
-    let committer = Committer {
-        redis: redis.clone(),
-        finished,
-        results_kept: config.results_kept,
-        progress: Arc::clone(&progress),
-    };
+    let commits =
+        Commits { redis: redis.clone(), results_kept: config.results_kept, progress: Arc::clone(&progress) };
+    let committer = Committer { finished, commits };
     let reader = tokio::spawn(reader.run());
     let mut committer = tokio::spawn(committer.run());
 
