@@ -1,6 +1,6 @@
 //! Unit costs: what each operation of the protocol costs the Redis server. [docs/scale.md](../../docs/scale.md) is made of them.
 
-use std::{fmt::Write, net::TcpListener, thread, time::Duration};
+use std::{collections::VecDeque, fmt::Write, net::TcpListener, thread, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use peregrine_proto::{
@@ -21,7 +21,7 @@ use crate::{client::Client, cpu};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How often each operation of one camera is done.
-    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     times: u32,
     /// Numbers of cameras to look at in one go, for what every worker does once a second.
     #[arg(long, value_delimiter = ',', default_value = "100,1000,10000")]
@@ -43,6 +43,8 @@ const RESULT_BYTES: usize = 1500;
 const STATE_BYTES: usize = 8 * 1024;
 const TTL: Duration = Duration::from_secs(3);
 const BLOCK: Duration = Duration::from_secs(1);
+/// Parts of each measurement, of which the median counts.
+const BATCHES: u32 = 5;
 
 #[derive(Debug, Default, Serialize)]
 struct Units {
@@ -137,7 +139,6 @@ impl Server {
         times: u32,
         mut work: impl AsyncFnMut() -> Result<()>,
     ) -> Result<Cost> {
-        const BATCHES: u32 = 5;
         let (operation, times) = (operation.into(), times.div_ceil(BATCHES));
         eprintln!("{operation} …");
         let mut batches = Vec::new();
@@ -168,8 +169,7 @@ fn number(info: &str, field: &str) -> Result<f64> {
 
 impl Cost {
     /// What is left without another operation that was done along with it.
-    fn without(mut self, other: &Self, operation: impl Into<String>) -> Self {
-        self.operation = operation.into();
+    fn without(mut self, other: &Self) -> Self {
         self.server_us -= other.server_us;
         self.client_us -= other.client_us;
         self.bytes_in -= other.bytes_in;
@@ -195,16 +195,14 @@ async fn of_one_camera(args: &Args) -> Result<Vec<Cost>> {
     let lease = lease(&redis, Role::Producer, &camera, &worker).await?;
     let mut writer = FrameWriter::open(&redis, &lease, Flow::Live { queue: QUEUE }).await?;
     let pixels = pixels();
-    let publishing = server
-        .cost("publish a frame", args.times, async || publish(&mut writer, &pixels).await.map(drop))
-        .await?;
     let mut costs = Vec::new();
-
     for &streams in &args.streams {
         let mut reader = FrameReader::new(&redis);
         for other in 1..streams {
             reader.follow(&CameraId::new(&format!("camera-{other}"))?, FrameId::ZERO, usize::MAX);
         }
+        // Each time anew: what else the machine does changes.
+        let publishing = publishing(&mut server, args.times, &mut writer, &pixels).await?;
         let newest = publish(&mut writer, &pixels).await?;
         reader.follow(&camera, newest, usize::MAX);
         let both = server
@@ -218,14 +216,16 @@ async fn of_one_camera(args: &Args) -> Result<Vec<Cost>> {
                 }
             })
             .await?;
-        let name = both.operation.clone();
-        costs.push(both.without(&publishing, name));
+        costs.push(both.without(&publishing));
     }
+    let publishing = publishing(&mut server, args.times, &mut writer, &pixels).await?;
 
+    // From here on the frames are written before, and none is dropped.
     let lease = self::lease(&redis, Role::Processor, &camera, &worker).await?;
     let (mut expected, mut intake) = (FrameId::ZERO, Intake::default());
     let (result, state) = (result(), state());
-    let mut commit = async |id: FrameId| -> Result<()> {
+    let mut commit = async |id: Option<FrameId>| -> Result<()> {
+        let id = id.context("there are too few frames")?;
         intake.n += 1;
         let outcome = redis
             .commit(&Commit {
@@ -244,13 +244,13 @@ async fn of_one_camera(args: &Args) -> Result<Vec<Cost>> {
             other => bail!("a commit led to {other:?}"),
         }
     };
-    let both = server
-        .cost("publish and commit", args.times, async || {
-            let id = publish(&mut writer, &pixels).await?;
-            commit(id).await
+    let mut writer = waiting_writer(&redis, &camera, &worker).await?;
+    let mut frames = backlog(&mut writer, args.times, &pixels).await?;
+    let committing = server
+        .cost("commit a result (1.5 KB) and state (8 KB)", args.times, async || {
+            commit(frames.pop_front()).await
         })
         .await?;
-    let committing = both.without(&publishing, "commit a result (1.5 KB) and state (8 KB)");
 
     for &streams in &args.streams {
         let mut reader = ResultReader::new(&redis);
@@ -258,16 +258,15 @@ async fn of_one_camera(args: &Args) -> Result<Vec<Cost>> {
             reader.follow(&CameraId::new(&format!("camera-{other}"))?, FrameId::ZERO);
         }
         reader.join(&camera).await?;
-        let all = server
+        let mut frames = backlog(&mut writer, args.times, &pixels).await?;
+        let both = server
             .cost(format!("read a result, waiting for {streams} streams"), args.times, async || {
-                let id = publish(&mut writer, &pixels).await?;
-                let (arrived, committed) = tokio::join!(reader.read(BLOCK), commit(id));
+                let (arrived, committed) = tokio::join!(reader.read(BLOCK), commit(frames.pop_front()));
                 committed?;
                 if arrived?.len() == 1 { Ok(()) } else { bail!("a result was not read") }
             })
             .await?;
-        let name = all.operation.clone();
-        costs.push(all.without(&publishing, "").without(&committing, name));
+        costs.push(both.without(&committing));
     }
 
     let renewing = server
@@ -425,6 +424,31 @@ async fn publish(writer: &mut FrameWriter, pixels: &[u8]) -> Result<FrameId> {
         Published::Written { id, .. } => Ok(id),
         other => bail!("a frame was not written: {other:?}"),
     }
+}
+
+async fn publishing(
+    server: &mut Server,
+    times: u32,
+    writer: &mut FrameWriter,
+    pixels: &[u8],
+) -> Result<Cost> {
+    server.cost("publish a frame", times, async || publish(writer, pixels).await.map(drop)).await
+}
+
+/// A writer whose frames stay until they are committed.
+async fn waiting_writer(redis: &Redis, camera: &CameraId, worker: &WorkerId) -> Result<FrameWriter> {
+    let lease = lease(redis, Role::Producer, camera, worker).await?;
+    Ok(FrameWriter::open(redis, &lease, Flow::Live { queue: u32::MAX }).await?)
+}
+
+/// Writes as many frames as are then committed, oldest first.
+async fn backlog(writer: &mut FrameWriter, times: u32, pixels: &[u8]) -> Result<VecDeque<FrameId>> {
+    let mut frames = VecDeque::new();
+    // The batches of a measurement are equal: they may take a few more.
+    for _ in 0..times + BATCHES {
+        frames.push_back(publish(writer, pixels).await?);
+    }
+    Ok(frames)
 }
 
 fn header() -> FrameHeader {
