@@ -4,6 +4,7 @@ mod client;
 mod clip;
 mod cpu;
 mod floor;
+mod hot;
 mod memory;
 mod outage;
 mod pipeline;
@@ -39,6 +40,8 @@ enum What {
     Takeover(takeover::Args),
     /// How throughput grows with the number of replicas
     Scale(scale::Args),
+    /// How a camera fares that is too much for one processor
+    Hot(hot::Args),
     /// How everything comes back when Redis was away
     Outage(outage::Args),
     /// Whether any process grows under load
@@ -99,6 +102,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Some(What::Frame(args)) => frame(args)?.into(),
         Some(What::Takeover(args)) => takeover::run(&args)?.into(),
         Some(What::Scale(args)) => scale::run(&args)?.into(),
+        Some(What::Hot(args)) => hot::run(&args)?,
         Some(What::Outage(args)) => outage::run(&args)?,
         Some(What::Memory(args)) => memory::run(&args)?,
         Some(What::Units(args)) => units::run(&args)?.into(),
