@@ -16,12 +16,17 @@ pub struct Model {
     metadata: Vec<(String, String)>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Node {
     operator: &'static str,
     inputs: &'static [&'static str],
     output: &'static str,
+    /// Integers by name; for `keepdims` one, for `axes` any number.
+    attributes: &'static [(&'static str, &'static [u64])],
 }
+
+/// A side that is left open.
+const OPEN: i64 = -1;
 
 #[derive(Debug, Clone)]
 struct Constant {
@@ -42,10 +47,15 @@ impl Model {
             input: [1, 3, height.into(), width.into()],
             output: vec![1, 2, 6],
             nodes: vec![
-                Node { operator: "ReduceMean", inputs: &["images"], output: "mean_of_all" },
-                Node { operator: "Squeeze", inputs: &["mean_of_all"], output: "mean" },
-                Node { operator: "Mul", inputs: &["mean", "per_mean"], output: "moved" },
-                Node { operator: "Add", inputs: &["moved", "base"], output: "output0" },
+                Node {
+                    operator: "ReduceMean",
+                    inputs: &["images"],
+                    output: "mean_of_all",
+                    ..Node::default()
+                },
+                Node { operator: "Squeeze", inputs: &["mean_of_all"], output: "mean", ..Node::default() },
+                Node { operator: "Mul", inputs: &["mean", "per_mean"], output: "moved", ..Node::default() },
+                Node { operator: "Add", inputs: &["moved", "base"], output: "output0", ..Node::default() },
             ],
             constants: vec![
                 Constant { name: "per_mean", shape: vec![1, 2, 6], values: per_mean.into() },
@@ -53,6 +63,22 @@ impl Model {
             ],
             metadata: vec![("names".into(), "{0: 'person', 1: 'car'}".into())],
         }
+    }
+
+    /// The watcher, for any number of pictures in one call.
+    pub fn watcher_of_batches(width: u32, height: u32) -> Self {
+        let mut watcher = Self::watcher(width, height);
+        watcher.input[0] = OPEN;
+        watcher.output[0] = OPEN;
+        let mean = |inputs, output, attributes| Node { operator: "ReduceMean", inputs, output, attributes };
+        watcher.nodes.splice(
+            0..2,
+            [
+                mean(&["images"], "mean_of_rows", &[("axes", &[3]), ("keepdims", &[0])]),
+                mean(&["mean_of_rows"], "mean", &[("axes", &[1, 2]), ("keepdims", &[1])]),
+            ],
+        );
+        watcher
     }
 
     /// A sound model whose output no known head has: 1x7x3.
@@ -80,7 +106,11 @@ impl Model {
     fn encode(&self) -> Vec<u8> {
         const FLOAT: u64 = 1;
         let value_info = |name: &str, shape: &[i64]| {
-            let dims = shape.iter().flat_map(|dim| message(1, &varint(1, *dim as u64))).collect::<Vec<_>>();
+            let dim = |dim: &i64| match *dim {
+                OPEN => text(2, "batch"),
+                dim => varint(1, dim as u64),
+            };
+            let dims = shape.iter().flat_map(|side| message(1, &dim(side))).collect::<Vec<_>>();
             let tensor = [varint(1, FLOAT), message(2, &dims)].concat();
             [text(1, name), message(2, &message(1, &tensor))].concat()
         };
@@ -88,6 +118,18 @@ impl Model {
         for node in &self.nodes {
             let mut bytes: Vec<u8> = node.inputs.iter().flat_map(|input| text(1, input)).collect();
             bytes.extend([text(2, node.output), text(4, node.operator)].concat());
+            for (name, values) in node.attributes {
+                const INT: u64 = 2;
+                const INTS: u64 = 7;
+                let value = match (*name, *values) {
+                    ("keepdims", [value]) => [varint(3, *value), varint(20, INT)].concat(),
+                    (_, values) => {
+                        let ints = values.iter().flat_map(|value| varint(8, *value));
+                        ints.chain(varint(20, INTS)).collect()
+                    }
+                };
+                bytes.extend(message(5, &[text(1, name), value].concat()));
+            }
             graph.extend(message(1, &bytes));
         }
         graph.extend(text(2, "watcher"));
