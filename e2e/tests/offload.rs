@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use peregrine_e2e::{clips, programs, results::*, system::*};
-use peregrine_proto::{CameraConfig, FrameResult, Size};
+use peregrine_proto::{CameraConfig, FrameResult, ResultStatus, Size, Stage};
 use peregrine_stack::{Daemon, Signal, Stack};
 
 const FRAMES: u32 = 400;
@@ -26,6 +26,11 @@ fn frames_are_lost_repeated_or_changed_by_helpers() -> Result<()> {
     let results = results(&stack, "hot", usize::MAX, LONGEST)?;
     each_frame_once(&results, FRAMES.into())?;
     assert!(answered(&stack)? > 0, "nobody helped");
+    // Wherever it was done, its time has its name.
+    for (id, result) in results.iter().filter(|(_, result)| result.status == ResultStatus::Ok) {
+        let infer = result.stages.iter().find(|time| time.stage == Stage::Infer);
+        assert!(infer.is_some_and(|time| time.us >= 20_000), "{id}: {:?}", result.stages);
+    }
     assert!(essence(results.into_iter().map(|(_, result)| result)) == expected, "results differ");
     Ok(())
 }

@@ -110,11 +110,25 @@ impl Whose {
 impl<T> InHand<T> {
     /// One stage: waits end, work happens, the clock notes both. Frames that are not analysed pass by.
     fn through<U>(
-        mut self,
+        self,
         stage: Stage,
         work: impl FnOnce(&Whose, &Frame, T) -> Result<U, LossReason>,
     ) -> InHand<U> {
+        self.waited().done(stage, work)
+    }
+
+    /// A wait ends.
+    fn waited(mut self) -> Self {
         self.frame.clock.lap(Stage::Wait);
+        self
+    }
+
+    /// Work ends that began with the last lap of the clock.
+    fn done<U>(
+        self,
+        stage: Stage,
+        work: impl FnOnce(&Whose, &Frame, T) -> Result<U, LossReason>,
+    ) -> InHand<U> {
         let Self { whose, mut frame, picture } = self;
         let picture = picture.and_then(|picture| work(&whose, &frame, picture).map_err(NotAnalysed::skipped));
         if picture.is_ok() {
@@ -241,12 +255,12 @@ fn gather(
 
 fn infer_together(
     session: &mut Session,
-    mut batch: Vec<InHand<ModelInput>>,
+    batch: Vec<InHand<ModelInput>>,
     give_back: &blocking::SyncSender<ModelInput>,
     sizes: &Histogram,
 ) -> Vec<InHand<Inferred>> {
-    batch.retain(|in_hand| !in_hand.whose.is_lost());
-    batch.iter_mut().for_each(|in_hand| in_hand.frame.clock.lap(Stage::Wait));
+    let batch = batch.into_iter().filter(|in_hand| !in_hand.whose.is_lost()).map(InHand::waited);
+    let batch: Vec<InHand<ModelInput>> = batch.collect();
     let inputs: Vec<&ModelInput> = batch.iter().filter_map(|in_hand| in_hand.picture.as_ref().ok()).collect();
     let outputs: Result<Vec<RawOutput>, InferError> = match inputs.len() {
         0 => Ok(Vec::new()),
@@ -261,7 +275,7 @@ fn infer_together(
     }
     let mut outputs = outputs.into_iter().flatten();
     let inferred = |in_hand: InHand<ModelInput>| {
-        in_hand.through(Stage::Infer, |_, _, input| {
+        in_hand.done(Stage::Infer, |_, _, input| {
             // A full shelf of spare inputs only means that this one's memory is freed.
             let _ = give_back.try_send(input);
             outputs.next().map(Inferred::Here).ok_or(LossReason::InferenceFailed)
