@@ -1,10 +1,12 @@
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use peregrine_proto::{CameraId, FrameHeader, FrameId, LossReason, Stage};
 use redis::Value;
+use tokio::task::JoinHandle;
 
 use crate::{
     Lease, Losses, Redis, StreamError,
@@ -18,6 +20,8 @@ use crate::{
 
 /// How long one wait for a result lasts before the backlog is counted again.
 const CREDIT_BLOCK: Duration = Duration::from_secs(1);
+/// How long a live source waits for an answer. Whatever it shows while it waits, it may have dropped before anybody could count it.
+const LIVE_PATIENCE: Duration = Duration::from_millis(250);
 /// Between two attempts while Redis is full.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 
@@ -57,6 +61,34 @@ pub enum Published {
     Unanswered,
 }
 
+/// Answers for which a live source did not wait any longer: they come in the background.
+#[derive(Default)]
+struct Late {
+    /// To the frame that was sent.
+    added: Option<JoinHandle<Result<(), StreamError>>>,
+    /// To the question which frame is the newest.
+    newest: Option<JoinHandle<Result<Option<FrameId>, StreamError>>>,
+}
+
+impl Late {
+    /// Whether one is still to come.
+    fn is_awaited(&self) -> bool {
+        self.added.as_ref().is_some_and(|added| !added.is_finished())
+            || self.newest.as_ref().is_some_and(|newest| !newest.is_finished())
+    }
+}
+
+/// What `work` comes to within a live source's patience; where that takes longer, it goes on in the background.
+async fn patiently<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, JoinHandle<T>> {
+    let mut work = Box::pin(work);
+    match tokio::time::timeout(LIVE_PATIENCE, &mut work).await {
+        Ok(done) => Ok(done),
+        Err(_) => Err(tokio::spawn(work)),
+    }
+}
+
 /// Writes one camera's frames, in order, each under its capture time.
 pub struct FrameWriter {
     redis: Redis,
@@ -71,6 +103,8 @@ pub struct FrameWriter {
     lost: Losses,
     /// The frame that was sent and not answered.
     unanswered: Option<FrameId>,
+    /// What a live flow does not wait for.
+    late: Late,
     window: Window,
     clock: Clock,
 }
@@ -108,6 +142,7 @@ impl FrameWriter {
             last_frame,
             lost: Losses::default(),
             unanswered: None,
+            late: Late::default(),
             window,
             clock,
         })
@@ -133,8 +168,60 @@ impl FrameWriter {
     /// # Errors
     /// When the server does not answer.
     pub async fn settle(&mut self) -> Result<(), StreamError> {
-        let Some(id) = self.unanswered else { return Ok(()) };
-        if self.newest().await? == Some(id) {
+        if self.unanswered.is_none() {
+            return Ok(());
+        }
+        if let Some(added) = self.late.added.take()
+            && let Ok(Ok(())) = added.await
+        {
+            self.settled(self.unanswered);
+            return Ok(());
+        }
+        self.late.newest = None;
+        let newest = self.newest().await?;
+        self.settled(newest);
+        Ok(())
+    }
+
+    /// As [`Self::settle`], but for no longer than a live source can wait: false when the answer is still to come.
+    async fn settle_live(&mut self) -> Result<bool, StreamError> {
+        if self.unanswered.is_none() {
+            return Ok(true);
+        }
+        if self.late.is_awaited() {
+            return Ok(false);
+        }
+        if let Some(added) = self.late.added.take()
+            && let Ok(Ok(())) = added.await
+        {
+            self.settled(self.unanswered);
+            return Ok(true);
+        }
+        let newest = match self.late.newest.take() {
+            Some(newest) => newest.await.ok(),
+            None => None,
+        };
+        let newest = match newest {
+            Some(newest) => newest,
+            None => {
+                let (frames, key) = (Arc::clone(&self.redis.frames), self.key.clone());
+                match patiently(async move { newest_id(&frames, &key).await }).await {
+                    Ok(newest) => newest,
+                    Err(late) => {
+                        self.late.newest = Some(late);
+                        return Ok(false);
+                    }
+                }
+            }
+        };
+        self.settled(newest?);
+        Ok(true)
+    }
+
+    /// Counts the unanswered frame, now that the newest one in the stream is known.
+    fn settled(&mut self, newest: Option<FrameId>) {
+        let Some(id) = self.unanswered else { return };
+        if newest == Some(id) {
             self.written(id, Duration::ZERO, Instant::now());
             if matches!(self.flow, Flow::Lossless { .. }) {
                 self.window.sent(id);
@@ -143,7 +230,6 @@ impl FrameWriter {
             self.unanswered = None;
             self.lost.add(LossReason::RedisUnreachable, 1);
         }
-        Ok(())
     }
 
     /// Writes a frame. `n`, `inc` and `lossless` of its header are filled in, the writer's losses are added to
@@ -172,9 +258,11 @@ impl FrameWriter {
             // Connecting again has its own pace; a live source does not wait for it.
             return Ok(self.drop_frame(LossReason::RedisUnreachable));
         }
-        match self.settle().await {
+        match self.settle_live().await {
+            Ok(true) => {}
+            Ok(false) => return Ok(self.drop_frame(LossReason::RedisUnreachable)),
             Err(error) if error.is_transient() => return Ok(self.drop_frame(reason(&error))),
-            other => other?,
+            Err(error) => return Err(error),
         }
         let id = self.next_id(header);
         let began = Instant::now();
@@ -183,11 +271,20 @@ impl FrameWriter {
         commands.cmd("XTRIM").arg(&self.key).arg("MAXLEN").arg("=").arg(queue - 1);
         commands.add_command(self.xadd(id, header, data));
         self.unanswered = Some(id);
-        let sent = self.redis.frames.run_all(&commands).await;
-        let added = sent.and_then(|mut answers| match answers.pop() {
-            Some(Value::ServerError(error)) => Err(self.redis.frames.refusal(error, "XADD".into())),
-            _ => Ok(()),
+        let frames = Arc::clone(&self.redis.frames);
+        let added = patiently(async move {
+            match frames.run_all(&commands).await?.pop() {
+                Some(Value::ServerError(error)) => Err(frames.refusal(error, "XADD".into())),
+                _ => Ok(()),
+            }
         });
+        let added = match added.await {
+            Ok(added) => added,
+            Err(late) => {
+                self.late.added = Some(late);
+                return Ok(Published::Unanswered);
+            }
+        };
         match added {
             Ok(()) => Ok(self.written(id, Duration::ZERO, began)),
             Err(StreamError::Unreachable { .. } | StreamError::Timeout { .. }) => Ok(Published::Unanswered),

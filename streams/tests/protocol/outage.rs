@@ -152,6 +152,34 @@ async fn live_source_drops_and_counts_while_redis_is_away_and_comes_back() -> Re
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn live_source_waits_for_a_paused_redis() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let mut writer = writer(&redis, &cam("c"), Flow::Live { queue: 1000 }).await?;
+    write(&mut writer, 0).await?;
+    server.signal("STOP")?;
+    let (paused, mut waited) = (std::time::Instant::now(), Duration::ZERO);
+    let mut position = 1;
+    // Longer than an answer is waited for, so that the connection is given up as well.
+    while paused.elapsed() < Duration::from_secs(8) {
+        let began = std::time::Instant::now();
+        assert!(!matches!(write(&mut writer, position).await?, Published::Written { .. }));
+        waited += began.elapsed();
+        position += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(waited < Duration::from_secs(4), "it waited for {waited:?} of 8 s");
+    server.signal("CONT")?;
+    while !matches!(write(&mut writer, position).await?, Published::Written { .. }) {
+        assert!(paused.elapsed() < Duration::from_secs(40), "it never comes back");
+        position += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(writer.published() + writer.lost().total(), position + 1, "a frame is in no account");
+    Ok(())
+}
+
 #[tokio::test]
 async fn flushed_server_is_started_over() -> Result<()> {
     let server = Server::start().await?;
