@@ -13,7 +13,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ort::value::TensorElementType;
@@ -129,6 +129,7 @@ pub struct Detector {
     /// The model's output to detections. Cheap to clone.
     pub postprocessor: Postprocessor,
     info: Arc<ModelInfo>,
+    inference: Duration,
 }
 
 impl Detector {
@@ -168,7 +169,10 @@ impl Detector {
             fixed => session.choose_batch(&blank, fixed),
         };
         warmed_up.map_err(|why| ModelError::WarmUp { path: path.into(), why })?;
-        Ok(Self { preprocessor, session, postprocessor, info: Arc::new(info) })
+        let started = Instant::now();
+        session.run(&blank).map_err(|why| ModelError::WarmUp { path: path.into(), why })?;
+        let inference = started.elapsed();
+        Ok(Self { preprocessor, session, postprocessor, info: Arc::new(info), inference })
     }
 
     /// No model: waits so many milliseconds for each frame.
@@ -190,13 +194,20 @@ impl Detector {
         let postprocessor = Postprocessor::new(&info, Simulation::SHAPE).map_err(|found| {
             ModelError::UnknownHead { path: path.into(), found, sidecar: sidecar::beside(path) }
         })?;
-        let session = Session::simulated(Simulation { takes: Duration::from_millis(takes_ms) });
-        Ok(Self { preprocessor: Preprocessor::new(&info), session, postprocessor, info: Arc::new(info) })
+        let inference = Duration::from_millis(takes_ms);
+        let session = Session::simulated(Simulation { takes: inference });
+        let preprocessor = Preprocessor::new(&info);
+        Ok(Self { preprocessor, session, postprocessor, info: Arc::new(info), inference })
     }
 
     /// What is known about the model.
     pub fn info(&self) -> &Arc<ModelInfo> {
         &self.info
+    }
+
+    /// What one inference took at the start, once warm.
+    pub fn inference(&self) -> Duration {
+        self.inference
     }
 
     /// All three stages, one after another, into the given input's memory.

@@ -22,13 +22,14 @@ use crate::journey::{InHand, Inferred, Whose};
 
 /// So many frames may be with each helper: one that it detects, and the next.
 const WITH_EACH: usize = 2;
-/// An answer is late after so many times what answers usually take.
+/// An answer is late after so many times what answers usually take; before the first one, what the model takes.
 const LATE_AFTER: u32 = 3;
 /// But never before, and never after these.
 const LEAST_PATIENCE: Duration = Duration::from_millis(50);
 const MOST_PATIENCE: Duration = Duration::from_secs(1);
-/// When nobody helps, it is tried again after this.
+/// When nobody helps, it is tried again after this, and then after twice as long each time.
 const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Frames that are detected elsewhere.
 pub(crate) struct Offload {
@@ -65,8 +66,10 @@ struct Asked {
 }
 
 impl Offload {
-    pub(crate) fn new(redis: &Redis, model: &str, worker: String) -> Self {
-        let state = State { window: Window::default(), asked: HashMap::new(), last_ticket: 0, closed: false };
+    /// For a `model` that takes `inference` for a frame.
+    pub(crate) fn new(redis: &Redis, model: &str, inference: Duration, worker: String) -> Self {
+        let state =
+            State { window: Window::new(inference), asked: HashMap::new(), last_ticket: 0, closed: false };
         Self {
             redis: redis.clone(),
             model: model.to_owned(),
@@ -263,19 +266,24 @@ async fn follow(redis: Redis, worker: String, answers: mpsc::Sender<DetectAnswer
 }
 
 /// How many frames may be with others at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Window {
     /// Other workers that are alive.
     others: usize,
     /// The size, but for a pause.
     size: usize,
     paused_until: Option<Instant>,
-    /// What an answer usually takes: a moving average. None before the first.
-    usual: Option<Duration>,
+    next_pause: Duration,
+    /// What an answer usually takes: a moving average.
+    usual: Duration,
     last_asked: Option<Instant>,
 }
 
 impl Window {
+    fn new(inference: Duration) -> Self {
+        Self { others: 0, size: 0, paused_until: None, next_pause: PAUSE, usual: inference, last_asked: None }
+    }
+
     fn set_others(&mut self, others: usize) {
         self.others = others;
         self.size = self.size.clamp(usize::from(others > 0), WITH_EACH * others);
@@ -293,7 +301,8 @@ impl Window {
     }
 
     fn answered(&mut self, took: Duration) {
-        self.usual = Some(self.usual.map_or(took, |usual| (usual * 7 + took) / 8));
+        self.usual = (self.usual * 7 + took) / 8;
+        self.next_pause = PAUSE;
         self.size = (self.size + 1).min(WITH_EACH * self.others);
     }
 
@@ -301,13 +310,14 @@ impl Window {
         self.size /= 2;
         if self.size == 0 {
             self.size = usize::from(self.others > 0);
-            self.paused_until = Some(now + PAUSE);
+            self.paused_until = Some(now + self.next_pause);
+            self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
         }
     }
 
     /// How long to wait for an answer.
     fn patience(&self) -> Duration {
-        self.usual.map_or(MOST_PATIENCE, |usual| (usual * LATE_AFTER).clamp(LEAST_PATIENCE, MOST_PATIENCE))
+        (self.usual * LATE_AFTER).clamp(LEAST_PATIENCE, MOST_PATIENCE)
     }
 }
 
@@ -316,7 +326,7 @@ mod tests {
     use super::*;
 
     fn window(others: usize) -> Window {
-        let mut window = Window::default();
+        let mut window = Window::new(Duration::from_millis(40));
         window.set_others(others);
         window
     }
@@ -355,16 +365,23 @@ mod tests {
         window.unanswered(now);
         assert_eq!(window.size(now), 0, "nobody answers");
         assert_eq!(window.size(now + PAUSE), 1, "and is tried again later");
+        window.unanswered(now + PAUSE);
+        assert_eq!(window.size(now + 2 * PAUSE), 0, "and then less often");
+        assert_eq!(window.size(now + 3 * PAUSE), 1);
+        window.answered(Duration::from_millis(40));
+        window.unanswered(now + 3 * PAUSE);
+        window.unanswered(now + 3 * PAUSE);
+        assert_eq!(window.size(now + 4 * PAUSE), 1, "somebody had helped meanwhile");
     }
 
     #[test]
     fn patience_is_not_that_of_usual_answers() {
         let mut window = window(1);
+        assert_eq!(window.patience(), Duration::from_millis(120), "three inferences");
+        window.answered(Duration::from_millis(80));
+        assert_eq!(window.patience(), Duration::from_millis(135));
+        (0..100).for_each(|_| window.answered(Duration::from_secs(9)));
         assert_eq!(window.patience(), MOST_PATIENCE);
-        window.answered(Duration::from_millis(50));
-        assert_eq!(window.patience(), Duration::from_millis(150));
-        window.answered(Duration::from_millis(90));
-        assert_eq!(window.patience(), Duration::from_millis(165));
         (0..100).for_each(|_| window.answered(Duration::from_millis(1)));
         assert_eq!(window.patience(), LEAST_PATIENCE);
     }

@@ -40,6 +40,7 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
     announce(&redis, &info).await?;
 
     let batching = detector.session.batching();
+    let inference = detector.inference();
     Metric::BatchLimit.gauge([]).set(batching.frames as f64);
     Metric::BatchWait.gauge([]).set(batching.wait.as_secs_f64());
     let Journey { frames, inferred, finished } =
@@ -48,7 +49,7 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
     let progress = Arc::new(Progress::new());
     let load = Arc::new(Load::default());
     let worker = WorkerId::new(&shell.worker);
-    let offload = Arc::new(Offload::new(&redis, &info.name, worker.to_string()));
+    let offload = Arc::new(Offload::new(&redis, &info.name, inference, worker.to_string()));
     let returns = tokio::spawn(Arc::clone(&offload).run(frames.clone(), inferred));
     let helper = Helper {
         redis: redis.clone(),
