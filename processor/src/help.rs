@@ -67,10 +67,19 @@ impl Helper {
                 () = self.shutdown.requested() => return,
             };
             match request {
-                Ok(Some(request)) => self.detect(request).await,
+                Ok(Some(request)) if self.load.is_idle() => self.detect(request).await,
+                // Frames of our own came while it was waited for; it may even be one of them.
+                Ok(Some(request)) => self.leave(&request).await,
                 Ok(None) => {}
                 Err(error) => warn!(%error, "cannot look who needs help: trying again"),
             }
+        }
+    }
+
+    /// Leaves a request to other workers.
+    async fn leave(&self, request: &DetectRequest) {
+        if let Err(error) = self.redis.ask_to_detect(&self.model, request).await {
+            debug!(camera = %request.camera, %error, "a request was not left to other workers");
         }
     }
 

@@ -169,7 +169,9 @@ pub(crate) fn start(detector: Detector, worker: String, deadline: Duration) -> s
     let (to_infer, from_preprocess) = blocking::sync_channel(batch);
     let (inferred, from_infer) = mpsc::channel(batch);
     let (to_commit, finished) = mpsc::channel(4);
+    // One input is filled, the others wait or are inferred. Made now, so that memory does not grow when the first burst comes.
     let (give_back, spare) = blocking::sync_channel(2 * batch + 1);
+    while give_back.try_send(preprocessor.new_input()).is_ok() {}
     let to_analyse = inferred.clone();
     let spawn = |stage: Stage, work: Box<dyn FnOnce() + Send>| {
         thread::Builder::new().name(stage.as_str().into()).spawn(work).map(drop)
@@ -259,8 +261,10 @@ fn infer_together(
     give_back: &blocking::SyncSender<ModelInput>,
     sizes: &Histogram,
 ) -> Vec<InHand<Inferred>> {
-    let batch = batch.into_iter().filter(|in_hand| !in_hand.whose.is_lost()).map(InHand::waited);
-    let batch: Vec<InHand<ModelInput>> = batch.collect();
+    let (lost, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(|in_hand| in_hand.whose.is_lost());
+    // A full shelf of spare inputs only means that this one's memory is freed.
+    lost.into_iter().flat_map(|in_hand| in_hand.picture).for_each(|input| drop(give_back.try_send(input)));
+    let batch: Vec<InHand<ModelInput>> = batch.into_iter().map(InHand::waited).collect();
     let inputs: Vec<&ModelInput> = batch.iter().filter_map(|in_hand| in_hand.picture.as_ref().ok()).collect();
     let outputs: Result<Vec<RawOutput>, InferError> = match inputs.len() {
         0 => Ok(Vec::new()),
@@ -276,7 +280,6 @@ fn infer_together(
     let mut outputs = outputs.into_iter().flatten();
     let inferred = |in_hand: InHand<ModelInput>| {
         in_hand.done(Stage::Infer, |_, _, input| {
-            // A full shelf of spare inputs only means that this one's memory is freed.
             let _ = give_back.try_send(input);
             outputs.next().map(Inferred::Here).ok_or(LossReason::InferenceFailed)
         })

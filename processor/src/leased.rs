@@ -94,11 +94,16 @@ impl Load {
     pub(crate) async fn idle(&self) {
         loop {
             let idle = self.idle.notified();
-            if self.in_hand.load(Ordering::SeqCst) == 0 {
+            if self.is_idle() {
                 return;
             }
             idle.await;
         }
+    }
+
+    /// Whether nothing is in hand.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_hand.load(Ordering::SeqCst) == 0
     }
 }
 

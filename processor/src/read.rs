@@ -69,6 +69,10 @@ impl Reader {
                         self.progress.note();
                     }
                     for arrival in arrivals {
+                        // What was read and not begun is read again by the camera's next owner, sooner than it could be done here.
+                        if self.shutdown.is_requested() {
+                            return;
+                        }
                         if !self.send(&mut followed, arrival, woke, &waker).await {
                             return;
                         }

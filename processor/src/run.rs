@@ -231,10 +231,13 @@ impl Leases {
     /// How many frames of each camera wait in its stream.
     async fn count_backlogs(&mut self) {
         self.counted = Some(Instant::now());
-        for id in self.held.keys() {
-            // Where Redis does not answer, the next tick says so.
-            let Ok(waiting) = self.redis.backlog(id).await else { return };
-            Metric::BacklogFrames.gauge([id.as_str()]).set(waiting as f64);
+        let cameras: Vec<CameraId> = self.held.keys().cloned().collect();
+        // Where Redis does not answer, the next tick says so.
+        let Ok(backlogs) = self.redis.backlogs(&cameras).await else { return };
+        for (id, waiting) in cameras.iter().zip(backlogs) {
+            if let Some(waiting) = waiting {
+                Metric::BacklogFrames.gauge([id.as_str()]).set(waiting as f64);
+            }
         }
     }
 

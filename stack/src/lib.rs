@@ -536,10 +536,17 @@ impl Stack {
         for number in now + 1..=processors {
             self.launch(Daemon::Processor, &format!("processor-{number}"))?;
         }
-        for number in (processors + 1..=now).rev() {
-            self.supervisor.stop(&format!("processor-{number}"), GRACE);
-        }
+        self.stop_processors(processors + 1, now);
         self.await_ready(self.plan.ready_within)
+    }
+
+    /// All at once, so that none takes cameras of another that stops as well.
+    fn stop_processors(&self, first: usize, last: usize) {
+        thread::scope(|scope| {
+            for number in first..=last {
+                scope.spawn(move || self.supervisor.stop(&format!("processor-{number}"), GRACE));
+            }
+        });
     }
 
     /// Looks at what was counted so far.
@@ -593,9 +600,7 @@ impl Stack {
         if let Err(why) = drained {
             summary.fail(why);
         }
-        for number in (1..=self.processors()).rev() {
-            self.supervisor.stop(&format!("processor-{number}"), GRACE);
-        }
+        self.stop_processors(1, self.processors());
         self.supervisor.stop("gateway", GRACE);
         self.supervisor.stop("redis", GRACE);
         self.supervisor.stop("frames-redis", GRACE);

@@ -108,7 +108,20 @@ impl Redis {
     /// When the server does not answer.
     pub async fn backlog(&self, camera: &CameraId) -> Result<u64, StreamError> {
         let reply = self.frames.run(redis::cmd("XLEN").arg(keys::frames(camera))).await?;
-        value::integer(&reply).map(|n| n.max(0) as u64).ok_or_else(|| value::unexpected("XLEN", &reply))
+        value::unsigned(&reply).ok_or_else(|| value::unexpected("XLEN", &reply))
+    }
+
+    /// The backlogs of many cameras, by one question. None where a camera's node of a cluster is away, or its stream is none.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn backlogs(&self, cameras: &[CameraId]) -> Result<Vec<Option<u64>>, StreamError> {
+        let mut commands = redis::pipe();
+        for camera in cameras {
+            commands.cmd("XLEN").arg(keys::frames(camera));
+        }
+        let answers = self.frames.survey(&commands).await?;
+        Ok(answers.into_iter().map(|answer| value::unsigned(&answer?.value)).collect())
     }
 }
 
