@@ -24,11 +24,16 @@ impl Client {
 
     /// Waits for the next message, at most for so long.
     pub(crate) async fn next(&mut self, longest: Duration) -> Result<ServerMessage> {
+        Ok(self.next_with_size(longest).await?.0)
+    }
+
+    /// The same, and how many bytes it has.
+    pub(crate) async fn next_with_size(&mut self, longest: Duration) -> Result<(ServerMessage, usize)> {
         loop {
             let next = tokio::time::timeout(longest, self.0.next()).await;
             let next = next.with_context(|| format!("no message for {} s", longest.as_secs()))?;
             if let Message::Binary(bytes) = next.context("the gateway closed the connection")?? {
-                return Ok(decode(&bytes)?);
+                return Ok((decode(&bytes)?, bytes.len()));
             }
         }
     }

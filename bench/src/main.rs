@@ -3,6 +3,7 @@
 mod client;
 mod clip;
 mod cpu;
+mod fanout;
 mod floor;
 mod hot;
 mod memory;
@@ -46,6 +47,10 @@ enum What {
     Outage(outage::Args),
     /// Whether any process grows under load
     Memory(memory::Args),
+    /// What a thousand clients cost the gateway
+    Fanout(fanout::Args),
+    #[command(hide = true)]
+    FanoutFloor(fanout::FloorArgs),
     /// What each operation costs Redis: docs/scale.md is made of it
     Units(units::Args),
 }
@@ -105,6 +110,8 @@ fn main() -> anyhow::Result<ExitCode> {
         Some(What::Hot(args)) => hot::run(&args)?,
         Some(What::Outage(args)) => outage::run(&args)?,
         Some(What::Memory(args)) => memory::run(&args)?,
+        Some(What::Fanout(args)) => fanout::run(&args)?,
+        Some(What::FanoutFloor(args)) => return fanout::run_floor(&args).map(|()| ExitCode::SUCCESS),
         Some(What::Units(args)) => units::run(&args)?.into(),
     };
     writeln!(std::io::stdout(), "{}", report.text)?;

@@ -201,6 +201,11 @@ impl Memory {
     }
 }
 
+/// A process' resident memory, megabytes.
+pub(crate) fn resident_mb(pid: u32) -> Result<f64> {
+    Ok(Memory::of(pid)?.resident)
+}
+
 impl Growth {
     fn of(process: String, samples: &[Sample]) -> Self {
         let of = |part: fn(&Memory) -> f64| -> Vec<(f64, f64)> {

@@ -4,8 +4,8 @@ use std::{collections::VecDeque, fmt::Write, net::TcpListener, thread, time::Dur
 
 use anyhow::{Context, Result, bail};
 use peregrine_proto::{
-    CameraConfig, CameraId, Colour, ColourMatrix, ColourRange, Detection, FrameHeader, FrameId, FrameResult,
-    PixelFormat, ResultStatus, SCHEMA, Size, Stage, StageTime, Subscribe, Track, TrackState, encode,
+    CameraConfig, CameraId, Detection, FrameHeader, FrameId, FrameResult, ResultStatus, SCHEMA, Size, Stage,
+    StageTime, Subscribe, Track, TrackState, encode,
 };
 use peregrine_stack::{RedisOptions, Stack};
 use peregrine_streams::{
@@ -454,24 +454,9 @@ async fn backlog(writer: &mut FrameWriter, times: u32, pixels: &[u8]) -> Result<
 fn header() -> FrameHeader {
     let now_us = wall_clock_us();
     FrameHeader {
-        schema: SCHEMA,
-        n: 0,
-        inc: 0,
-        position: 0,
         media_time_us: now_us,
         captured_at_us: now_us,
-        source: Size { width: 1920, height: 1080 },
-        analysed: SIZE,
-        scale: [1920.0 / 416.0, 1080.0 / 234.0],
-        pixel_aspect: 1.0,
-        rotation: 0,
-        format: PixelFormat::I420,
-        colour: Colour { matrix: ColourMatrix::Bt709, range: ColourRange::Limited },
-        discontinuity: false,
-        end: false,
-        lossless: false,
-        lost: Vec::new(),
-        stages: Vec::new(),
+        ..FrameHeader::of_picture(Size { width: 1920, height: 1080 }, SIZE)
     }
 }
 
@@ -486,7 +471,7 @@ fn state() -> Vec<u8> {
 }
 
 /// A result with as many objects as make it as large as results are.
-fn result() -> FrameResult {
+pub(crate) fn result() -> FrameResult {
     let head = header();
     let stages = [Stage::Decode, Stage::Resize, Stage::Read, Stage::Preprocess, Stage::Infer, Stage::Track];
     let mut result = FrameResult {

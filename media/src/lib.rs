@@ -15,5 +15,5 @@ pub mod synthetic;
 pub use allow::{AllowConfig, AllowList, Denied};
 pub use jpeg::{Jpeg, JpegError, JpegPicture};
 pub use picture::{Picture, PictureError, Plane};
-pub use resize::{ResizeError, Resizer, fit, scale};
+pub use resize::{ResizeError, Resizer, fit};
 pub use source::{Captured, OpenOptions, Source, SourceError, SourceInfo, open};

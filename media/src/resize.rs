@@ -25,14 +25,6 @@ pub fn fit(source: Size, model_input: Size) -> Size {
     }
 }
 
-/// Source pixels per analysed pixel along x and y, as the frame header carries them.
-pub fn scale(source: Size, analysed: Size) -> [f64; 2] {
-    [
-        f64::from(source.width) / f64::from(analysed.width.max(1)),
-        f64::from(source.height) / f64::from(analysed.height.max(1)),
-    ]
-}
-
 /// Makes small pictures; keeps its buffers between frames.
 ///
 /// What is wanted is agreement with the same model on full-size letterboxed frames, which a detector usually sees

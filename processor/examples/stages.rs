@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use peregrine_processor::model::{Detector, ModelConfig, Wanted};
-use peregrine_proto::{Colour, ColourMatrix, ColourRange, FrameHeader, PixelFormat, SCHEMA, Size};
+use peregrine_proto::{FrameHeader, Size};
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -41,24 +41,5 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn header(analysed: Size) -> FrameHeader {
-    FrameHeader {
-        schema: SCHEMA,
-        n: 1,
-        inc: 1,
-        position: 0,
-        media_time_us: 0,
-        captured_at_us: 0,
-        source: analysed,
-        analysed,
-        scale: [1.0; 2],
-        pixel_aspect: 1.0,
-        rotation: 0,
-        format: PixelFormat::I420,
-        colour: Colour { matrix: ColourMatrix::Bt601, range: ColourRange::Limited },
-        discontinuity: false,
-        end: false,
-        lossless: true,
-        lost: Vec::new(),
-        stages: Vec::new(),
-    }
+    FrameHeader { lossless: true, ..FrameHeader::of_picture(analysed, analysed) }
 }

@@ -5,7 +5,7 @@ use opencv::{core, imgproc, prelude::*};
 use peregrine_processor::model::{
     ColourOrder, Head, ModelInfo, Placement, PreprocessError, Preprocessor, ValueRange,
 };
-use peregrine_proto::{Colour, ColourMatrix, ColourRange, FrameHeader, PixelFormat, SCHEMA, Size};
+use peregrine_proto::{Colour, ColourMatrix, ColourRange, FrameHeader, Size};
 use proptest::prelude::*;
 
 const BT601: Colour = Colour { matrix: ColourMatrix::Bt601, range: ColourRange::Limited };
@@ -29,29 +29,7 @@ fn info(input: Size, placement: Placement) -> ModelInfo {
 }
 
 fn header(source: Size, analysed: Size, colour: Colour) -> FrameHeader {
-    FrameHeader {
-        schema: SCHEMA,
-        n: 1,
-        inc: 1,
-        position: 0,
-        media_time_us: 0,
-        captured_at_us: 0,
-        source,
-        analysed,
-        scale: [
-            f64::from(source.width) / f64::from(analysed.width),
-            f64::from(source.height) / f64::from(analysed.height),
-        ],
-        pixel_aspect: 1.0,
-        rotation: 0,
-        format: PixelFormat::I420,
-        colour,
-        discontinuity: false,
-        end: false,
-        lossless: false,
-        lost: Vec::new(),
-        stages: Vec::new(),
-    }
+    FrameHeader { colour, ..FrameHeader::of_picture(source, analysed) }
 }
 
 /// Some picture, the same for the same seed.

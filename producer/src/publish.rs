@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use peregrine_daemon::Shutdown;
-use peregrine_proto::{Colour, ColourMatrix, ColourRange, FrameHeader, FrameId, PixelFormat, SCHEMA, Size};
+use peregrine_proto::{FrameHeader, FrameId, Size};
 use peregrine_streams::{Flow, FrameWriter, LastFrame, Lease, Published, Redis, StreamError, wall_clock_us};
 use tokio::runtime::Handle;
 use tracing::warn;
@@ -60,24 +60,11 @@ impl Publisher {
         let state = report.state();
         let none = Size { width: 0, height: 0 };
         let mut header = FrameHeader {
-            schema: SCHEMA,
-            n: 0,
-            inc: 0,
             position: state.position.unwrap_or(0),
             media_time_us: self.last_media_time_us,
             captured_at_us: wall_clock_us(),
-            source: state.size.unwrap_or(none),
-            analysed: state.analysed.unwrap_or(none),
-            scale: [1.0, 1.0],
-            pixel_aspect: 1.0,
-            rotation: 0,
-            format: PixelFormat::I420,
-            colour: Colour { matrix: ColourMatrix::Bt601, range: ColourRange::Limited },
-            discontinuity: false,
             end: true,
-            lossless: false,
-            lost: Vec::new(),
-            stages: Vec::new(),
+            ..FrameHeader::of_picture(state.size.unwrap_or(none), state.analysed.unwrap_or(none))
         };
         let before = self.writer.published();
         let (outcome, _) = self.write(&mut header, &[], report);

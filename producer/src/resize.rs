@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use peregrine_media::{Captured, ResizeError, Resizer, fit, scale};
-use peregrine_proto::{FrameHeader, PixelFormat, SCHEMA, Size, Stage};
+use peregrine_media::{Captured, ResizeError, Resizer, fit};
+use peregrine_proto::{FrameHeader, Size, Stage};
 
 /// Where no processor has announced a model in time.
 pub(crate) const FALLBACK_INPUT: Size = Size { width: 640, height: 640 };
@@ -50,24 +50,15 @@ impl Shrinker {
         let analysed = size.of(source);
         self.resizer.resize(picture, analysed, &mut self.pixels)?;
         let mut header = FrameHeader {
-            schema: SCHEMA,
-            n: 0,
-            inc: 0,
             position: captured.position,
             media_time_us: captured.media_time_us,
             captured_at_us: captured.captured_at_us,
-            source,
-            analysed,
-            scale: scale(source, analysed),
             pixel_aspect: picture.pixel_aspect(),
             rotation: picture.rotation(),
-            format: PixelFormat::I420,
             colour: picture.colour(),
             discontinuity: captured.discontinuity,
-            end: false,
-            lossless: false,
-            lost: Vec::new(),
             stages: Vec::with_capacity(5),
+            ..FrameHeader::of_picture(source, analysed)
         };
         let took: [(Stage, Duration); 3] = [
             (Stage::Capture, captured.capture),

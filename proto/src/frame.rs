@@ -1,4 +1,4 @@
-use crate::{Stage, StageTime, wire_enum, wire_struct};
+use crate::{SCHEMA, Stage, StageTime, wire_enum, wire_struct};
 
 wire_struct! {
     /// A size in pixels.
@@ -138,6 +138,32 @@ wire_struct! {
 }
 
 impl FrameHeader {
+    /// Of a picture as most are: square pixels, not turned, BT.601 in the limited range, the `source` scaled to `analysed`. Nothing is
+    /// counted, timed or lost yet.
+    pub fn of_picture(source: Size, analysed: Size) -> Self {
+        let per = |source: u32, analysed: u32| f64::from(source.max(1)) / f64::from(analysed.max(1));
+        Self {
+            schema: SCHEMA,
+            n: 0,
+            inc: 0,
+            position: 0,
+            media_time_us: 0,
+            captured_at_us: 0,
+            source,
+            analysed,
+            scale: [per(source.width, analysed.width), per(source.height, analysed.height)],
+            pixel_aspect: 1.0,
+            rotation: 0,
+            format: PixelFormat::I420,
+            colour: Colour { matrix: ColourMatrix::Bt601, range: ColourRange::Limited },
+            discontinuity: false,
+            end: false,
+            lossless: false,
+            lost: Vec::new(),
+            stages: Vec::new(),
+        }
+    }
+
     /// The bytes that the pixels must have.
     pub fn data_len(&self) -> usize {
         let (w, h) = (self.analysed.width as usize, self.analysed.height as usize);

@@ -28,6 +28,14 @@ fn header() -> FrameHeader {
     }
 }
 
+#[test]
+fn scale_of_a_picture_is_of_another_size() {
+    let size = |width, height| Size { width, height };
+    let scale = |source, analysed| FrameHeader::of_picture(source, analysed).scale;
+    assert_eq!(scale(size(1920, 1080), size(416, 234)), [1920.0 / 416.0, 1080.0 / 234.0]);
+    assert_eq!(scale(size(0, 0), size(0, 0)), [1.0, 1.0], "no picture");
+}
+
 fn result() -> FrameResult {
     FrameResult {
         schema: SCHEMA,

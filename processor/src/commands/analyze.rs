@@ -20,9 +20,7 @@ use std::{
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use peregrine_media::{AllowList, Captured, OpenOptions, Resizer, Source, SourceInfo};
-use peregrine_proto::{
-    CameraConfig, FrameHeader, FrameResult, PixelFormat, ResultStatus, SCHEMA, Size, Stage, StageTime,
-};
+use peregrine_proto::{CameraConfig, FrameHeader, FrameResult, ResultStatus, SCHEMA, Size, Stage, StageTime};
 
 use self::summary::Summary;
 use crate::{
@@ -193,27 +191,21 @@ impl FrameReader {
         let analysed = self.analysed.unwrap_or_else(|| peregrine_media::fit(source, self.input));
         let us = |took: Duration| took.as_micros().try_into().unwrap_or(u32::MAX);
         FrameHeader {
-            schema: SCHEMA,
             n,
             inc: 1,
             position: captured.position,
             media_time_us: captured.media_time_us,
             captured_at_us: captured.captured_at_us,
-            source,
-            analysed,
-            scale: peregrine_media::scale(source, analysed),
             pixel_aspect: captured.picture.pixel_aspect(),
             rotation: captured.picture.rotation(),
-            format: PixelFormat::I420,
             colour: captured.picture.colour(),
             discontinuity: captured.discontinuity,
-            end: false,
             lossless: true,
-            lost: Vec::new(),
             stages: vec![
                 StageTime { stage: Stage::Capture, us: us(captured.capture) },
                 StageTime { stage: Stage::Decode, us: us(captured.decode) },
             ],
+            ..FrameHeader::of_picture(source, analysed)
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use peregrine_processor::model::{Batching, Detector, ModelConfig, ModelInput, Wanted};
-use peregrine_proto::{Colour, ColourMatrix, ColourRange, Detection, FrameHeader, PixelFormat, SCHEMA, Size};
+use peregrine_proto::{Detection, FrameHeader, Size};
 
 use crate::support;
 
@@ -16,26 +16,7 @@ fn open(model: &Path, batch: u16) -> Detector {
 
 /// A picture of stripes, different for each number.
 fn input(detector: &Detector, number: usize) -> ModelInput {
-    let header = FrameHeader {
-        schema: SCHEMA,
-        n: 1,
-        inc: 1,
-        position: 0,
-        media_time_us: 0,
-        captured_at_us: 0,
-        source: SIZE,
-        analysed: SIZE,
-        scale: [1.0, 1.0],
-        pixel_aspect: 1.0,
-        rotation: 0,
-        format: PixelFormat::I420,
-        colour: Colour { matrix: ColourMatrix::Bt601, range: ColourRange::Limited },
-        discontinuity: false,
-        end: false,
-        lossless: true,
-        lost: Vec::new(),
-        stages: Vec::new(),
-    };
+    let header = FrameHeader::of_picture(SIZE, SIZE);
     let value = |at: usize| 16 + ((at * (7 + number) + at / 320 * 13) % 219) as u8;
     let i420: Vec<u8> = (0..header.data_len()).map(value).collect();
     let mut input = detector.preprocessor.new_input();

@@ -3,11 +3,9 @@
 
 use std::{fs::File, io::Write, path::Path};
 
-use peregrine_media::{AllowList, OpenOptions, Resizer, fit, scale};
+use peregrine_media::{AllowList, OpenOptions, Resizer, fit};
 use peregrine_processor::model::{Detector, Head, ModelConfig, Wanted};
-use peregrine_proto::{
-    Colour, ColourMatrix, ColourRange, Detection, FrameHeader, PixelFormat, SCHEMA, Size, SourceConfig,
-};
+use peregrine_proto::{Colour, ColourMatrix, ColourRange, Detection, FrameHeader, Size, SourceConfig};
 use serde::Deserialize;
 
 use crate::support;
@@ -140,24 +138,10 @@ fn published(clip: &Path, input: Size) -> Vec<(FrameHeader, Vec<u8>)> {
         let colour = Colour { matrix: ColourMatrix::Bt601, range: ColourRange::Limited };
         assert_eq!(picture.colour(), colour, "the reference knows no other");
         let header = FrameHeader {
-            schema: SCHEMA,
-            n: 0,
-            inc: 1,
             position: captured.position,
             media_time_us: captured.media_time_us,
-            captured_at_us: 0,
-            source: picture.size(),
-            analysed,
-            scale: scale(picture.size(), analysed),
-            pixel_aspect: 1.0,
-            rotation: 0,
-            format: PixelFormat::I420,
-            colour,
-            discontinuity: false,
-            end: false,
             lossless: true,
-            lost: Vec::new(),
-            stages: Vec::new(),
+            ..FrameHeader::of_picture(picture.size(), analysed)
         };
         frames.push((header, i420));
     }

@@ -1,10 +1,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use peregrine_proto::{
-    CameraId, Colour, ColourMatrix, ColourRange, FrameHeader, FrameId, FrameResult, PixelFormat,
-    ResultStatus, SCHEMA, Size,
-};
+use peregrine_proto::{CameraId, FrameHeader, FrameId, FrameResult, ResultStatus, SCHEMA, Size};
 use peregrine_streams::{
     Acquired, Arrival, Commit, CommitOutcome, Flow, Frame, FrameReader, FrameWriter, Grant, Intake,
     Published, Redis, ResultEntry, Role, Seen, WorkerId, wall_clock_us,
@@ -21,24 +18,10 @@ pub(crate) fn cam(name: &str) -> CameraId {
 
 pub(crate) fn header(position: u64) -> FrameHeader {
     FrameHeader {
-        schema: SCHEMA,
-        n: 0,
-        inc: 0,
         position,
         media_time_us: position as i64 * 100_000,
         captured_at_us: wall_clock_us(),
-        source: SIZE,
-        analysed: SIZE,
-        scale: [1.0, 1.0],
-        pixel_aspect: 1.0,
-        rotation: 0,
-        format: PixelFormat::I420,
-        colour: Colour { matrix: ColourMatrix::Bt601, range: ColourRange::Limited },
-        discontinuity: false,
-        end: false,
-        lossless: false,
-        lost: Vec::new(),
-        stages: Vec::new(),
+        ..FrameHeader::of_picture(SIZE, SIZE)
     }
 }
 
