@@ -12,13 +12,13 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use peregrine_proto::{CameraConfig, Subscribe};
-use peregrine_stack::{Daemon, Stack};
+use peregrine_stack::{Daemon, Signal, Stack};
 use serde::Serialize;
 
 use crate::{Report, client::Client};
 
 /// Runs everything under load (files, a live camera and a client that watches them all, pictures included), and measures how
-/// fast the memory of each process grows after the warm-up. What Redis and the daemons keep by design is bounded so that it is
+/// fast the memory of each process grows after the warm-up, in which processors are halted a few times so that every buffer fills up. What Redis and the daemons keep by design is bounded so that it is
 /// full by then.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -42,6 +42,10 @@ const BETWEEN_SAMPLES: Duration = Duration::from_secs(5);
 /// Frames a second of each camera.
 const FPS: f64 = 2.5;
 const PROCESSORS: usize = 2;
+/// The processors are halted so often for a while that is shorter than a lease.
+const FILLED_TIMES: u32 = 3;
+const HALTED_EVERY: Duration = Duration::from_secs(15);
+const HALTED_FOR: Duration = Duration::from_secs(2);
 /// The client gets a message at least as often.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -150,6 +154,7 @@ fn measure(args: &Args, stack: &Stack, client_gone: impl Fn() -> bool) -> Result
     let all = warm_up + minutes(args.minutes);
     let mut samples: BTreeMap<(String, u32), Vec<Sample>> = BTreeMap::new();
     let (mut warm_at, mut told) = (None, 0);
+    fill_buffers(stack)?;
     while began.elapsed() < all {
         thread::sleep(BETWEEN_SAMPLES);
         stack.check_refused()?;
@@ -180,6 +185,21 @@ fn measure(args: &Args, stack: &Stack, client_gone: impl Fn() -> bool) -> Result
     let fps = (results(stack) - before) as f64 / since.elapsed().as_secs_f64();
     let growths = samples.into_iter().map(|((process, _), samples)| Growth::of(process, &samples)).collect();
     Ok((growths, fps))
+}
+
+/// Halts all processors for a moment, again and again: what waits meanwhile then fills every buffer up to its bound, as it would
+/// sooner or later.
+fn fill_buffers(stack: &Stack) -> Result<()> {
+    for _ in 0..FILLED_TIMES {
+        thread::sleep(HALTED_EVERY);
+        for (signal, pause) in [(Signal::STOP, HALTED_FOR), (Signal::CONT, Duration::ZERO)] {
+            for processor in 1..=PROCESSORS {
+                stack.kill(&format!("processor-{processor}"), signal)?;
+            }
+            thread::sleep(pause);
+        }
+    }
+    Ok(())
 }
 
 fn results(stack: &Stack) -> u64 {

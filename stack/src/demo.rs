@@ -1,6 +1,7 @@
 //! `stack demo`: everything at once, with its state in the terminal and an account at the end.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write,
     path::{Path, PathBuf},
@@ -12,7 +13,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use peregrine_proto::{CameraConfig, CameraId, Pace};
-use peregrine_stack::{RedisOptions, Stack, Summary, control, demo_clip};
+use peregrine_stack::{Daemon, RedisOptions, Stack, Summary, control, demo_clip};
 use peregrine_streams::SourceHealth;
 
 use crate::{Interrupt, default_run_dir, show::Screen};
@@ -35,6 +36,10 @@ pub(crate) struct DemoArgs {
     /// Your camera's configuration (TOML): source, classes, thresholds, region, calibration.
     #[arg(long, value_name = "FILE")]
     camera: Option<PathBuf>,
+    /// What cameras added in the browser may open beside that: a host (192.168.1.20, camera.local:554, *.lan), a folder of
+    /// files, or `v4l2` for the devices of this machine. Give it as often as you like.
+    #[arg(long, value_name = "WHAT")]
+    allow: Vec<String>,
     /// So many cameras of the same source.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     cameras: u16,
@@ -84,6 +89,9 @@ pub(crate) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         .gateway(args.port)
         .run_dir(&folder)
         .cancelled_by(interrupt.requested.clone());
+    for (key, list) in allowed(&args.allow)? {
+        builder = builder.set(Daemon::Producer, format!("allow.{key}={}", toml::Value::from(list)));
+    }
     if let Some(model) = &args.model {
         builder = builder.model(std::path::absolute(model)?);
     }
@@ -119,6 +127,23 @@ pub(crate) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     report(&summary, args.json, &mut screen);
     let fine = summary.balanced && (summary.frames.processed > 0 || interrupt.is_requested());
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The producer's `[allow]` section: what a word means is seen by what it is.
+fn allowed(words: &[String]) -> anyhow::Result<BTreeMap<&'static str, Vec<String>>> {
+    let mut allowed: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for word in words {
+        let (key, value) = match Path::new(word) {
+            folder if folder.is_dir() => ("folders", std::path::absolute(folder)?.display().to_string()),
+            path if path.components().count() > 1 => {
+                bail!("--allow {word}: there is no such folder; for a camera, give its host alone, without rtsp:// and path")
+            }
+            _ if matches!(word.as_str(), "v4l2" | "opencv") => ("schemes", word.clone()),
+            _ => ("hosts", word.clone()),
+        };
+        allowed.entry(key).or_default().push(value);
+    }
+    Ok(allowed)
 }
 
 /// Shows how it goes until it is over.
@@ -255,5 +280,21 @@ fn report(summary: &Summary, json: bool, screen: &mut Screen) {
         }
     } else {
         screen.say(&crate::show::summary(summary));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_allowed_is_taken_for_something_else() {
+        let folder = std::env::temp_dir().display().to_string();
+        let words = ["192.168.1.20".to_owned(), folder.clone(), "v4l2".into(), "*.lan".into()];
+        let found = allowed(&words).unwrap();
+        assert_eq!(found["hosts"], ["192.168.1.20", "*.lan"]);
+        assert_eq!((&found["folders"], &found["schemes"]), (&vec![folder], &vec!["v4l2".to_owned()]));
+        let refused = allowed(&["rtsp://192.168.1.20/stream".to_owned()]).unwrap_err().to_string();
+        assert!(refused.contains("host alone"), "{refused}");
     }
 }

@@ -7,6 +7,8 @@ use crate::Role;
 
 /// Hash: camera id → its configuration as JSON.
 pub const CAMERAS: &str = "peregrine:{_}:cameras";
+/// Hash: camera id → its configuration as a file gave it last.
+pub const REGISTERED: &str = "peregrine:{_}:registered";
 /// Hash: model name → what the processors announce about it, as JSON.
 pub const MODELS: &str = "peregrine:{_}:models";
 /// Stream of small wake-ups.

@@ -127,6 +127,22 @@ impl Redis {
         Ok(true)
     }
 
+    /// Adds or replaces a camera that stands in a configuration file, unless the file gave the very same before: what was
+    /// changed or removed since then stays so. True when that changed anything.
+    ///
+    /// # Errors
+    /// When the server does not answer or is full.
+    pub async fn register_camera(&self, config: &CameraConfig) -> Result<bool, StreamError> {
+        let (id, json) = (config.id.as_str(), serde_json::to_string(config).unwrap_or_default());
+        let given = self.state.run(redis::cmd("HGET").arg(keys::REGISTERED).arg(id)).await?;
+        if value::text(&given) == Some(&json) {
+            return Ok(false);
+        }
+        let changed = self.put_camera(config).await?;
+        self.state.run(redis::cmd("HSET").arg(keys::REGISTERED).arg(id).arg(json)).await?;
+        Ok(changed)
+    }
+
     /// Removes a camera, and forgets how far its source was read. Its results stay. False when there was none.
     ///
     /// # Errors

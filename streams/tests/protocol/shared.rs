@@ -36,6 +36,25 @@ async fn cameras_are_kept_and_changes_wake() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_a_file_gave_before_undoes_what_people_changed() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let with_name = |name: &str| CameraConfig { name: name.into(), ..config("a") };
+    assert!(redis.register_camera(&with_name("file")).await?);
+    redis.put_camera(&with_name("people")).await?;
+    assert!(!redis.register_camera(&with_name("file")).await?);
+    assert_eq!(redis.camera(&cam("a")).await?, Some(with_name("people")));
+    redis.remove_camera(&cam("a")).await?;
+    assert!(!redis.register_camera(&with_name("file")).await?);
+    assert_eq!(redis.camera(&cam("a")).await?, None, "it was removed");
+    assert!(redis.register_camera(&with_name("file, changed")).await?, "a changed file counts");
+    assert_eq!(redis.camera(&cam("a")).await?, Some(with_name("file, changed")));
+    let () = server.command(&["FLUSHALL"]).await?;
+    assert!(redis.register_camera(&with_name("file, changed")).await?, "redis was emptied");
+    Ok(())
+}
+
+#[tokio::test]
 async fn camera_that_cannot_be_read_does_not_hide_the_others() -> Result<()> {
     let server = Server::start().await?;
     let redis = server.redis().await?;
