@@ -18,8 +18,8 @@ use serde::Serialize;
 use crate::{Report, client::Client};
 
 /// Runs everything under load (files, a live camera and a client that watches them all, pictures included), and measures how
-/// fast the memory of each process grows after the warm-up, in which processors are halted a few times so that every buffer fills up. What Redis and the daemons keep by design is bounded so that it is
-/// full by then.
+/// fast the memory of each process grows after the warm-up. What Redis and the daemons keep by design is bounded so that it is
+/// full by then: the processors are halted a few times before, so that what waits fills every buffer.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How long memory is measured.
