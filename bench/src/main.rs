@@ -11,6 +11,7 @@ mod pipeline;
 mod scale;
 mod takeover;
 mod units;
+mod wire;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -48,6 +49,8 @@ enum What {
     Memory(memory::Args),
     /// What each operation costs Redis: docs/scale.md is made of it
     Units(units::Args),
+    /// What a result costs on its way to a client, by encoding: docs/protocol.md has the figures
+    Wire(wire::Args),
 }
 
 /// What a measurement says.
@@ -106,6 +109,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Some(What::Outage(args)) => outage::run(&args)?,
         Some(What::Memory(args)) => memory::run(&args)?,
         Some(What::Units(args)) => units::run(&args)?.into(),
+        Some(What::Wire(args)) => wire::run(&args)?,
     };
     writeln!(std::io::stdout(), "{}", report.text)?;
     for promise in &report.broken {
