@@ -7,9 +7,7 @@ use std::{
 };
 
 use anyhow::{bail, ensure};
-use peregrine_proto::{
-    CameraConfig, CameraId, ResultStatus, ServerMessage, Stage, Subscribe,
-};
+use peregrine_proto::{CameraConfig, CameraId, ResultStatus, ServerMessage, Stage, Subscribe};
 use peregrine_stack::{Daemon, Stack};
 
 use crate::{client::Client, cpu};

@@ -37,7 +37,11 @@ struct Encoding {
 }
 
 const ENCODINGS: [Encoding; 3] = [
-    Encoding { name: "json", write: |m| Ok(serde_json::to_vec(m)?), read: |b| read(serde_json::from_slice(b)?) },
+    Encoding {
+        name: "json",
+        write: |m| Ok(serde_json::to_vec(m)?),
+        read: |b| read(serde_json::from_slice(b)?),
+    },
     Encoding { name: "msgpack", write: |m| Ok(encode(m)), read: |b| read(decode(b)?) },
     Encoding { name: "compact", write: write_compact, read: |b| read(decode(b)?) },
 ];
@@ -164,12 +168,7 @@ fn plain(encoding: &Encoding, messages: &[ServerMessage]) -> Result<Cost> {
     measure(encoding.name.into(), messages, |m| (encoding.write)(m), |b| (encoding.read)(b))
 }
 
-fn compressed(
-    encoding: &Encoding,
-    how: &str,
-    messages: &[ServerMessage],
-    dictionary: &[u8],
-) -> Result<Cost> {
+fn compressed(encoding: &Encoding, how: &str, messages: &[ServerMessage], dictionary: &[u8]) -> Result<Cost> {
     let mut compressor = Compressor::with_dictionary(LEVEL, dictionary)?;
     let mut decompressor = Decompressor::with_dictionary(dictionary)?;
     measure(
@@ -227,8 +226,7 @@ fn saved_of_one(id: FrameId, key: &FrameResult, result: &FrameResult) -> usize {
     let unchanged =
         (source, track_epoch, worker, lost) == (&key.source, &key.track_epoch, &key.worker, &key.lost);
     let nothing = Size { width: 0, height: 0 };
-    let without =
-        FrameResult { source: nothing, worker: String::new(), lost: Vec::new(), ..result.clone() };
+    let without = FrameResult { source: nothing, worker: String::new(), lost: Vec::new(), ..result.clone() };
     let whole = compact::encode(id, result).len();
     let head = if unchanged { whole - compact::encode(id, &without).len() } else { 0 };
     let before: BTreeMap<u32, &Track> = key.tracks.iter().map(|track| (track.track_id, track)).collect();

@@ -294,10 +294,9 @@ mod tests {
         outbox.cameras(text(3));
         outbox.cameras(text(4));
         outbox.control(&pong());
-        let order: Vec<Bytes> =
-            std::iter::from_fn(|| outbox.try_next())
-                .map(|o| o.unwrap().bytes(Encoding::Msgpack).clone())
-                .collect();
+        let order: Vec<Bytes> = std::iter::from_fn(|| outbox.try_next())
+            .map(|o| o.unwrap().bytes(Encoding::Msgpack).clone())
+            .collect();
         assert_eq!(order.len(), 3);
         assert_eq!(decode::<ServerMessage>(&order[0]).unwrap(), pong());
         assert_eq!(&order[1], text(4).bytes(Encoding::Msgpack));

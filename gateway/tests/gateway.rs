@@ -76,7 +76,8 @@ async fn encodings_say_different_things() {
     let mut camera = stand.camera("yard").await;
     let mut sizes = Vec::new();
     for encoding in ["peregrine.json", "peregrine.msgpack", "peregrine.compact"] {
-        let (mut client, taken) = Client::offering(stand.address, &format!("chat, {encoding}")).await.unwrap();
+        let (mut client, taken) =
+            Client::offering(stand.address, &format!("chat, {encoding}")).await.unwrap();
         assert_eq!(taken, encoding);
         let subscribe = r#"{"subscribe":{"cameras":["yard"],"results":true}}"#;
         client.send_raw(Message::Text(subscribe.into())).await;
@@ -90,7 +91,7 @@ async fn encodings_say_different_things() {
         };
         let [detection, ..] = &result.detections[..] else { panic!("no detection") };
         assert_eq!(detection.xyxy, [1.0, 2.0, 3.0, 4.5], "{encoding}");
-        assert!((detection.confidence - 0.5).abs() <= 0.5 / 255.0, "{encoding}");
+        assert!((detection.confidence - 0.5).abs() < 0.002, "{encoding}");
         sizes.push(client.received);
         client.send_raw(Message::Text(r#"{"ping":{"client_time_us":-5}}"#.into())).await;
         let pong = client.until(|m| if let ServerMessage::Pong(pong) = m { Some(pong) } else { None }).await;

@@ -7,7 +7,11 @@ pub(crate) mod base64 {
     use serde_bytes::ByteBuf;
 
     pub(crate) fn serialize<S: Serializer>(bytes: &ByteBuf, s: S) -> Result<S::Ok, S::Error> {
-        if s.is_human_readable() { s.serialize_str(&BASE64_STANDARD.encode(bytes)) } else { bytes.serialize(s) }
+        if s.is_human_readable() {
+            s.serialize_str(&BASE64_STANDARD.encode(bytes))
+        } else {
+            bytes.serialize(s)
+        }
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<ByteBuf, D::Error> {

@@ -27,9 +27,8 @@ fn detection() -> impl Strategy<Value = Detection> {
 }
 
 fn speed() -> impl Strategy<Value = Speed> {
-    (number(0.0..60.0), number(0.0..5.0), number(-PI..PI)).prop_map(
-        |(speed_mps, std_error_mps, heading_rad)| Speed { speed_mps, std_error_mps, heading_rad },
-    )
+    (number(0.0..60.0), number(0.0..5.0), number(-PI..PI))
+        .prop_map(|(speed_mps, std_error_mps, heading_rad)| Speed { speed_mps, std_error_mps, heading_rad })
 }
 
 fn track() -> impl Strategy<Value = Track> {
@@ -64,8 +63,12 @@ fn stages() -> impl Strategy<Value = Vec<StageTime>> {
 fn result() -> impl Strategy<Value = FrameResult> {
     let counts = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>());
     let times = (any::<i64>(), prop_oneof![any::<i64>(), Just(1_700_000_000_123_456)], stages());
-    let ends =
-        (select(ResultStatus::ALL), option::of(select(LossReason::ALL)), any::<(u32, u32)>(), any::<String>());
+    let ends = (
+        select(ResultStatus::ALL),
+        option::of(select(LossReason::ALL)),
+        any::<(u32, u32)>(),
+        any::<String>(),
+    );
     let losses = prop::collection::vec((select(LossReason::ALL), any::<u64>()), 0..4);
     let seen =
         (prop::collection::vec(detection(), 0..8), prop::collection::vec(track(), 0..8), any::<bool>());

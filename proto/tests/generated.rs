@@ -69,9 +69,9 @@ fn document() -> String {
     let mut out = format!(
         "# Protocol\n\
         Generated from the declarations in `proto/src`; do not edit. Schema version {SCHEMA}.\n\n\
-        Everything is MessagePack. A struct is an array of its fields in the order given here; a field that is not there at \
+        Everything is MessagePack, but for clients that ask for JSON. A struct is an array of its fields in the order given here; a field that is not there at \
         the end of the array has its default. A plain enum is its code. A message is a map with one entry: the \
-        variant's name and its value. Pixels and pictures are binary. In JSON (offline files and REST) structs are objects and \
+        variant's name and its value. Pixels and pictures are binary. In JSON (offline files, REST and clients that ask for it) structs are objects and \
         enums are names.\n\n\
         A client connects to `/ws` and sends and receives one message per WebSocket message, see [Encodings](#encodings). \
         In Redis, an entry of `peregrine:{{camera}}:frames` has the fields `h` (an encoded `FrameHeader`) and `d` (the pixels); an entry of \
