@@ -12,6 +12,7 @@ mod pipeline;
 mod scale;
 mod takeover;
 mod units;
+mod wire;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -53,6 +54,8 @@ enum What {
     FanoutFloor(fanout::FloorArgs),
     /// What each operation costs Redis: docs/scale.md is made of it
     Units(units::Args),
+    /// What a result costs on its way to a client, by encoding: docs/protocol.md has the figures
+    Wire(wire::Args),
 }
 
 /// What a measurement says.
@@ -113,6 +116,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Some(What::Fanout(args)) => fanout::run(&args)?,
         Some(What::FanoutFloor(args)) => return fanout::run_floor(&args).map(|()| ExitCode::SUCCESS),
         Some(What::Units(args)) => units::run(&args)?.into(),
+        Some(What::Wire(args)) => wire::run(&args)?,
     };
     writeln!(std::io::stdout(), "{}", report.text)?;
     for promise in &report.broken {

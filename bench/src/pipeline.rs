@@ -7,9 +7,7 @@ use std::{
 };
 
 use anyhow::{bail, ensure};
-use peregrine_proto::{
-    CameraConfig, CameraId, FrameResult, ResultStatus, ServerMessage, Stage, Subscribe, decode,
-};
+use peregrine_proto::{CameraConfig, CameraId, ResultStatus, ServerMessage, Stage, Subscribe};
 use peregrine_stack::{Daemon, Stack};
 
 use crate::{client::Client, cpu};
@@ -68,7 +66,7 @@ async fn watch(stack: &Stack, frames: u64) -> anyhow::Result<Cost> {
     let mut begin = None;
     loop {
         let ServerMessage::Result(message) = client.next(Duration::from_secs(30)).await? else { continue };
-        let result: FrameResult = decode(&message.result)?;
+        let result = message.frame_result()?;
         if result.status != ResultStatus::Ok {
             continue;
         }

@@ -41,7 +41,12 @@ export function camera(id, overrides = {}) {
 /** Starts the gateway; `cameras` may be changed while it runs, `changed()` tells the clients. */
 export async function startMock({ cameras, port = 0, fps = undefined }) {
   const server = createServer(serveFile);
-  const sockets = new WebSocketServer({ server, path: "/ws", perMessageDeflate: false });
+  const sockets = new WebSocketServer({
+    server,
+    path: "/ws",
+    perMessageDeflate: false,
+    handleProtocols: (offered) => offered.has("peregrine.msgpack") && "peregrine.msgpack",
+  });
   const clients = new Set();
   const painted = [];
   sockets.on("connection", (socket) => {

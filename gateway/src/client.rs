@@ -16,12 +16,13 @@ use futures_util::{
     stream::{SplitSink, SplitStream},
 };
 use peregrine_proto::{
-    CameraId, ClientMessage, FrameId, Painted, Pong, Problem, SCHEMA, ServerMessage, Welcome, decode, encode,
+    CameraId, ClientMessage, FrameId, Painted, Pong, Problem, SCHEMA, ServerMessage, Welcome,
 };
 use peregrine_streams::wall_clock_us;
 use tracing::{debug, info};
 
 use crate::{
+    encoding::{self, Encoding},
     http::{App, in_time},
     listen::{Connection, WrittenBytes},
     metrics::CameraMetrics,
@@ -92,10 +93,10 @@ impl SessionEnd {
 }
 
 /// Serves one client until either side ends it.
-pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection) {
+pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, encoding: Encoding) {
     let App { hub, session: limits, .. } = &app;
     let peer = connection.peer;
-    let member = hub.join(limits.outbox);
+    let member = hub.join(limits.outbox, encoding);
     hub.metrics.connected.increment(1);
     debug!(%peer, "client connected");
     let (mut sink, stream) = socket.split();
@@ -141,12 +142,11 @@ async fn receive(
             Ok(Some(Ok(message))) => message,
         };
         let understood = match message {
-            Message::Binary(bytes) => match decode::<ClientMessage>(&bytes) {
-                Ok(message) => obey(message, member, unpainted),
-                Err(error) => Err(error.to_string()),
-            },
-            Message::Text(_) => {
-                Err("text messages are not understood: send MessagePack in binary ones".into())
+            Message::Binary(bytes) => {
+                encoding::read_binary(&bytes).and_then(|message| obey(message, member, unpainted))
+            }
+            Message::Text(text) => {
+                encoding::read_text(&text).and_then(|message| obey(message, member, unpainted))
             }
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(()),
         };
@@ -197,6 +197,7 @@ async fn send(
 ) -> SessionEnd {
     let mut pings = tokio::time::interval(PING_EVERY.min(stalled / 3));
     pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let encoding = member.outbox.encoding;
     let mut batch = Vec::new();
     loop {
         let first = tokio::select! {
@@ -213,8 +214,9 @@ async fn send(
                     let mut size = 0;
                     let mut next = Some(first);
                     while let Some(message) = next {
-                        size += message.bytes().len();
-                        sink.feed(Message::Binary(message.bytes().clone())).await?;
+                        let bytes = message.bytes(encoding).clone();
+                        size += bytes.len();
+                        sink.feed(encoding.frame(bytes)).await?;
                         if let Outgoing::Data(delivery) = message {
                             batch.push(delivery);
                         }
@@ -262,11 +264,12 @@ async fn while_bytes_move<T>(
 /// Says what was still to be said, and why the connection ends.
 async fn say_farewell(sink: &mut SplitSink<WebSocket, Message>, member: &Member, end: SessionEnd) {
     let Some((code, reason)) = end.farewell() else { return };
+    let encoding = member.outbox.encoding;
     let farewell = async {
         for answer in member.outbox.last_answers() {
-            sink.feed(Message::Binary(answer)).await?;
+            sink.feed(encoding.frame(answer)).await?;
         }
-        sink.feed(Message::Binary(encode(&problem(reason.to_owned())).into())).await?;
+        sink.feed(encoding.frame(encoding.write(&problem(reason.to_owned())))).await?;
         sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await
     };
     // Who does not read does not hear it either; the connection goes all the same.

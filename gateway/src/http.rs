@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     client::{self, SessionLimits},
+    encoding::Encoding,
     listen::Connection,
     origin::Origins,
     relay::Hub,
@@ -82,15 +83,18 @@ async fn connect(
         let text = format!("this address is for WebSocket clients, see docs/protocol.md ({rejection})");
         Refused::new(rejection.into_response().status(), text)
     })?;
+    let encoding = Encoding::choose(&headers)
+        .map_err(|unknown| Refused::new(StatusCode::BAD_REQUEST, unknown.to_string()))?;
     let place = app.places.clone().try_acquire_owned().map_err(|_| {
         Refused::unavailable("as many clients as gateway.max_clients allows are connected: try again later")
     })?;
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER)
         .max_message_size(app.max_message_bytes)
-        .max_frame_size(app.max_message_bytes);
+        .max_frame_size(app.max_message_bytes)
+        .protocols([encoding.subprotocol()]);
     Ok(upgrade.on_upgrade(async move |socket| {
-        client::serve(socket, app, connection).await;
+        client::serve(socket, app, connection, encoding).await;
         drop(place);
     }))
 }

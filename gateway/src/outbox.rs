@@ -8,10 +8,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use peregrine_proto::{CameraId, FrameId, Missed, ServerMessage, encode};
+use peregrine_proto::{CameraId, FrameId, Missed, ServerMessage};
 use tokio::sync::Notify;
 
-use crate::{client::SessionEnd, metrics::CameraMetrics};
+use crate::{
+    client::SessionEnd,
+    encoding::{Encoding, Shared},
+    metrics::CameraMetrics,
+};
 
 /// How much may wait for one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +28,7 @@ pub struct OutboxLimits {
     pub control: usize,
 }
 
-/// A result or a picture on its way to a client, encoded once for all of them.
+/// A result or a picture on its way to clients.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
     pub(crate) camera: CameraId,
@@ -32,8 +36,7 @@ pub(crate) struct Delivery {
     pub(crate) kind: DeliveryKind,
     /// When the gateway received it from Redis.
     pub(crate) seen: Instant,
-    /// A whole `ServerMessage`.
-    pub(crate) bytes: Bytes,
+    pub(crate) message: Shared,
     pub(crate) metrics: Arc<CameraMetrics>,
 }
 
@@ -63,10 +66,10 @@ pub(crate) enum Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn bytes(&self) -> &Bytes {
+    pub(crate) fn bytes(&self, encoding: Encoding) -> &Bytes {
         match self {
             Self::Control(bytes) => bytes,
-            Self::Data(delivery) => &delivery.bytes,
+            Self::Data(delivery) => delivery.message.bytes(encoding),
         }
     }
 }
@@ -75,6 +78,8 @@ impl Outgoing {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     limits: OutboxLimits,
+    /// How the client wants its messages.
+    pub(crate) encoding: Encoding,
     waiting: Mutex<Waiting>,
     filled: Notify,
 }
@@ -83,7 +88,7 @@ pub(crate) struct Outbox {
 struct Waiting {
     control: VecDeque<Bytes>,
     /// Only the newest camera list matters: a later one replaces it.
-    cameras: Option<Bytes>,
+    cameras: Option<Shared>,
     data: VecDeque<Delivery>,
     data_bytes: usize,
     /// Messages dropped since the connection began.
@@ -94,8 +99,8 @@ struct Waiting {
 }
 
 impl Outbox {
-    pub(crate) fn new(limits: OutboxLimits) -> Self {
-        Self { limits, waiting: Mutex::default(), filled: Notify::new() }
+    pub(crate) fn new(limits: OutboxLimits, encoding: Encoding) -> Self {
+        Self { limits, encoding, waiting: Mutex::default(), filled: Notify::new() }
     }
 
     /// Adds a result or a picture; returns how many older ones of each kind had to go.
@@ -105,13 +110,13 @@ impl Outbox {
         if waiting.end.is_some() {
             return dropped;
         }
-        waiting.data_bytes += delivery.bytes.len();
+        waiting.data_bytes += self.size(&delivery);
         waiting.data.push_back(delivery);
         while waiting.data.len() > 1
             && (waiting.data.len() > self.limits.messages || waiting.data_bytes > self.limits.bytes)
         {
             let Some(oldest) = waiting.data.pop_front() else { break };
-            waiting.data_bytes -= oldest.bytes.len();
+            waiting.data_bytes -= self.size(&oldest);
             *waiting.missed.entry(oldest.camera.clone()).or_default() += 1;
             waiting.untold.insert(oldest.camera);
             dropped[oldest.kind as usize] += 1;
@@ -126,7 +131,7 @@ impl Outbox {
         let mut waiting = self.lock();
         if waiting.end.is_none() {
             if waiting.control.len() < self.limits.control {
-                waiting.control.push_back(encode(message).into());
+                waiting.control.push_back(self.encoding.write(message));
             } else {
                 waiting.end = Some(SessionEnd::ControlQueueFull);
             }
@@ -135,8 +140,8 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Leaves the newest camera list, an encoded `ServerMessage`.
-    pub(crate) fn cameras(&self, list: Bytes) {
+    /// Leaves the newest camera list.
+    pub(crate) fn cameras(&self, list: Shared) {
         self.lock().cameras = Some(list);
         self.filled.notify_one();
     }
@@ -156,7 +161,7 @@ impl Outbox {
     pub(crate) fn forget(&self, unwanted: impl Fn(&Delivery) -> bool) {
         let mut waiting = self.lock();
         waiting.data.retain(|delivery| !unwanted(delivery));
-        waiting.data_bytes = waiting.data.iter().map(|delivery| delivery.bytes.len()).sum();
+        waiting.data_bytes = waiting.data.iter().map(|delivery| self.size(delivery)).sum();
     }
 
     /// Waits for the next message, or for the end of the session. Safe to cancel.
@@ -176,18 +181,23 @@ impl Outbox {
         if let Some(end) = waiting.end {
             return Some(Err(end));
         }
-        let control = waiting.control.pop_front().or_else(|| waiting.cameras.take());
+        let cameras = |list: Shared| list.bytes(self.encoding).clone();
+        let control = waiting.control.pop_front().or_else(|| waiting.cameras.take().map(cameras));
         if let Some(bytes) = control {
             return Some(Ok(Outgoing::Control(bytes)));
         }
         if let Some(camera) = waiting.untold.pop_first() {
             let total = waiting.missed.get(&camera).copied().unwrap_or_default();
             let missed = ServerMessage::Missed(Missed { camera, total });
-            return Some(Ok(Outgoing::Control(encode(&missed).into())));
+            return Some(Ok(Outgoing::Control(self.encoding.write(&missed))));
         }
         let delivery = waiting.data.pop_front()?;
-        waiting.data_bytes -= delivery.bytes.len();
+        waiting.data_bytes -= self.size(&delivery);
         Some(Ok(Outgoing::Data(delivery)))
+    }
+
+    fn size(&self, delivery: &Delivery) -> usize {
+        delivery.message.bytes(self.encoding).len()
     }
 
     /// Nothing here can leave the queues in a bad state half way, so a poisoned lock is still good.
@@ -198,7 +208,7 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use peregrine_proto::{Pong, decode};
+    use peregrine_proto::{Pong, Problem, decode};
 
     use super::*;
 
@@ -210,9 +220,13 @@ mod tests {
             id: FrameId { ms, seq: 0 },
             kind: DeliveryKind::Result,
             seen: Instant::now(),
-            bytes: vec![0; size].into(),
+            message: text(size),
             metrics: Arc::new(CameraMetrics::new(&CameraId::new(camera).unwrap())),
         }
+    }
+
+    fn text(size: usize) -> Shared {
+        Shared::new(ServerMessage::Problem(Problem { message: "-".repeat(size) }))
     }
 
     fn pong() -> ServerMessage {
@@ -232,7 +246,7 @@ mod tests {
 
     #[test]
     fn full_data_queue_drops_the_oldest_and_tells_how_many() {
-        let outbox = Outbox::new(LIMITS);
+        let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
         let dropped: u64 = (0..5).map(|ms| outbox.data(delivery("a", ms, 10))[0]).sum();
         assert_eq!(dropped, 2);
         let (control, data) = drain(&outbox);
@@ -247,7 +261,7 @@ mod tests {
 
     #[test]
     fn data_queue_is_bounded_in_bytes_but_a_large_message_passes_alone() {
-        let outbox = Outbox::new(LIMITS);
+        let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
         assert_eq!(outbox.data(delivery("a", 1, 600)), [0, 0]);
         assert_eq!(outbox.data(delivery("b", 2, 600)), [1, 0]);
         assert_eq!(outbox.data(delivery("b", 3, 5000)), [1, 0]);
@@ -257,7 +271,7 @@ mod tests {
 
     #[test]
     fn full_control_queue_ends_the_session() {
-        let outbox = Outbox::new(LIMITS);
+        let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
         outbox.control(&pong());
         outbox.control(&pong());
         assert!(outbox.try_next().unwrap().is_ok());
@@ -275,21 +289,22 @@ mod tests {
 
     #[test]
     fn control_goes_before_data_and_only_the_newest_camera_list_is_sent() {
-        let outbox = Outbox::new(LIMITS);
+        let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
         outbox.data(delivery("a", 1, 1));
-        outbox.cameras(Bytes::from_static(b"old"));
-        outbox.cameras(Bytes::from_static(b"new"));
+        outbox.cameras(text(3));
+        outbox.cameras(text(4));
         outbox.control(&pong());
-        let order: Vec<Bytes> =
-            std::iter::from_fn(|| outbox.try_next()).map(|o| o.unwrap().bytes().clone()).collect();
+        let order: Vec<Bytes> = std::iter::from_fn(|| outbox.try_next())
+            .map(|o| o.unwrap().bytes(Encoding::Msgpack).clone())
+            .collect();
         assert_eq!(order.len(), 3);
         assert_eq!(decode::<ServerMessage>(&order[0]).unwrap(), pong());
-        assert_eq!(order[1], "new");
+        assert_eq!(&order[1], text(4).bytes(Encoding::Msgpack));
     }
 
     #[test]
     fn unwanted_camera_is_forgotten() {
-        let outbox = Outbox::new(LIMITS);
+        let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
         outbox.data(delivery("a", 1, 900));
         outbox.data(delivery("b", 2, 50));
         outbox.forget(|delivery| delivery.camera.as_str() == "a");
@@ -299,7 +314,7 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_reader_wakes_when_something_comes() {
-        let outbox = std::sync::Arc::new(Outbox::new(LIMITS));
+        let outbox = std::sync::Arc::new(Outbox::new(LIMITS, Encoding::Msgpack));
         let reader = tokio::spawn({
             let outbox = outbox.clone();
             async move { outbox.next().await }

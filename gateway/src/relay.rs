@@ -12,13 +12,14 @@ use std::{
 
 use bytes::Bytes;
 use peregrine_proto::{
-    CameraId, FrameId, Preview, ResultMessage, ServerMessage, Size, Subscribe, Unsubscribe, encode,
+    CameraId, FrameId, Preview, ResultMessage, ServerMessage, Size, Subscribe, Unsubscribe,
 };
 use peregrine_streams::wall_clock_us;
 use serde_bytes::ByteBuf;
 use tokio::sync::watch;
 
 use crate::{
+    encoding::{Encoding, Shared},
     metrics::{CameraMetrics, ClientMetrics},
     outbox::{Delivery, DeliveryKind, Outbox, OutboxLimits},
 };
@@ -69,8 +70,8 @@ struct Inner {
     members: HashMap<u64, Listening>,
     /// One for each camera that exists.
     topics: BTreeMap<CameraId, Topic>,
-    /// The newest camera list, encoded.
-    cameras: Option<Bytes>,
+    /// The newest camera list.
+    cameras: Option<Shared>,
 }
 
 #[derive(Debug)]
@@ -117,8 +118,8 @@ impl Hub {
     }
 
     /// A client joins. It gets the camera list at once and nothing else before it subscribes.
-    pub(crate) fn join(self: &Arc<Self>, limits: OutboxLimits) -> Member {
-        let outbox = Arc::new(Outbox::new(limits));
+    pub(crate) fn join(self: &Arc<Self>, limits: OutboxLimits, encoding: Encoding) -> Member {
+        let outbox = Arc::new(Outbox::new(limits, encoding));
         let mut inner = self.lock();
         if let Some(cameras) = &inner.cameras {
             outbox.cameras(cameras.clone());
@@ -158,12 +159,12 @@ impl Hub {
     }
 
     /// Hands a new camera list to everybody.
-    pub(crate) fn tell_cameras(&self, message: &ServerMessage) {
-        let list = Bytes::from(encode(message));
+    pub(crate) fn tell_cameras(&self, message: ServerMessage) {
         let mut inner = self.lock();
-        if inner.cameras.as_ref() == Some(&list) {
+        if inner.cameras.as_ref().is_some_and(|last| *last.message() == message) {
             return;
         }
+        let list = Shared::new(message);
         for member in inner.members.values() {
             member.outbox.cameras(list.clone());
         }
@@ -190,7 +191,7 @@ impl Hub {
             seen_at_us: wall_clock_us(),
             result: ByteBuf::from(result),
         });
-        self.deliver(camera, id, DeliveryKind::Result, &message);
+        self.deliver(camera, id, DeliveryKind::Result, message);
     }
 
     /// Relays a picture.
@@ -201,7 +202,7 @@ impl Hub {
             size: picture.size,
             jpeg: ByteBuf::from(picture.jpeg.as_ref()),
         });
-        self.deliver(camera, picture.id, DeliveryKind::Preview, &message);
+        self.deliver(camera, picture.id, DeliveryKind::Preview, message);
         if let Some(topic) = self.lock().topics.get(camera)
             && topic.width().is_some()
         {
@@ -209,13 +210,13 @@ impl Hub {
         }
     }
 
-    fn deliver(&self, camera: &CameraId, id: FrameId, kind: DeliveryKind, message: &ServerMessage) {
+    fn deliver(&self, camera: &CameraId, id: FrameId, kind: DeliveryKind, message: ServerMessage) {
         let seen = Instant::now();
-        let bytes = Bytes::from(encode(message));
+        let message = Shared::new(message);
         let mut inner = self.lock();
         let Some(topic) = inner.topics.get_mut(camera) else { return };
         let delivery =
-            Delivery { camera: camera.clone(), id, kind, seen, bytes, metrics: topic.metrics.clone() };
+            Delivery { camera: camera.clone(), id, kind, seen, message, metrics: topic.metrics.clone() };
         let dropped = topic.deliver(&delivery);
         match kind {
             DeliveryKind::Result if topic.wants_results() => topic.result = Some(delivery),

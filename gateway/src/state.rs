@@ -118,7 +118,7 @@ impl States {
                     hub.set_known(&overview.cameras.keys().cloned().collect::<BTreeSet<_>>());
                 }
                 let cameras = overview.cameras.values().map(|known| known.state.clone()).collect();
-                hub.tell_cameras(&ServerMessage::Cameras(Cameras { cameras }));
+                hub.tell_cameras(ServerMessage::Cameras(Cameras { cameras }));
                 self.overview.send_replace((Some(Instant::now()), Arc::new(overview)));
             }
             let idle = !wanted;

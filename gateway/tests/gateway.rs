@@ -71,6 +71,58 @@ async fn newcomer_misses_the_latest_result_or_what_follows() {
 }
 
 #[tokio::test]
+async fn encodings_say_different_things() {
+    let stand = Stand::start().await;
+    let mut camera = stand.camera("yard").await;
+    let mut sizes = Vec::new();
+    for encoding in ["peregrine.json", "peregrine.msgpack", "peregrine.compact"] {
+        let (mut client, taken) =
+            Client::offering(stand.address, &format!("chat, {encoding}")).await.unwrap();
+        assert_eq!(taken, encoding);
+        let subscribe = r#"{"subscribe":{"cameras":["yard"],"results":true}}"#;
+        client.send_raw(Message::Text(subscribe.into())).await;
+        let id = camera.commit(20).await;
+        let result = loop {
+            let (from, found, result) = client.result().await;
+            assert_eq!(from, camera.id);
+            if found == id {
+                break result;
+            }
+        };
+        let [detection, ..] = &result.detections[..] else { panic!("no detection") };
+        assert_eq!(detection.xyxy, [1.0, 2.0, 3.0, 4.5], "{encoding}");
+        assert!((detection.confidence - 0.5).abs() < 0.002, "{encoding}");
+        sizes.push(client.received);
+        client.send_raw(Message::Text(r#"{"ping":{"client_time_us":-5}}"#.into())).await;
+        let pong = client.until(|m| if let ServerMessage::Pong(pong) = m { Some(pong) } else { None }).await;
+        assert_eq!(pong.client_time_us, -5);
+        camera.picture(id, &[0xff, 0xd8]).await;
+        client.subscribe(&[&camera.id], false, Some(640)).await;
+        let picture =
+            |m| if let ServerMessage::Preview(p) = m { Some((p.id, p.jpeg.into_vec())) } else { None };
+        assert_eq!(client.until(picture).await, (id, vec![0xff, 0xd8]), "{encoding}");
+        assert!(client.problems.is_empty(), "{:?}", client.problems);
+    }
+    assert!(sizes[0] > 2 * sizes[1] && sizes[1] > 2 * sizes[2], "{sizes:?}");
+}
+
+#[tokio::test]
+async fn unknown_encoding_is_served_or_a_token_repeated() {
+    let stand = Stand::start().await;
+    for unknown in ["peregrine.cbor", "peregrine.cbor, peregrine.bearer.s3cret"] {
+        let upgrade = format!(
+            "GET /ws HTTP/1.1\r\nhost: {}\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: {unknown}\r\nconnection: upgrade\r\n",
+            stand.address
+        );
+        let refused = request(stand.address, &upgrade).await;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("offer peregrine.compact") && !detail.contains("s3cret"), "{detail}");
+    }
+}
+
+#[tokio::test]
 async fn subscription_to_a_camera_that_comes_later_is_lost() {
     let stand = Stand::start().await;
     let mut client = stand.client().await;

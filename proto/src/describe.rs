@@ -153,6 +153,10 @@ macro_rules! wire_enum {
             pub const ALL: &'static [$name] = &[$($name::$variant),*];
             /// The name, as in JSON, metrics and documentation.
             pub const fn as_str(self) -> &'static str { match self { $($name::$variant => $text),* } }
+            /// The value with this code, as in MessagePack.
+            pub const fn from_code(code: u8) -> Option<Self> {
+                match code { $($code => Some($name::$variant),)* _ => None }
+            }
         }
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(self.as_str()) }
@@ -178,10 +182,9 @@ macro_rules! wire_enum {
                     let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
                     text.parse().map_err(D::Error::custom)
                 } else {
-                    match u8::deserialize(d)? {
-                        $($code => Ok($name::$variant),)*
-                        other => Err(D::Error::custom(format!("{other} is no {}", stringify!($name)))),
-                    }
+                    let code = u8::deserialize(d)?;
+                    Self::from_code(code)
+                        .ok_or_else(|| D::Error::custom(format!("{code} is no {}", stringify!($name))))
                 }
             }
         }

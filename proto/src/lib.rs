@@ -7,12 +7,14 @@
 
 mod camera;
 pub mod codec;
+pub mod compact;
 pub mod describe;
 mod frame;
 mod ids;
 mod mask;
 mod message;
 mod offload;
+mod readable;
 mod result;
 mod stage;
 

@@ -140,7 +140,8 @@ wire_struct! {
         pub id: FrameId,
         /// When the gateway saw it committed, microseconds since the Unix epoch.
         pub seen_at_us: i64,
-        /// An encoded `FrameResult`, as it stands in the stream.
+        /// An encoded `FrameResult`, as it stands in the stream or compact (see Encodings); in JSON the result itself.
+        #[serde(with = "crate::readable::result")]
         pub result: ByteBuf,
     }
 }
@@ -154,7 +155,8 @@ wire_struct! {
         pub id: FrameId,
         /// Its size in pixels.
         pub size: Size,
-        /// JPEG.
+        /// JPEG; in JSON as base64.
+        #[serde(with = "crate::readable::base64")]
         pub jpeg: ByteBuf,
     }
 }

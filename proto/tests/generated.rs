@@ -1,12 +1,15 @@
-//! `docs/protocol.md` and `web/src/wire.ts` are generated from the declarations in this crate.
+//! `docs/protocol.md`, `web/src/wire.ts` and `web/src/link/compact.vectors.json` are generated from the declarations in
+//! this crate.
 //! `UPDATE_GENERATED=1 cargo test -p peregrine-proto --test generated` writes them anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::{fmt::Write as _, fs, path::Path};
 
 use peregrine_proto::{
-    SCHEMA,
+    CameraId, Detection, FrameId, FrameResult, LossCount, LossReason, ResultMessage, ResultStatus, SCHEMA,
+    ServerMessage, Size, Speed, Stage, StageTime, Track, TrackState, compact,
     describe::{Body, Declaration, WireType, declarations},
+    encode,
 };
 
 #[test]
@@ -17,6 +20,11 @@ fn protocol_document_is_up_to_date() {
 #[test]
 fn typescript_is_up_to_date() {
     assert_generated("web/src/wire.ts", &typescript());
+}
+
+#[test]
+fn compact_vectors_are_up_to_date() {
+    assert_generated("web/src/link/compact.vectors.json", &vectors());
 }
 
 #[test]
@@ -61,17 +69,18 @@ fn document() -> String {
     let mut out = format!(
         "# Protocol\n\
         Generated from the declarations in `proto/src`; do not edit. Schema version {SCHEMA}.\n\n\
-        Everything is MessagePack. A struct is an array of its fields in the order given here; a field that is not there at \
+        Everything is MessagePack, but for clients that ask for JSON. A struct is an array of its fields in the order given here; a field that is not there at \
         the end of the array has its default. A plain enum is its code. A message is a map with one entry: the \
-        variant's name and its value. Pixels and pictures are binary. In JSON (offline files and REST) structs are objects and \
+        variant's name and its value. Pixels and pictures are binary. In JSON (offline files, REST and clients that ask for it) structs are objects and \
         enums are names.\n\n\
-        A browser connects to `/ws` and sends and receives one message per binary WebSocket message. \
+        A client connects to `/ws` and sends and receives one message per WebSocket message, see [Encodings](#encodings). \
         In Redis, an entry of `peregrine:{{camera}}:frames` has the fields `h` (an encoded `FrameHeader`) and `d` (the pixels); an entry of \
         `peregrine:{{camera}}:results` has `r` (an encoded `FrameResult`) and `f` (the epoch of the \
          lease under which it was written, decimal) under the id of its frame. \
          The list `peregrine:detect:requests:{{model}}` holds encoded `DetectRequest`s, `peregrine:detect:answers:{{worker}}` the \
          `DetectAnswer`s for one worker.\n"
     );
+    out += &encodings();
     for d in declarations() {
         let _ = write!(out, "\n## {}\n{}\n\n", d.name, d.doc);
         match &d.body {
@@ -96,6 +105,118 @@ fn document() -> String {
         }
     }
     out
+}
+
+fn encodings() -> String {
+    let message = ResultMessage {
+        camera: CameraId::new("gate").unwrap(),
+        id: FRAME,
+        seen_at_us: 1_700_000_000_190_000,
+        result: encode(&sample()).into(),
+    };
+    let compact = encode(&ServerMessage::Result(message.to_compact()));
+    let message = ServerMessage::Result(message);
+    let mut out = format!("\n{}", include_str!("encodings.md"));
+    let _ = write!(out, "### Compact results\n{}", include_str!("../src/compact.md"));
+    let json = serde_json::to_string_pretty(&message).unwrap();
+    out += "\n### One message in each encoding\nThe frame is `1700000000123-0`.\n\n";
+    for (encoding, length, text) in [
+        ("json", serde_json::to_string(&message).unwrap().len(), json),
+        ("msgpack", encode(&message).len(), hex(&encode(&message))),
+        ("compact", compact.len(), hex(&compact)),
+    ] {
+        let text = text.as_bytes().chunks(if encoding == "json" { usize::MAX } else { 96 });
+        let lines: Vec<_> = text.map(|line| std::str::from_utf8(line).unwrap()).collect();
+        let fence = if encoding == "json" { "json" } else { "" };
+        let lines = lines.join("\n");
+        let _ = write!(out, "`peregrine.{encoding}`, {length} bytes:\n```{fence}\n{lines}\n```\n");
+    }
+    out
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const FRAME: FrameId = FrameId { ms: 1_700_000_000_123, seq: 0 };
+
+/// A walking person, and one that was lost from sight.
+fn sample() -> FrameResult {
+    let time = |stage, us| StageTime { stage, us };
+    let walking = Track {
+        track_id: 4,
+        state: TrackState::Tracked,
+        xyxy: [252.0626, 219.1472, 281.1, 308.897],
+        confidence: 0.7902,
+        class_id: 0,
+        detection: Some(0),
+        ground_m: Some([-11.4678, -5.502]),
+        speed: Some(Speed { speed_mps: 1.314, std_error_mps: 0.083, heading_rad: -2.5 }),
+        in_region: true,
+    };
+    FrameResult {
+        schema: SCHEMA,
+        n: 216,
+        inc: 1,
+        position: 215,
+        media_time_us: 30_714_286,
+        captured_at_us: 1_700_000_000_123_456,
+        status: ResultStatus::Ok,
+        reason: None,
+        source: Size { width: 768, height: 576 },
+        track_epoch: 0,
+        detections: vec![Detection {
+            xyxy: [252.3, 219.0, 280.9388, 309.25],
+            confidence: 0.7902,
+            class_id: 0,
+        }],
+        tracks: vec![
+            walking,
+            Track {
+                track_id: 7,
+                state: TrackState::Lost,
+                xyxy: [-3.2, 186.2, 17.46, 231.75],
+                confidence: 0.4143,
+                class_id: 2,
+                detection: None,
+                ground_m: None,
+                speed: None,
+                in_region: false,
+            },
+        ],
+        stages: vec![time(Stage::Decode, 1871), time(Stage::Infer, 41_509), time(Stage::Zones, 0)],
+        worker: "processor-1".into(),
+        lost: vec![LossCount { reason: LossReason::QueueFull, count: 3 }],
+    }
+}
+
+/// What the dashboard's own decoder is tried with: bytes, and what they mean.
+fn vectors() -> String {
+    let sample = sample();
+    let mut alike = sample.clone();
+    alike.tracks[1] = Track { track_id: 2, detection: Some(0), ..alike.tracks[0] };
+    let skipped = FrameResult {
+        position: 9_000_000_000,
+        media_time_us: 1_700_000_000_123_450,
+        captured_at_us: 1_700_000_000_122_999,
+        status: ResultStatus::Skipped,
+        reason: Some(LossReason::TooOld),
+        detections: Vec::new(),
+        tracks: Vec::new(),
+        stages: Stage::ALL.iter().map(|&stage| StageTime { stage, us: u32::MAX - stage as u32 }).collect(),
+        worker: "Prozessor-Ä".into(),
+        lost: Vec::new(),
+        ..sample.clone()
+    };
+    let vectors: Vec<_> = [sample, alike, skipped]
+        .iter()
+        .map(|result| {
+            let bytes = compact::encode(FRAME, result);
+            let result = compact::decode(FRAME, &bytes).unwrap();
+            serde_json::json!({ "id": FRAME, "bytes": hex(&bytes), "result": result })
+        })
+        .collect();
+    serde_json::to_string_pretty(&vectors).unwrap() + "\n"
 }
 
 fn doc_type(wire: &WireType) -> String {

@@ -559,7 +559,7 @@ export interface ResultMessage {
   id: string;
   /** When the gateway saw it committed, microseconds since the Unix epoch. */
   seen_at_us: number;
-  /** An encoded `FrameResult`, as it stands in the stream. */
+  /** An encoded `FrameResult`, as it stands in the stream or compact (see Encodings); in JSON the result itself. */
   result: Uint8Array;
 }
 export function readResultMessage(value: unknown): ResultMessage {
@@ -580,7 +580,7 @@ export interface Preview {
   id: string;
   /** Its size in pixels. */
   size: Size;
-  /** JPEG. */
+  /** JPEG; in JSON as base64. */
   jpeg: Uint8Array;
 }
 export function readPreview(value: unknown): Preview {

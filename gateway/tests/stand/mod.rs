@@ -295,6 +295,8 @@ pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
     /// All the gateway complained about.
     pub(crate) problems: Vec<String>,
+    /// Bytes of the last message.
+    pub(crate) received: usize,
 }
 
 impl Client {
@@ -313,7 +315,17 @@ impl Client {
             request.headers_mut().insert("origin", origin.parse().unwrap());
         }
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
-        Ok(Self { socket, problems: Vec::new() })
+        Ok(Self { socket, problems: Vec::new(), received: 0 })
+    }
+
+    /// A client that offers these subprotocols; with it the one that the gateway took.
+    pub(crate) async fn offering(address: SocketAddr, subprotocols: &str) -> Result<(Self, String), Error> {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut request = format!("ws://{address}/ws").into_client_request()?;
+        request.headers_mut().insert("sec-websocket-protocol", subprotocols.parse().unwrap());
+        let (socket, answer) = tokio_tungstenite::client_async(request, stream).await?;
+        let taken = answer.headers()["sec-websocket-protocol"].to_str().unwrap().to_owned();
+        Ok((Self { socket, problems: Vec::new(), received: 0 }, taken))
     }
 
     pub(crate) async fn send(&mut self, message: &ClientMessage) {
@@ -344,8 +356,13 @@ impl Client {
             let next =
                 tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("the gateway says something");
             match next {
-                Some(Ok(Message::Binary(bytes))) => {
-                    let message = decode(&bytes).expect("what the gateway sends is of the protocol");
+                Some(Ok(message @ (Message::Binary(_) | Message::Text(_)))) => {
+                    self.received = message.len();
+                    let message = match &message {
+                        Message::Text(text) => serde_json::from_str(text).expect("JSON of the protocol"),
+                        other => decode(&other.clone().into_data())
+                            .expect("what the gateway sends is of the protocol"),
+                    };
                     if let ServerMessage::Problem(problem) = &message {
                         self.problems.push(problem.message.clone());
                     }
@@ -374,7 +391,7 @@ impl Client {
 
     pub(crate) async fn result(&mut self) -> (CameraId, FrameId, FrameResult) {
         self.until(|message| match message {
-            ServerMessage::Result(r) => Some((r.camera, r.id, decode(&r.result).unwrap())),
+            ServerMessage::Result(r) => Some((r.camera.clone(), r.id, r.frame_result().unwrap())),
             _ => None,
         })
         .await

@@ -4,8 +4,9 @@
 import { Decoder, Encoder } from "@msgpack/msgpack";
 
 import { readFrameResult, readServerMessage, SCHEMA, writeClientMessage } from "../wire";
-import type { ClientMessage, Preview, ResultMessage, ServerMessage, Welcome } from "../wire";
+import type { ClientMessage, FrameResult, Preview, ResultMessage, ServerMessage, Welcome } from "../wire";
 import { browserNow, ClockOffset } from "./clock";
+import { isCompact, readCompact } from "./compact";
 import { FrameMatch } from "./match";
 import type { Arrival, Connection, FromWorker, ToWorker } from "./messages";
 import { Reconnect } from "./reconnect";
@@ -21,6 +22,8 @@ const FIRST_PING_EVERY_MS = 150;
 /** Nothing heard for so long, though a ping is answered every two seconds: the connection is gone. */
 const SILENCE_MS = 6_000;
 const CONNECT_WITHIN_MS = 5_000;
+/** How messages may be written, the best first: docs/protocol.md. */
+const SUBPROTOCOLS = ["peregrine.compact", "peregrine.msgpack"];
 
 const page = self as unknown as DedicatedWorkerGlobalScope;
 const decoder = new Decoder();
@@ -101,7 +104,7 @@ function released(camera: string, painted: { id: string; deliverUs: number; pain
 function connect(): void {
   clearTimeout(retryTimer);
   tell({ state: "connecting", attempt: reconnect.attempt });
-  const opening = new WebSocket(url);
+  const opening = new WebSocket(url, SUBPROTOCOLS);
   opening.binaryType = "arraybuffer";
   socket = opening;
   greeted = false;
@@ -213,13 +216,18 @@ function receive(message: ServerMessage, from: WebSocket): void {
 function receiveResult(message: ResultMessage): void {
   const entry = watched.get(message.camera);
   if (entry === undefined) return;
-  const result = readFrameResult(decoder.decode(message.result));
+  const result = readResult(message);
   const arrival: Arrival = { id: message.id, result, seenAtUs: message.seen_at_us, decodedAtMs: browserNow() };
   post({ kind: "result", camera: message.camera, arrival });
   // A frame that was not analysed has no boxes to show: the last one that was stays on the screen.
   if (result.status !== "ok") return;
   const preview = entry.match.result(message.id, arrival);
   if (preview !== undefined) show(message.camera, entry, arrival, preview);
+}
+
+/** The first byte tells the form, whatever was agreed on. */
+function readResult({ id, result }: ResultMessage): FrameResult {
+  return isCompact(result) ? readCompact(id, result) : readFrameResult(decoder.decode(result));
 }
 
 function receivePreview(preview: Preview): void {

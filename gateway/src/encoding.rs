@@ -1,0 +1,168 @@
+//! How a client wants its messages written: chosen when it connects, by WebSocket subprotocol, and written once for
+//! all who chose the same.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::{
+    extract::ws::{Message, Utf8Bytes},
+    http::{HeaderMap, header::SEC_WEBSOCKET_PROTOCOL},
+};
+use bytes::Bytes;
+use peregrine_proto::{ClientMessage, Problem, ServerMessage, decode, encode};
+
+/// A way to write messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// MessagePack, with results in their compact form.
+    #[default]
+    Compact,
+    /// MessagePack throughout, results as they stand in the stream.
+    Msgpack,
+    /// JSON, in text messages.
+    Json,
+}
+
+/// None of the offered subprotocols is ours. What was offered is not repeated: it may hold a secret.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "none of the WebSocket subprotocols that the client offers is known: offer peregrine.compact, peregrine.msgpack or \
+     peregrine.json, or none for peregrine.compact"
+)]
+pub(crate) struct UnknownSubprotocol;
+
+/// Names of subprotocols that are credentials begin so; they say nothing about encodings.
+const BEARER: &str = "peregrine.bearer.";
+
+impl Encoding {
+    const ALL: [Self; 3] = [Self::Compact, Self::Msgpack, Self::Json];
+
+    /// The WebSocket subprotocol by which it is chosen.
+    pub(crate) fn subprotocol(self) -> &'static str {
+        match self {
+            Self::Compact => "peregrine.compact",
+            Self::Msgpack => "peregrine.msgpack",
+            Self::Json => "peregrine.json",
+        }
+    }
+
+    /// The first that a client offers and we know, the default where it offers none.
+    pub(crate) fn choose(headers: &HeaderMap) -> Result<Self, UnknownSubprotocol> {
+        let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|list| list.to_str().ok());
+        let mut offered = lists
+            .flat_map(|list| list.split(','))
+            .map(str::trim)
+            .filter(|name| !name.is_empty() && !name.starts_with(BEARER))
+            .peekable();
+        if offered.peek().is_none() {
+            return Ok(Self::default());
+        }
+        offered
+            .find_map(|name| Self::ALL.into_iter().find(|known| known.subprotocol() == name))
+            .ok_or(UnknownSubprotocol)
+    }
+
+    /// Writes a message.
+    pub(crate) fn write(self, message: &ServerMessage) -> Bytes {
+        match (self, message) {
+            (Self::Compact, ServerMessage::Result(result)) => {
+                encode(&ServerMessage::Result(result.to_compact())).into()
+            }
+            (Self::Compact | Self::Msgpack, message) => encode(message).into(),
+            (Self::Json, message) => json(message),
+        }
+    }
+
+    /// What is written, as a WebSocket message.
+    pub(crate) fn frame(self, written: Bytes) -> Message {
+        match self {
+            Self::Compact | Self::Msgpack => Message::Binary(written),
+            // JSON is always text.
+            Self::Json => Message::Text(Utf8Bytes::try_from(written).unwrap_or_default()),
+        }
+    }
+}
+
+/// Only a result that is none cannot be written.
+fn json(message: &ServerMessage) -> Bytes {
+    let written = serde_json::to_vec(message).or_else(|error| {
+        let message = format!("a message cannot be written as JSON, take another encoding: {error}");
+        serde_json::to_vec(&ServerMessage::Problem(Problem { message }))
+    });
+    written.unwrap_or_default().into()
+}
+
+/// Reads what a client sends, whatever it receives: MessagePack in binary messages, JSON in text ones.
+pub(crate) fn read_binary(bytes: &[u8]) -> Result<ClientMessage, String> {
+    decode(bytes).map_err(|error| error.to_string())
+}
+
+/// See [`read_binary`].
+pub(crate) fn read_text(text: &str) -> Result<ClientMessage, String> {
+    serde_json::from_str(text).map_err(|error| format!("not a valid client message: {error}"))
+}
+
+/// A message for many clients: written when the first of them takes it, once for each encoding.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared(Arc<Written>);
+
+#[derive(Debug)]
+struct Written {
+    message: ServerMessage,
+    by_encoding: [OnceLock<Bytes>; 3],
+}
+
+impl Shared {
+    pub(crate) fn new(message: ServerMessage) -> Self {
+        Self(Arc::new(Written { message, by_encoding: Default::default() }))
+    }
+
+    pub(crate) fn message(&self) -> &ServerMessage {
+        &self.0.message
+    }
+
+    pub(crate) fn bytes(&self, encoding: Encoding) -> &Bytes {
+        let message = self.message();
+        // Only results have a compact form.
+        let encoding = match (encoding, message) {
+            (Encoding::Compact, ServerMessage::Result(_)) => encoding,
+            (Encoding::Compact, _) => Encoding::Msgpack,
+            (Encoding::Msgpack | Encoding::Json, _) => encoding,
+        };
+        self.0.by_encoding[encoding as usize].get_or_init(|| encoding.write(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn offers(lists: &[&'static str]) -> Result<Encoding, UnknownSubprotocol> {
+        let list = |list: &&'static str| (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(list));
+        Encoding::choose(&lists.iter().map(list).collect())
+    }
+
+    #[test]
+    fn client_does_not_get_its_first_choice() {
+        assert_eq!(offers(&[]), Ok(Encoding::Compact));
+        assert_eq!(offers(&["peregrine.json"]), Ok(Encoding::Json));
+        assert_eq!(offers(&["chat, peregrine.msgpack,peregrine.compact"]), Ok(Encoding::Msgpack));
+        assert_eq!(offers(&["chat", "peregrine.json"]), Ok(Encoding::Json), "in two headers");
+        assert_eq!(offers(&["peregrine.bearer.s3cret"]), Ok(Encoding::Compact), "a token is no encoding");
+        assert_eq!(offers(&["peregrine.bearer.s3cret, peregrine.json"]), Ok(Encoding::Json));
+        for unknown in ["chat", "peregrine.cbor, peregrine.bearer.s3cret", "PEREGRINE.JSON"] {
+            let refusal = offers(&[unknown]).unwrap_err().to_string();
+            assert!(refusal.contains("peregrine.compact") && !refusal.contains("s3cret"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn message_is_written_again_for_each_client() {
+        let shared = Shared::new(ServerMessage::Problem(Problem { message: "x".into() }));
+        let first = shared.bytes(Encoding::Msgpack).as_ptr();
+        assert_eq!(shared.clone().bytes(Encoding::Msgpack).as_ptr(), first);
+        assert_eq!(shared.bytes(Encoding::Compact).as_ptr(), first, "the same bytes serve both");
+        assert_eq!(shared.bytes(Encoding::Json), r#"{"problem":{"message":"x"}}"#);
+    }
+}
