@@ -1,7 +1,3 @@
-//! From the picture to the ground plane and back: a homography, from points or from a matrix.
-//!
-//! Picture coordinates are source pixels (pixel centres at half-integers), ground coordinates are metres.
-
 use nalgebra::{DMatrix, DVector, Matrix2, Matrix3, Vector2, Vector3};
 use peregrine_proto::{CalibrationConfig, CalibrationPoint};
 
@@ -130,8 +126,12 @@ impl Calibration {
 
     /// The map of homogeneous pixels to homogeneous metres, row by row, up to its scale.
     pub fn world_from_image(&self) -> [[f64; 3]; 3] {
-        let matrix = &self.homography.world_from_image;
-        std::array::from_fn(|row| std::array::from_fn(|column| matrix[(row, column)]))
+        rows(&self.homography.world_from_image)
+    }
+
+    /// The map of homogeneous metres to homogeneous pixels, the inverse of [`Calibration::world_from_image`].
+    pub fn image_from_world(&self) -> [[f64; 3]; 3] {
+        rows(&self.homography.image_from_world)
     }
 
     /// Distance in pixels between each calibration point and the picture of its ground position. All are zero for
@@ -246,6 +246,10 @@ impl Homography {
         });
         jacobian.iter().all(|value| value.is_finite()).then_some(jacobian)
     }
+}
+
+fn rows(matrix: &Matrix3<f64>) -> [[f64; 3]; 3] {
+    std::array::from_fn(|row| std::array::from_fn(|column| matrix[(row, column)]))
 }
 
 fn homogeneous([x, y]: [f64; 2]) -> Vector3<f64> {
@@ -459,11 +463,11 @@ mod tests {
     const GROUND: [[f64; 2]; 4] =
         [[-13.497, -4.257], [-9.496, -12.485], [-15.882, -15.616], [-19.747, -8.511]];
 
-    /// The reference is OpenCV's `getPerspectiveTransform` and `findHomography`, see `tests/reference/motion.py`.
+    /// The reference is OpenCV's `getPerspectiveTransform` and `findHomography`, see `processor/tests/reference/motion.py`.
     #[test]
     fn fit_agrees_with_opencv() {
         let Reference { homographies } =
-            serde_json::from_str(include_str!("../tests/reference/motion.json")).unwrap();
+            serde_json::from_str(include_str!("../../processor/tests/reference/motion.json")).unwrap();
         for case in homographies {
             let calibration = Calibration::new(&points(&case.image, &case.ground)).unwrap();
             let homography = calibration.homography([1280.0, 720.0]).unwrap();
