@@ -2,13 +2,16 @@
 //!
 //! [`run`] is the whole daemon. `subscribe` reads from Redis what clients want, `relay` fans it out into the
 //! `outbox` of each, `client` is one client's session; `state` knows how the cameras are doing; `rest` and `web`
-//! answer plain requests.
+//! answer plain requests, which `access` lets through.
 
+mod access;
 mod client;
 mod config;
 mod http;
+mod limit;
 mod listen;
 mod metrics;
+mod openapi;
 mod origin;
 mod outbox;
 mod relay;
@@ -16,8 +19,11 @@ mod rest;
 mod run;
 mod state;
 mod subscribe;
+mod tls;
 mod web;
 
-pub use config::{Config, GatewaySection, RawConfig, WebSection};
+pub use access::{Role, Token, sum_of};
+pub use config::{Config, GatewaySection, RawConfig, TokenSection, WebSection};
 pub use outbox::OutboxLimits;
 pub use run::{Gateway, run};
+pub use tls::TlsFiles;

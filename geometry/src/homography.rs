@@ -3,6 +3,8 @@ use peregrine_proto::{CalibrationConfig, CalibrationPoint};
 
 /// The least width of a set of points for each unit of its length; thinner ones count as one line.
 const THINNEST: f64 = 0.005;
+/// Pixels or metres. The squares of larger values overflow where they are summed, and decompositions then never end.
+const FURTHEST: f64 = 1e7;
 /// Scales that a real camera has somewhere in its picture, metres a pixel.
 const SCALES: std::ops::Range<f64> = 1e-6..1e4;
 
@@ -34,6 +36,9 @@ pub enum CalibrationError {
     /// A coordinate that is no number.
     #[error("calibration point {0} has a coordinate that is no finite number: correct it")]
     NotFinite(usize),
+    /// A coordinate that no picture and no street has.
+    #[error("calibration point {0} has a coordinate beyond ten million: give pixels and metres")]
+    TooFar(usize),
     /// Two points at one place.
     #[error("calibration points {0} and {1} are at the same place {2}: move or remove one of them")]
     Duplicate(usize, usize, Space),
@@ -280,6 +285,11 @@ fn check_points(points: &[CalibrationPoint]) -> Result<(), CalibrationError> {
     {
         return Err(CalibrationError::NotFinite(index + 1));
     }
+    if let Some(index) =
+        points.iter().position(|point| point.image.iter().chain(&point.ground).any(|v| v.abs() > FURTHEST))
+    {
+        return Err(CalibrationError::TooFar(index + 1));
+    }
     for space in [Space::Picture, Space::Ground] {
         let place = |point: &CalibrationPoint| match space {
             Space::Picture => Vector2::from(point.image),
@@ -519,6 +529,8 @@ mod tests {
         let mut image = IMAGE;
         image[2][0] = f64::NAN;
         assert!(error(&image, &GROUND).contains("point 3"));
+        image[2][0] = 1e308;
+        assert!(error(&image, &GROUND).contains("point 3 has a coordinate beyond"));
         let matrix = |rows| Homography::from_matrix(rows).unwrap_err();
         assert_eq!(matrix([[f64::INFINITY; 3]; 3]), CalibrationError::MatrixNotFinite);
         assert_eq!(matrix([[0.0; 3]; 3]), CalibrationError::MatrixSingular);

@@ -8,6 +8,7 @@ import type { ClientMessage, Preview, ResultMessage, ServerMessage, Welcome } fr
 import { browserNow, ClockOffset } from "./clock";
 import { FrameMatch } from "./match";
 import type { Arrival, Connection, FromWorker, ToWorker } from "./messages";
+import { offeredProtocols } from "./protocols";
 import { Reconnect } from "./reconnect";
 
 /** A picture waits this many frames for its result: two seconds at 30 a second. */
@@ -41,6 +42,7 @@ interface Watched {
 const watched = new Map<string, Watched>();
 
 let url = "";
+let token: string | undefined;
 let socket: WebSocket | undefined;
 let lastHeardMs = 0;
 let greeted = false;
@@ -52,7 +54,8 @@ page.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   switch (data.kind) {
     case "start":
       url = data.url;
-      connect();
+      token = data.token;
+      if (socket === undefined) connect();
       break;
     case "watch":
       watch(data.camera, data.previewWidth);
@@ -101,7 +104,7 @@ function released(camera: string, painted: { id: string; deliverUs: number; pain
 function connect(): void {
   clearTimeout(retryTimer);
   tell({ state: "connecting", attempt: reconnect.attempt });
-  const opening = new WebSocket(url);
+  const opening = new WebSocket(url, offeredProtocols(token));
   opening.binaryType = "arraybuffer";
   socket = opening;
   greeted = false;
