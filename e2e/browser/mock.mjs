@@ -38,13 +38,21 @@ export function camera(id, overrides = {}) {
   };
 }
 
-/** Starts the gateway; `cameras` may be changed while it runs, `changed()` tells the clients. */
-export async function startMock({ cameras, port = 0, fps = undefined }) {
-  const server = createServer(serveFile);
+/** Starts the gateway; `cameras` may be changed while it runs, `changed()` tells the clients. With `token` it asks for it. */
+export async function startMock({ cameras, port = 0, fps = undefined, token = undefined }) {
+  const server = createServer((request, response) => {
+    if (request.url !== "/api/session") return serveFile(request, response);
+    const welcome = token === undefined || request.headers.authorization === `Bearer ${token}`;
+    response.writeHead(welcome ? 200 : 401, { "content-type": "application/json" });
+    response.end(JSON.stringify(welcome ? { name: null, role: "admin" } : { title: "Unauthorized", status: 401 }));
+  });
   const sockets = new WebSocketServer({
     server,
     path: "/ws",
     perMessageDeflate: false,
+    verifyClient: ({ req }) =>
+      token === undefined ||
+      (req.headers["sec-websocket-protocol"] ?? "").split(/, ?/).includes(`peregrine.bearer.${token}`),
     handleProtocols: (offered) => offered.has("peregrine.msgpack") && "peregrine.msgpack",
   });
   const clients = new Set();

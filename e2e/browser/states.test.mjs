@@ -93,6 +93,25 @@ describe("dashboard", () => {
     assert.equal(new Set(mock.painted.map(({ id }) => id)).size, mock.painted.length, "a frame was reported twice");
   });
 
+  test("a token is not asked for, not refused, or shows in the address", async () => {
+    await start([camera("a")], { token: "right-token" });
+    const page = await open();
+    const view = page.getByTestId("token");
+    await view.waitFor();
+    assert.match(await view.innerText(), /has a token for you/);
+    assert.deepEqual(await accessibilityProblems(page), []);
+    await screenshot(page, "token");
+    await page.getByLabel("Token", { exact: true }).fill("wrong-token");
+    await page.keyboard.press("Enter");
+    await view.getByText("not accepted").waitFor();
+    await page.getByLabel("Token", { exact: true }).fill("right-token");
+    await page.keyboard.press("Enter");
+    await live(page, "a");
+    assert.ok(!page.url().includes("token"), page.url());
+    await page.reload();
+    await live(page, "a");
+  });
+
   test("a state without its word or its next step", async () => {
     await start(everyState());
     const page = await open();

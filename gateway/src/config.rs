@@ -6,6 +6,11 @@ use axum::http::Uri;
 use peregrine_daemon::{DaemonConfig, Problems, RedisSection};
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    access::{Role, Token, sum_of},
+    tls::TlsFiles,
+};
+
 /// The configuration as it is written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -42,6 +47,36 @@ pub struct GatewaySection {
     pub send_buffer_bytes: usize,
     /// A client that takes no byte, or gives no sign of life, for this long is disconnected; seconds.
     pub stalled_s: f64,
+    /// Who may do what, see [`TokenSection`]. Without any, everybody who reaches the gateway may do everything: it then
+    /// listens on this machine only, unless `open` says otherwise.
+    pub tokens: Vec<TokenSection>,
+    /// Without tokens, listen beyond this machine all the same: for a network where everybody may do everything.
+    pub open: bool,
+    /// Certificate in PEM format, followed by those that vouch for it; with `tls_key`, the gateway answers to https only.
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key in PEM format.
+    pub tls_key: Option<PathBuf>,
+    /// Connections at once from one address; behind a proxy, all come from its address.
+    pub max_connections_per_address: usize,
+    /// Writes (cameras, calibrations) a second of one address and token, and wrong tokens of one address; three seconds'
+    /// worth may come at once.
+    pub writes_per_second: f64,
+}
+
+/// One of `gateway.tokens`: `{ name = "anna", role = "viewer", token_sha256 = "…" }`. The token itself stands nowhere, or
+/// alone in a file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenSection {
+    /// Whose it is, for logs.
+    pub name: String,
+    /// `viewer` (reads and watches), `operator` (also sends frames and steps, tries calibrations) or `admin` (also adds,
+    /// changes and removes cameras).
+    pub role: Option<Role>,
+    /// The token's SHA-256 sum in hexadecimal digits.
+    pub token_sha256: Option<String>,
+    /// Or a file with nothing in it but the token.
+    pub token_file: Option<PathBuf>,
 }
 
 impl Default for GatewaySection {
@@ -57,6 +92,12 @@ impl Default for GatewaySection {
             queue_control: 32,
             send_buffer_bytes: 64 * 1024,
             stalled_s: 10.0,
+            tokens: Vec::new(),
+            open: false,
+            tls_cert: None,
+            tls_key: None,
+            max_connections_per_address: 1500,
+            writes_per_second: 10.0,
         }
     }
 }
@@ -98,6 +139,14 @@ pub struct Config {
     pub stalled: Duration,
     /// The folder of the built dashboard.
     pub web_dir: PathBuf,
+    /// Who may do what; everybody everything where there is none.
+    pub tokens: Vec<Token>,
+    /// Certificate and key; none for plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Connections at once from one address.
+    pub max_connections_per_address: usize,
+    /// Writes a second of one address and token.
+    pub writes_per_second: f64,
 }
 
 impl DaemonConfig for Config {
@@ -140,6 +189,7 @@ impl DaemonConfig for Config {
         };
         within("max_clients", gateway.max_clients, 1, 1_000_000);
         within("max_connections", gateway.max_connections, 1, 1_000_000);
+        within("max_connections_per_address", gateway.max_connections_per_address, 1, 1_000_000);
         within("max_message_bytes", gateway.max_message_bytes, 1024, 16 << 20);
         within("queue_messages", gateway.queue_messages, 1, 100_000);
         within("queue_bytes", gateway.queue_bytes, 1024, 1 << 30);
@@ -148,6 +198,16 @@ impl DaemonConfig for Config {
         if !(0.1..=3600.0).contains(&gateway.stalled_s) {
             let text = format!("{} is out of range: use 0.1 to 3600 seconds", gateway.stalled_s);
             problems.add("gateway.stalled_s", text);
+        }
+        if !(0.01..=1e6).contains(&gateway.writes_per_second) {
+            let text = format!("{} is out of range: use 0.01 to 1000000 a second", gateway.writes_per_second);
+            problems.add("gateway.writes_per_second", text);
+        }
+        let tls = tls_files(gateway.tls_cert, gateway.tls_key, problems);
+        let tokens = tokens(gateway.tokens, problems);
+        let reachable = listen.iter().any(|address: &SocketAddr| !address.ip().is_loopback());
+        if reachable && tokens.is_empty() && !gateway.open {
+            problems.add("gateway.listen", UNGUARDED);
         }
         problems.is_empty().then(|| Self {
             redis,
@@ -164,8 +224,89 @@ impl DaemonConfig for Config {
             send_buffer_bytes: gateway.send_buffer_bytes,
             stalled: Duration::from_secs_f64(gateway.stalled_s),
             web_dir: web.dir,
+            tokens,
+            tls,
+            max_connections_per_address: gateway.max_connections_per_address,
+            writes_per_second: gateway.writes_per_second,
         })
     }
+}
+
+const UNGUARDED: &str = "beyond this machine everybody could see and change every camera: make a token with \
+    `openssl rand -hex 32`, give its sum (`printf %s TOKEN | sha256sum`) as \
+    gateway.tokens = [{ name = \"me\", role = \"admin\", token_sha256 = \"SUM\" }], \
+    or say that it is meant with gateway.open = true";
+
+fn tls_files(cert: Option<PathBuf>, key: Option<PathBuf>, problems: &mut Problems) -> Option<TlsFiles> {
+    match (cert, key) {
+        (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+        (Some(_), None) => {
+            problems.add("gateway.tls_cert", "there is no gateway.tls_key beside it: give both, or neither");
+            None
+        }
+        (None, Some(_)) => {
+            problems.add("gateway.tls_key", "there is no gateway.tls_cert beside it: give both, or neither");
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+fn tokens(sections: Vec<TokenSection>, problems: &mut Problems) -> Vec<Token> {
+    let mut tokens: Vec<Token> = Vec::with_capacity(sections.len());
+    for section in sections {
+        let name = section.name.clone();
+        match token(section) {
+            Ok(token) if tokens.iter().any(|other| other.name == token.name) => {
+                problems.add("gateway.tokens", format!("two tokens are called `{name}`: rename one"));
+            }
+            Ok(token) => tokens.push(token),
+            Err(why) => problems.add("gateway.tokens", format!("token `{name}`: {why}")),
+        }
+    }
+    tokens
+}
+
+fn token(section: TokenSection) -> Result<Token, String> {
+    let TokenSection { name, role, token_sha256, token_file } = section;
+    if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+        return Err("give it a name of 1 to 64 characters".into());
+    }
+    let role = role.ok_or("give it a role: viewer, operator or admin")?;
+    let sum = match (token_sha256, token_file) {
+        (Some(sum), None) => parse_sum(&sum)
+            .ok_or("token_sha256 has not 64 hexadecimal digits: use what `printf %s TOKEN | sha256sum` prints")?,
+        (None, Some(file)) => {
+            let shown = file.display();
+            let text = std::fs::read_to_string(&file)
+                .map_err(|error| format!("{shown} cannot be read: {error}: correct token_file"))?;
+            let token = text.trim();
+            if token.len() < SHORTEST_TOKEN || !token.chars().all(|c| c.is_ascii_alphanumeric() || "-._~".contains(c)) {
+                return Err(format!(
+                    "{shown} has no usable token: use {SHORTEST_TOKEN} or more letters, digits, `-`, `.`, `_` or `~`, such as \
+                     `openssl rand -hex 32` prints"
+                ));
+            }
+            sum_of(token)
+        }
+        _ => return Err("give it token_sha256 or token_file, one of them".into()),
+    };
+    Ok(Token::new(name, role, sum))
+}
+
+/// A token that can be guessed is none.
+const SHORTEST_TOKEN: usize = 16;
+
+fn parse_sum(text: &str) -> Option<[u8; 32]> {
+    let digits = text.as_bytes();
+    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    let mut sum = [0; 32];
+    for (byte, pair) in sum.iter_mut().zip(digits.chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(sum)
 }
 
 #[cfg(test)]
@@ -176,6 +317,58 @@ mod tests {
     fn defaults_are_refused() {
         let mut problems = Problems::default();
         assert!(Config::build(RawConfig::default(), &mut problems).is_some());
+    }
+
+    fn problems_of(change: impl FnOnce(&mut GatewaySection)) -> Vec<String> {
+        let mut raw = RawConfig::default();
+        change(&mut raw.gateway);
+        let mut problems = Problems::default();
+        let built = Config::build(raw, &mut problems);
+        assert_eq!(built.is_none(), !problems.is_empty());
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    fn section(name: &str, sum: &str) -> TokenSection {
+        let (name, token_sha256) = (name.to_owned(), Some(sum.to_owned()));
+        TokenSection { name, role: Some(Role::Viewer), token_sha256, token_file: None }
+    }
+
+    #[test]
+    fn unguarded_gateway_listens_beyond_this_machine() {
+        let found = problems_of(|gateway| gateway.listen = "0.0.0.0:8080".into());
+        assert!(found[0].contains("openssl rand -hex 32") && found[0].contains("gateway.open"), "{found:?}");
+        let fine: Vec<String> = problems_of(|gateway| {
+            gateway.listen = "0.0.0.0:8080".into();
+            gateway.open = true;
+        });
+        assert_eq!(fine, Vec::<String>::new());
+        let fine = problems_of(|gateway| {
+            gateway.listen = "0.0.0.0:8080".into();
+            gateway.tokens = vec![section("me", &"0f".repeat(32))];
+        });
+        assert_eq!(fine, Vec::<String>::new());
+    }
+
+    #[test]
+    fn wrong_tokens_are_taken_or_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let short = folder.path().join("short");
+        std::fs::write(&short, "hunter2\n").unwrap();
+        let found = problems_of(|gateway| {
+            let both = TokenSection { token_file: Some(short.clone()), ..section("both", "") };
+            let from_file = TokenSection { token_sha256: None, ..both.clone() };
+            let no_role = TokenSection { role: None, ..section("no role", "") };
+            let good = section("twice", &"0f".repeat(32));
+            gateway.tokens = vec![section("", ""), section("sum", "secret"), both, from_file, no_role, good.clone(), good];
+        });
+        assert_eq!(found.len(), 6, "{found:?}");
+        assert!(!found.iter().any(|text| text.contains("hunter2") || text.contains("secret`")), "{found:?}");
+    }
+
+    #[test]
+    fn certificate_without_its_key_is_taken() {
+        assert_eq!(problems_of(|gateway| gateway.tls_cert = Some("cert.pem".into())).len(), 1);
+        assert_eq!(problems_of(|gateway| gateway.tls_key = Some("key.pem".into())).len(), 1);
     }
 
     #[test]

@@ -30,9 +30,6 @@ pub(crate) enum Encoding {
 )]
 pub(crate) struct UnknownSubprotocol;
 
-/// Names of subprotocols that are credentials begin so; they say nothing about encodings.
-const BEARER: &str = "peregrine.bearer.";
-
 impl Encoding {
     const ALL: [Self; 3] = [Self::Compact, Self::Msgpack, Self::Json];
 
@@ -51,7 +48,7 @@ impl Encoding {
         let mut offered = lists
             .flat_map(|list| list.split(','))
             .map(str::trim)
-            .filter(|name| !name.is_empty() && !name.starts_with(BEARER))
+            .filter(|name| !name.is_empty())
             .peekable();
         if offered.peek().is_none() {
             return Ok(Self::default());
@@ -149,9 +146,7 @@ mod tests {
         assert_eq!(offers(&["peregrine.json"]), Ok(Encoding::Json));
         assert_eq!(offers(&["chat, peregrine.msgpack,peregrine.compact"]), Ok(Encoding::Msgpack));
         assert_eq!(offers(&["chat", "peregrine.json"]), Ok(Encoding::Json), "in two headers");
-        assert_eq!(offers(&["peregrine.bearer.s3cret"]), Ok(Encoding::Compact), "a token is no encoding");
-        assert_eq!(offers(&["peregrine.bearer.s3cret, peregrine.json"]), Ok(Encoding::Json));
-        for unknown in ["chat", "peregrine.cbor, peregrine.bearer.s3cret", "PEREGRINE.JSON"] {
+        for unknown in ["chat", "peregrine.cbor, s3cret", "PEREGRINE.JSON"] {
             let refusal = offers(&[unknown]).unwrap_err().to_string();
             assert!(refusal.contains("peregrine.compact") && !refusal.contains("s3cret"), "{refusal}");
         }

@@ -5,30 +5,35 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Extension, Router,
     extract::{
-        FromRef, MatchedPath, Request, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection,
+        DefaultBodyLimit, FromRef, MatchedPath, Request, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection,
     },
     http::{HeaderMap, StatusCode, Uri},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{any, get},
+    routing::{any, get, post},
 };
 use peregrine_daemon::{Metric, Shutdown};
 use peregrine_streams::Redis;
 use tokio::sync::Semaphore;
 
 use crate::{
+    access::{self, Access},
     client::{self, SessionLimits},
     encoding::Encoding,
     listen::Connection,
+    openapi,
     origin::Origins,
     relay::Hub,
-    rest::{self, Refused},
+    rest::{self, Refused, calibration, cameras, results, system},
     state::States,
     web::{self, Web},
 };
 
 /// What a client's socket reads at once: clients send little.
 const READ_BUFFER: usize = 4 * 1024;
+
+/// Largest body of a request, bytes: a camera with a region and calibration points.
+const LARGEST_BODY: usize = 64 * 1024;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -38,6 +43,9 @@ pub(crate) struct App {
     pub(crate) states: Arc<States>,
     pub(crate) web: Web,
     pub(crate) origins: Arc<Origins>,
+    pub(crate) access: Arc<Access>,
+    /// Whether the gateway answers to https only.
+    pub(crate) encrypted: bool,
     pub(crate) session: SessionLimits,
     pub(crate) max_message_bytes: usize,
     /// One permit for each client that may still come.
@@ -53,21 +61,34 @@ impl FromRef<App> for Web {
 
 /// All routes.
 pub(crate) fn router(app: App) -> Router {
-    Router::new()
+    let encrypted = app.encrypted;
+    let router = Router::new()
         .route("/ws", any(connect))
         .route("/api/version", get(rest::version))
-        .route("/api/cameras", get(rest::cameras))
-        .route("/api/cameras/{id}", get(rest::camera))
-        .route("/api/cameras/{id}/results/latest", get(rest::latest_result))
+        .route("/api/openapi.json", get(openapi::document))
+        .route("/api/session", get(system::session))
+        .route("/api/cameras", get(rest::cameras).post(cameras::add))
+        .route("/api/cameras/{id}", get(cameras::get).put(cameras::change).delete(cameras::remove))
+        .route("/api/cameras/{id}/config", get(cameras::config))
+        .route("/api/cameras/{id}/results", get(results::range))
+        .route("/api/cameras/{id}/results/latest", get(results::latest))
         .route("/api/cameras/{id}/snapshot", get(rest::snapshot))
+        .route("/api/calibration", post(calibration::fit))
+        .route("/api/models", get(system::models))
+        .route("/api/workers", get(system::workers))
+        .route("/api/ledger", get(system::ledger))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .method_not_allowed_fallback(async || {
-            Refused::new(StatusCode::METHOD_NOT_ALLOWED, "this address answers to GET only")
+            let text = "this address does not answer to this method: see the header `allow`";
+            Refused::new(StatusCode::METHOD_NOT_ALLOWED, text)
         })
         .fallback(web::page)
+        .layer(middleware::from_fn_with_state(app.clone(), access::check))
         .layer(middleware::from_fn_with_state(app.clone(), check_host))
         .layer(middleware::map_response(web::with_security_headers))
         .layer(middleware::from_fn(count))
-        .with_state(app)
+        .with_state(app);
+    if encrypted { router.layer(middleware::map_response(web::with_strict_transport)) } else { router }
 }
 
 /// A client connects to `/ws`.

@@ -1,15 +1,18 @@
 //! Relays results to browsers and API clients over WebSocket and HTTP, and serves the dashboard.
 //!
 //! [`run`] is the whole daemon. `subscribe` reads from Redis what clients want, `relay` fans it out into the
-//! `outbox` of each, `encoding` writes it as each wants it, `client` is one client's session; `state` knows how the cameras are doing; `rest` and `web`
-//! answer plain requests.
+//! `outbox` of each, `encoding` writes it as each wants it, `client` is one client's session; `state` knows how the
+//! cameras are doing; `rest` and `web` answer plain requests, which `access` lets through.
 
+mod access;
 mod client;
 mod config;
 mod encoding;
 mod http;
+mod limit;
 mod listen;
 mod metrics;
+mod openapi;
 mod origin;
 mod outbox;
 mod relay;
@@ -17,8 +20,11 @@ mod rest;
 mod run;
 mod state;
 mod subscribe;
+mod tls;
 mod web;
 
-pub use config::{Config, GatewaySection, RawConfig, WebSection};
+pub use access::{Role, Token, sum_of};
+pub use config::{Config, GatewaySection, RawConfig, TokenSection, WebSection};
 pub use outbox::OutboxLimits;
 pub use run::{Gateway, run};
+pub use tls::TlsFiles;

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use axum::{Router, body::Body, http::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,8 +25,11 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use tracing::{debug, warn};
+
+use crate::limit::{AddressPlace, Addresses};
 
 /// What a request's headers may take to arrive; a client that trickles them is cut off.
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -37,6 +41,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) struct ConnectionLimits {
     /// Connections at once.
     pub(crate) connections: usize,
+    /// Connections at once from one address.
+    pub(crate) per_address: usize,
     /// The kernel's send buffer, bytes; Linux doubles it for its own bookkeeping.
     pub(crate) send_buffer: usize,
     /// The kernel gives a connection up when sent bytes stay unacknowledged, or unsent, for this long.
@@ -82,14 +88,22 @@ impl WrittenBytes {
     }
 }
 
+/// A connection's share of the limits, given back with it.
+struct Place {
+    _place: OwnedSemaphorePermit,
+    _of_address: AddressPlace,
+}
+
 /// Serves requests until the shutdown, then lets those in hand finish. WebSocket sessions end by themselves.
 pub(crate) async fn serve(
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     router: Router,
     limits: ConnectionLimits,
     shutdown: Shutdown,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
+    let addresses = Addresses::new(limits.per_address);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -108,12 +122,18 @@ pub(crate) async fn serve(
         };
         let Ok(place) = places.clone().try_acquire_owned() else {
             debug!(%peer, "connection refused: gateway.max_connections are open");
-            connections.spawn(refuse(stream));
+            connections.spawn(refuse(stream, tls.is_some(), "max_connections"));
             continue;
         };
-        let (router, shutdown) = (router.clone(), shutdown.clone());
+        let Some(of_address) = addresses.place(peer.ip()) else {
+            debug!(%peer, "connection refused: gateway.max_connections_per_address are open from there");
+            connections.spawn(refuse(stream, tls.is_some(), "max_connections_per_address"));
+            continue;
+        };
+        let place = Place { _place: place, _of_address: of_address };
+        let (router, tls, shutdown) = (router.clone(), tls.clone(), shutdown.clone());
         connections.spawn(async move {
-            if let Err(error) = serve_connection(stream, place, peer, router, limits, shutdown).await {
+            if let Err(error) = serve_connection(stream, tls, place, peer, router, limits, shutdown).await {
                 debug!(%peer, %error, "connection ended");
             }
         });
@@ -124,7 +144,8 @@ pub(crate) async fn serve(
 
 async fn serve_connection(
     stream: TcpStream,
-    place: OwnedSemaphorePermit,
+    tls: Option<TlsAcceptor>,
+    place: Place,
     peer: SocketAddr,
     router: Router,
     limits: ConnectionLimits,
@@ -136,17 +157,34 @@ async fn serve_connection(
     socket.set_tcp_user_timeout(Some(limits.stalled))?;
     let written = Arc::new(WrittenBytes::default());
     let connection = Connection { peer, written: written.clone() };
+    let stream = Metered::new(stream, written, place);
+    match tls {
+        None => answer(stream, connection, router, shutdown).await,
+        Some(tls) => {
+            let greeted = tokio::time::timeout(HEADER_TIME, tls.accept(stream)).await;
+            let stream = greeted.context("no TLS greeting came in time")?.context("the TLS greeting failed")?;
+            answer(stream, connection, router, shutdown).await
+        }
+    }
+}
+
+/// Answers the requests of one connection.
+async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    connection: Connection,
+    router: Router,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
         router.clone().oneshot(request.map(Body::new))
     });
-    let io = TokioIo::new(Metered::new(stream, written, place));
     let mut serving = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIME)
             .max_buf_size(64 * 1024)
-            .serve_connection(io, service)
+            .serve_connection(TokioIo::new(stream), service)
             .with_upgrades()
     );
     tokio::select! {
@@ -159,9 +197,14 @@ async fn serve_connection(
     Ok(())
 }
 
-/// Says no in a way that a browser shows, without spending anything on who asks.
-async fn refuse(mut stream: TcpStream) {
-    let body = r#"{"title":"Service Unavailable","status":503,"detail":"too many connections are open: try again in a moment, or raise gateway.max_connections"}"#;
+/// Says no in a way that a browser shows, without spending anything on who asks; a TLS greeting would cost something.
+async fn refuse(mut stream: TcpStream, tls: bool, limit: &str) {
+    if tls {
+        return;
+    }
+    let body = format!(
+        r#"{{"title":"Service Unavailable","status":503,"detail":"too many connections are open: try again in a moment, or raise gateway.{limit}"}}"#
+    );
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\n\
          content-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -182,11 +225,11 @@ struct Metered {
     /// The other side has closed, or the connection is broken.
     ended: bool,
     /// Given back with the connection, also when it has become a WebSocket.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl Metered {
-    fn new(stream: TcpStream, written: Arc<WrittenBytes>, place: OwnedSemaphorePermit) -> Self {
+    fn new(stream: TcpStream, written: Arc<WrittenBytes>, place: Place) -> Self {
         Self { stream: Some(stream), written, ended: false, place: Some(place) }
     }
 

@@ -1,16 +1,22 @@
 //! What is asked over plain HTTP: JSON, pictures, and refusals as problem documents (RFC 9457).
 
+pub(crate) mod calibration;
+pub(crate) mod cameras;
+pub(crate) mod results;
+pub(crate) mod system;
+
 use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::{Path, Query, State, rejection::QueryRejection},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request, State, rejection::QueryRejection},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use peregrine_proto::{CameraHealth, CameraId, CameraState, FrameId, SCHEMA, mask};
-use peregrine_streams::{ResultReader, StreamError};
-use serde::Deserialize;
+use peregrine_streams::StreamError;
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,9 +30,11 @@ const FRAME_ID: HeaderName = HeaderName::from_static("peregrine-frame-id");
 /// How long a snapshot waits for the next picture.
 const NEXT_PICTURE: Duration = Duration::from_secs(1);
 const SNAPSHOT_WIDTH: u32 = 1280;
+/// How long a request's body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
 const LIVE: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 
-/// `GET /api/version`
+/// `GET /api/version`: which gateway this is.
 pub(crate) async fn version() -> Json<Value> {
     Json(json!({ "name": "peregrine-gateway", "version": env!("CARGO_PKG_VERSION"), "schema": SCHEMA }))
 }
@@ -36,28 +44,6 @@ pub(crate) async fn cameras(State(app): State<App>) -> Result<Response, Refused>
     let overview = overview(&app).await?;
     let states: Vec<&CameraState> = overview.cameras.values().map(|known| &known.state).collect();
     Ok(([LIVE], Json(states)).into_response())
-}
-
-/// `GET /api/cameras/{id}`: its state and its configuration, credentials masked.
-pub(crate) async fn camera(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Refused> {
-    let Known { state, config } = known(&app, &id).await?;
-    let config = config.map(|mut config| {
-        config.source.uri = mask(&config.source.uri).into_owned();
-        config
-    });
-    Ok(([LIVE], Json(json!({ "state": state, "config": config }))).into_response())
-}
-
-/// `GET /api/cameras/{id}/results/latest`: the newest result, and its frame's id in a header.
-pub(crate) async fn latest_result(
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Response, Refused> {
-    let camera = known(&app, &id).await?.state.camera;
-    let newest = in_time(async { ResultReader::new(&app.redis).join(&camera).await }).await??;
-    let newest = newest.ok_or_else(|| Refused::not_found(format!("camera `{camera}` has no result yet")))?;
-    let result = newest.decode().map_err(|error| Refused::new(StatusCode::BAD_GATEWAY, error.to_string()))?;
-    Ok(([LIVE, (FRAME_ID, frame_header(newest.id))], Json(result)).into_response())
 }
 
 /// What a snapshot may ask for.
@@ -72,7 +58,7 @@ pub(crate) struct SnapshotQuery {
 /// Counts as somebody who watches, and waits up to a second for the picture.
 pub(crate) async fn snapshot(
     State(app): State<App>,
-    Path(id): Path<String>,
+    CameraName(id): CameraName,
     query: Result<Query<SnapshotQuery>, QueryRejection>,
 ) -> Result<Response, Refused> {
     let Query(query) = query.map_err(|rejection| {
@@ -125,12 +111,68 @@ async fn overview(app: &App) -> Result<Arc<Overview>, Refused> {
     }
 }
 
-async fn known(app: &App, id: &str) -> Result<Known, Refused> {
-    let camera = CameraId::new(id).map_err(|error| Refused::not_found(error.to_string()))?;
+async fn known(app: &App, camera: &CameraId) -> Result<Known, Refused> {
     let overview = overview(app).await?;
-    overview.cameras.get(&camera).cloned().ok_or_else(|| {
+    overview.cameras.get(camera).cloned().ok_or_else(|| {
         Refused::not_found(format!("there is no camera `{camera}`: /api/cameras lists those that there are"))
     })
+}
+
+/// The camera that the address names.
+pub(crate) struct CameraName(pub(crate) CameraId);
+
+impl<S: Send + Sync> FromRequestParts<S> for CameraName {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Refused::not_found(rejection.body_text()))?;
+        CameraId::new(&id).map(Self).map_err(|error| Refused::not_found(error.to_string()))
+    }
+}
+
+/// A request's body as JSON, if it arrives in time.
+pub(crate) struct JsonBody<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
+        match tokio::time::timeout(BODY_TIME, Json::<T>::from_request(request, state)).await {
+            Ok(Ok(Json(value))) => Ok(Self(value)),
+            // What is wrong with a value may quote it.
+            Ok(Err(rejection)) => Err(Refused::new(rejection.status(), mask(&rejection.body_text()).into_owned())),
+            Err(_) => Err(Refused::new(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive in time")),
+        }
+    }
+}
+
+/// JSON that rarely changes: the client keeps it, and is told whether it still holds.
+pub(crate) fn not_modified<T: Serialize>(headers: &HeaderMap, value: &T) -> Response {
+    let tag = etag(value);
+    let fresh = headers.get(header::IF_NONE_MATCH).is_some_and(|known| lists(known, &tag));
+    let caching = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if fresh {
+        (StatusCode::NOT_MODIFIED, [caching, (header::ETAG, tag)]).into_response()
+    } else {
+        ([caching, (header::ETAG, tag)], Json(value)).into_response()
+    }
+}
+
+/// A tag that is the same for the same JSON.
+fn etag<T: Serialize>(value: &T) -> HeaderValue {
+    let json = serde_json::to_vec(value).unwrap_or_default();
+    let sum = digest(&SHA256, &json);
+    let digits: String = sum.as_ref().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    // Digits and quotes always make a header.
+    HeaderValue::from_str(&format!("\"{digits}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// Whether a list of tags, as in `If-Match`, has this one.
+fn lists(tags: &HeaderValue, tag: &HeaderValue) -> bool {
+    let tags = tags.to_str().unwrap_or_default();
+    tags == "*" || tags.split(',').any(|each| each.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes())
 }
 
 /// A request that was refused: a status and a sentence with the way out.
@@ -138,11 +180,14 @@ async fn known(app: &App, id: &str) -> Result<Known, Refused> {
 pub(crate) struct Refused {
     status: StatusCode,
     detail: String,
+    /// Everything that is wrong, where it can be more than one thing.
+    problems: Vec<String>,
+    headers: HeaderMap,
 }
 
 impl Refused {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into() }
+        Self { status, detail: detail.into(), problems: Vec::new(), headers: HeaderMap::new() }
     }
 
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
@@ -151,6 +196,17 @@ impl Refused {
 
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    /// What was sent is well-formed and cannot be used; at least one sentence says why.
+    pub(crate) fn invalid(problems: Vec<String>) -> Self {
+        Self { problems: problems.clone(), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, problems.join("; ")) }
+    }
+
+    /// With a header in the answer.
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
     }
 }
 
@@ -163,8 +219,11 @@ impl From<StreamError> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("Refused");
-        let problem = json!({ "title": title, "status": self.status.as_u16(), "detail": self.detail });
+        let mut problem = json!({ "title": title, "status": self.status.as_u16(), "detail": self.detail });
+        if !self.problems.is_empty() {
+            problem["problems"] = self.problems.into();
+        }
         let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        (self.status, [kind, LIVE], problem.to_string()).into_response()
+        (self.status, self.headers, [kind, LIVE], problem.to_string()).into_response()
     }
 }

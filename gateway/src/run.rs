@@ -6,17 +6,20 @@ use anyhow::{Context, bail};
 use peregrine_daemon::Shell;
 use peregrine_streams::Redis;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use crate::{
     Config,
+    access::Access,
     client::SessionLimits,
     http::{App, router},
+    limit::Writes,
     listen::{self, ConnectionLimits},
     origin::Origins,
     relay::Hub,
     state::States,
-    subscribe,
+    subscribe, tls,
     web::Web,
 };
 
@@ -34,6 +37,7 @@ pub struct Gateway {
     shell: Shell,
     redis: Redis,
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     address: SocketAddr,
 }
 
@@ -43,10 +47,11 @@ impl Gateway {
     /// # Errors
     /// When either cannot be had, with the way out.
     pub async fn bind(config: Config, shell: Shell) -> anyhow::Result<Self> {
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let listener = listen::bind(&config.listen).await?;
         let address = listener.local_addr().context("the port was taken away at once")?;
         let redis = config.redis.open().await?;
-        Ok(Self { config, shell, redis, listener, address })
+        Ok(Self { config, shell, redis, listener, tls, address })
     }
 
     /// Where it listens.
@@ -59,10 +64,15 @@ impl Gateway {
     /// # Errors
     /// When a part ends that should not.
     pub async fn serve(self) -> anyhow::Result<()> {
-        let Self { config, shell, redis, listener, address } = self;
+        let Self { config, shell, redis, listener, tls, address } = self;
         let local_only = address.ip().is_loopback();
-        if !local_only {
-            warn!(%address, "listening beyond this machine: whoever reaches this port sees every camera");
+        match (config.tokens.is_empty(), local_only) {
+            (true, true) => info!("no gateway.tokens: whoever uses this machine may see and change every camera"),
+            (true, false) => warn!("gateway.open: whoever reaches this port may see and change every camera"),
+            (false, false) if config.tls.is_none() => {
+                warn!("tokens and pictures travel unencrypted: give gateway.tls_cert and gateway.tls_key, or put TLS before it");
+            }
+            (false, _) => {}
         }
         let web = Web::new(&config.web_dir);
         if !web.is_built() {
@@ -81,6 +91,8 @@ impl Gateway {
             states,
             web,
             origins: Arc::new(Origins::new(&config.origins, local_only)),
+            access: Arc::new(Access::new(config.tokens, Writes::new(config.writes_per_second))),
+            encrypted: tls.is_some(),
             session: SessionLimits { outbox: config.outbox, stalled: config.stalled },
             max_message_bytes: config.max_message_bytes,
             places: Arc::new(Semaphore::new(config.max_clients)),
@@ -88,14 +100,16 @@ impl Gateway {
         };
         let limits = ConnectionLimits {
             connections: config.max_connections,
+            per_address: config.max_connections_per_address,
             send_buffer: config.send_buffer_bytes,
             // The session notices first, and knows the reason; the kernel gives up what is left of it.
             stalled: config.stalled * 2,
         };
         health.ready(true, "serving");
-        info!(url = %format_args!("http://{address}/"), "serving");
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        info!(url = %format_args!("{scheme}://{address}/"), "serving");
         tokio::select! {
-            () = listen::serve(listener, router(app), limits, shutdown.clone()) => {}
+            () = listen::serve(listener, tls, router(app), limits, shutdown.clone()) => {}
             ended = parts.join_next() => if !shutdown.is_requested() {
                 bail!("a part of the gateway ended by itself: {ended:?}");
             }

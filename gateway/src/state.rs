@@ -33,6 +33,8 @@ const RATE_OVER: Duration = Duration::from_secs(4);
 #[derive(Debug, Default)]
 pub(crate) struct Overview {
     pub(crate) cameras: BTreeMap<CameraId, Known>,
+    /// When Redis was asked for it.
+    asked: Option<Instant>,
     /// Why Redis did not answer, if it did not; the cameras are then as they were before.
     pub(crate) unreachable: Option<String>,
 }
@@ -70,6 +72,16 @@ impl States {
         overview.borrow().1.clone()
     }
 
+    /// All cameras as they are from now on: something was changed here.
+    pub(crate) async fn anew(&self) -> Arc<Overview> {
+        let now = Instant::now();
+        *self.last_asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        let mut overview = self.overview.subscribe();
+        self.asked.notify_one();
+        let _ = overview.wait_for(|(_, overview)| overview.asked.is_some_and(|asked| asked > now)).await;
+        overview.borrow().1.clone()
+    }
+
     fn asked_within(&self, time: Duration) -> bool {
         let last = *self.last_asked.lock().unwrap_or_else(PoisonError::into_inner);
         last.is_some_and(|last| last.elapsed() < time)
@@ -88,6 +100,7 @@ impl States {
         let mut was_unreachable = false;
         while !shutdown.is_requested() {
             let wanted = *members.borrow_and_update() > 0 || self.asked_within(INTEREST);
+            let asked = Some(Instant::now());
             let answer = if wanted {
                 observe(&redis).await
             } else {
@@ -111,8 +124,8 @@ impl States {
             was_unreachable = unreachable.is_some();
             if wanted {
                 let overview = match answer {
-                    Ok(observed) => Overview { cameras: rates.describe(observed), unreachable: None },
-                    Err(error) => unknown(&self.overview.borrow().1, error),
+                    Ok(observed) => Overview { cameras: rates.describe(observed), asked, unreachable: None },
+                    Err(error) => unknown(&self.overview.borrow().1, asked, error),
                 };
                 if overview.unreachable.is_none() {
                     hub.set_known(&overview.cameras.keys().cloned().collect::<BTreeSet<_>>());
@@ -133,7 +146,7 @@ impl States {
 }
 
 /// The cameras as they were, marked as not known any more.
-fn unknown(before: &Overview, error: StreamError) -> Overview {
+fn unknown(before: &Overview, asked: Option<Instant>, error: StreamError) -> Overview {
     let why = error.to_string();
     let mut cameras = before.cameras.clone();
     for known in cameras.values_mut() {
@@ -141,7 +154,7 @@ fn unknown(before: &Overview, error: StreamError) -> Overview {
         known.state.error = Some(format!("the gateway lost Redis and tries again: {why}"));
         (known.state.fps_in, known.state.fps_out) = (0.0, 0.0);
     }
-    Overview { cameras, unreachable: Some(why) }
+    Overview { cameras, asked, unreachable: Some(why) }
 }
 
 /// What Redis says of one camera.

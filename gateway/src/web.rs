@@ -51,6 +51,7 @@ pub(crate) async fn page(State(web): State<Web>, request: Request) -> Response {
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Refused::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here")
+            .with(header::ALLOW, HeaderValue::from_static("GET,HEAD"))
             .into_response();
     }
     let Ok(answer) = ServeDir::new(&web.dir).oneshot(request).await;
@@ -102,5 +103,12 @@ pub(crate) async fn with_security_headers(mut answer: Response) -> Response {
     ] {
         answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
+    answer
+}
+
+/// Tells browsers to come back by https only.
+pub(crate) async fn with_strict_transport(mut answer: Response) -> Response {
+    let year = HeaderValue::from_static("max-age=31536000");
+    answer.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, year);
     answer
 }

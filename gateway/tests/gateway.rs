@@ -389,7 +389,7 @@ async fn rest_leaks_credentials_or_answers_without_a_way_out() {
         );
         assert!(answer.json()["detail"].as_str().unwrap().len() > 10);
     }
-    let post = format!("POST /api/cameras HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n", stand.address);
+    let post = format!("POST /api/version HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n", stand.address);
     assert_eq!(request(stand.address, &post).await.status, 405);
     assert_eq!(stand.get("/ws").await.status, 400);
 }

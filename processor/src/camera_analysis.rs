@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use peregrine_geometry::Calibration;
 use peregrine_proto::{CameraConfig, Detection, Size, Stage, Track, TrackState};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    homography::Calibration,
     region::Region,
     speed::{OnGround, SpeedEstimator, foot_point},
     track::{Tracked, Tracker, Tracks},

@@ -3,7 +3,6 @@
 pub mod assignment;
 pub mod camera_analysis;
 pub mod commands;
-pub mod homography;
 pub mod infer;
 pub mod kalman;
 pub mod model;

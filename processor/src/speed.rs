@@ -10,10 +10,11 @@
 use std::collections::BTreeMap;
 
 use nalgebra::{Matrix2, Matrix2x4, Matrix4, Vector2, Vector4};
+use peregrine_geometry::Homography;
 use peregrine_proto::{Detection, Size, Speed};
 use serde::{Deserialize, Serialize};
 
-use crate::{homography::Homography, track::Tracked};
+use crate::track::Tracked;
 
 /// Nothing on a road is faster: 300 km/h, metres per second.
 pub const FASTEST_MPS: f64 = 300.0 / 3.6;
@@ -308,11 +309,11 @@ fn upper_triangle() -> impl Iterator<Item = (usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use peregrine_geometry::Calibration;
     use peregrine_proto::{CalibrationConfig, CalibrationPoint, TrackState};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::homography::Calibration;
 
     const PICTURE: Size = Size { width: 1280, height: 720 };
 

@@ -143,6 +143,11 @@ pub struct CalibrationPoint {
     pub ground: [f64; 2],
 }
 
+/// Most characters of a name: it stands on a tile of the wall.
+const MOST_NAME: usize = 120;
+/// Most bytes of a source's address.
+const MOST_URI: usize = 4096;
+
 fn one() -> u32 {
     1
 }
@@ -162,7 +167,15 @@ impl CameraConfig {
             }
         };
         let unit = |value: f32| (0.0..=1.0).contains(&value);
+        check(
+            self.name.chars().count() <= MOST_NAME && !self.name.chars().any(char::is_control),
+            format!("name is no line of at most {MOST_NAME} characters: shorten it"),
+        );
         check(!self.source.uri.trim().is_empty(), "source.uri is empty: give a path or an address".into());
+        check(
+            self.source.uri.len() <= MOST_URI,
+            format!("source.uri has more than {MOST_URI} bytes: shorten it"),
+        );
         if let Some(fps) = self.source.fps {
             check(
                 fps.is_finite() && fps > 0.0 && fps <= 1000.0,

@@ -1,7 +1,8 @@
 //! Addresses of Redis: one server, the nodes of a cluster, or the sentinels that know which server is the master.
 
 use peregrine_proto::mask;
-use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
+use rustls::crypto::ring;
 
 use crate::{StreamError, sentinel::Sentinels};
 
@@ -19,18 +20,60 @@ pub(crate) enum Address {
 
 impl Address {
     pub(crate) fn parse(url: &str) -> Result<Self, StreamError> {
-        let parsed = match url.split_once("://") {
-            Some((scheme @ ("redis+cluster" | "rediss+cluster"), rest)) => cluster(scheme, rest),
-            Some((scheme @ ("redis+sentinel" | "rediss+sentinel"), rest)) => sentinel(scheme, rest),
-            _ => Client::open(url).map(Self::Server).map_err(|e| e.to_string()),
-        };
+        let parsed = take_authority(url).and_then(|(url, trusted)| match url.split_once("://") {
+            Some((scheme @ ("redis+cluster" | "rediss+cluster"), rest)) => cluster(scheme, rest, &trusted),
+            Some((scheme @ ("redis+sentinel" | "rediss+sentinel"), rest)) => sentinel(scheme, rest, &trusted),
+            _ => client(&url, &trusted).map(Self::Server),
+        });
         parsed.map_err(|why| StreamError::Address { url: masked(url), why: mask_in(&why, url) })
     }
 }
 
+/// The certificates, in PEM format, that may vouch for a server; none for those that this system trusts.
+type Trusted = Option<Vec<u8>>;
+
+/// Takes `tls_ca=FILE` out of an address, and reads the file.
+fn take_authority(url: &str) -> Result<(String, Trusted), String> {
+    let Some((front, query)) = url.split_once('?') else { return Ok((url.to_owned(), None)) };
+    let (authority, others): (Vec<&str>, Vec<&str>) =
+        query.split('&').partition(|setting| setting.starts_with("tls_ca="));
+    let Some(path) = authority.first().and_then(|setting| setting.split_once('=')).map(|(_, path)| path) else {
+        return Ok((url.to_owned(), None));
+    };
+    if !url.starts_with("rediss") {
+        return Err("tls_ca is for addresses with TLS: write rediss instead of redis".into());
+    }
+    let pem = std::fs::read(path).map_err(|error| format!("tls_ca: {path} cannot be read: {error}"))?;
+    let query = if others.is_empty() { String::new() } else { format!("?{}", others.join("&")) };
+    Ok((format!("{front}{query}"), Some(pem)))
+}
+
+/// How to connect to one server, and whom to trust there.
+fn connect_info(url: &str, trusted: &Trusted) -> Result<ConnectionInfo, String> {
+    Ok(client(url, trusted)?.get_connection_info().clone())
+}
+
+fn client(url: &str, trusted: &Trusted) -> Result<Client, String> {
+    // The parser's words never quote the address.
+    let info = url.into_connection_info().map_err(|e| e.to_string())?;
+    if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+        return Client::open(info).map_err(|e| e.to_string());
+    }
+    // Somebody else in this process may have chosen one: then that one stays.
+    let _ = ring::default_provider().install_default();
+    match trusted {
+        None => Client::open(info),
+        Some(pem) => {
+            let root_cert = Some(pem.clone());
+            Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
+        }
+    }
+    .map_err(|e| e.to_string())
+}
+
 /// `[user:password@]host:port[,host:port…]`
-fn cluster(scheme: &str, rest: &str) -> Result<Address, String> {
-    let parts = Parts::of(scheme, rest);
+fn cluster(scheme: &str, rest: &str, trusted: &Trusted) -> Result<Address, String> {
+    let parts = Parts::of(scheme, rest, trusted);
     let seeds =
         parts.hosts().map(|host| connection(&parts, host?, parts.tail)).collect::<Result<Vec<_>, _>>()?;
     if seeds.iter().any(|seed| seed.redis_settings().db() != 0) {
@@ -40,8 +83,8 @@ fn cluster(scheme: &str, rest: &str) -> Result<Address, String> {
 }
 
 /// `[user:password@]sentinel:port[,sentinel:port…]/master-name[/db][?sentinel_user=…&sentinel_pass=…]`
-fn sentinel(scheme: &str, rest: &str) -> Result<Address, String> {
-    let parts = Parts::of(scheme, rest);
+fn sentinel(scheme: &str, rest: &str, trusted: &Trusted) -> Result<Address, String> {
+    let parts = Parts::of(scheme, rest, trusted);
     let (path, query) = parts.tail.split_once('?').unwrap_or((parts.tail, ""));
     let mut path = path.trim_start_matches('/').splitn(2, '/');
     let master = path.next().filter(|name| !name.is_empty());
@@ -83,14 +126,15 @@ struct Parts<'a> {
     hosts: &'a str,
     /// Path and query.
     tail: &'a str,
+    trusted: &'a Trusted,
 }
 
 impl<'a> Parts<'a> {
-    fn of(scheme: &str, rest: &'a str) -> Self {
+    fn of(scheme: &str, rest: &'a str, trusted: &'a Trusted) -> Self {
         let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         let (credentials, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
         let scheme = if scheme.starts_with("rediss") { "rediss" } else { "redis" };
-        Self { scheme, credentials, hosts, tail }
+        Self { scheme, credentials, hosts, tail, trusted }
     }
 
     fn hosts(&self) -> impl Iterator<Item = Result<&'a str, String>> + use<'a> {
@@ -101,9 +145,8 @@ impl<'a> Parts<'a> {
 }
 
 fn connection(parts: &Parts<'_>, host: &str, tail: &str) -> Result<ConnectionInfo, String> {
-    let Parts { scheme, credentials, .. } = parts;
-    // The parser's words never quote the address.
-    format!("{scheme}://{credentials}{host}{tail}").into_connection_info().map_err(|e| e.to_string())
+    let Parts { scheme, credentials, trusted, .. } = parts;
+    connect_info(&format!("{scheme}://{credentials}{host}{tail}"), trusted)
 }
 
 /// The same user, password and settings, at another place.
@@ -187,7 +230,8 @@ mod tests {
             ("redis+sentinel://:secret@a", "the master's name is missing"),
             ("redis+sentinel://:secret@a/main/x", "database number"),
             ("redis+sentinel://a/main?sentinel_password=secret", "unknown setting sentinel_password"),
-            ("rediss+cluster://:secret@a", "TLS"),
+            ("redis://:secret@a/?tls_ca=/nowhere", "write rediss"),
+            ("rediss+cluster://:secret@a?tls_ca=/nowhere/ca.pem", "/nowhere/ca.pem cannot be read"),
         ] {
             let text = Address::parse(url).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(text.contains(why), "{url}: {text}");

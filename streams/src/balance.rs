@@ -294,7 +294,38 @@ impl Balance {
     }
 }
 
+/// A worker's last sign of life, for display.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The worker's name.
+    pub worker: String,
+    /// How long ago it was.
+    pub seen_ago: Duration,
+}
+
 impl Redis {
+    /// The last sign of life of each worker of a role, by name; those silent for a minute are forgotten.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn heartbeats(&self, role: Role) -> Result<Vec<Heartbeat>, StreamError> {
+        let key = keys::workers(role);
+        let now_ms = self.state.time_us(key).await? / 1000;
+        let mut command = redis::cmd("ZRANGE");
+        command.arg(key).arg(0).arg(-1).arg("WITHSCORES");
+        let mut newest: BTreeMap<String, Duration> = BTreeMap::new();
+        for (worker, beat) in value::pairs(self.state.run(&command).await?).unwrap_or_default() {
+            let since_ms = now_ms.saturating_sub(value::integer(&beat).unwrap_or(0)).max(0);
+            let seen_ago = Duration::from_millis(since_ms.unsigned_abs());
+            // One that was started again under its name has an entry for each of its lives.
+            let known = newest.entry(crate::lease::name_of(&worker).to_owned()).or_insert(seen_ago);
+            *known = seen_ago.min(*known);
+        }
+        let heartbeat = |(worker, seen_ago)| Heartbeat { worker, seen_ago };
+        let recent = newest.into_iter().filter(|(_, seen_ago)| *seen_ago <= FORGOTTEN_AFTER);
+        Ok(recent.map(heartbeat).collect())
+    }
+
     /// Workers of a role that gave a sign of life within the last `within`, by name.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use peregrine_proto::{FrameHeader, FrameId, FrameResult, LossCount, LossReason};
 
 use crate::{
-    Lease, Redis, StreamError, keys,
+    Lease, Redis, StreamError, keys, ledger,
     lease::{millis, outcome, worker_name},
     script, value,
 };
@@ -198,7 +198,8 @@ impl Redis {
         let (n, inc) = (commit.intake.n.to_string(), commit.intake.inc.to_string());
         let (epoch, kept) = (commit.lease.epoch.to_string(), commit.results_kept.to_string());
         let ttl = millis(commit.lease.ttl);
-        let args: [&[u8]; 12] = [
+        let counted_as = ledger::counted_as(commit.result).unwrap_or_default();
+        let args: [&[u8]; 13] = [
             commit.lease.fence.as_bytes(),
             id.as_bytes(),
             expected.as_bytes(),
@@ -211,6 +212,7 @@ impl Redis {
             ttl.as_bytes(),
             kept.as_bytes(),
             trim_to.as_bytes(),
+            counted_as.as_bytes(),
         ];
         let reply = loop {
             match script::COMMIT.run(&self.state, &keys, &args).await {

@@ -18,6 +18,8 @@ pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// | `redis+unix:///path/to/socket` | one server on this machine |
 /// | `redis+cluster://[user:password@]host:port[,host:port…]` | a cluster: some of its nodes; user and password are those of all |
 /// | `redis+sentinel://[user:password@]host[:26379][,host…]/master-name[/db][?sentinel_user=…&sentinel_pass=…]` | whichever server these sentinels call the master; user and password are its own |
+///
+/// `rediss` instead of `redis` means TLS; `?tls_ca=FILE` names certificates to trust instead of the system's.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrls {
     /// Leases, checkpoints, results, configuration: worth an append-only file.

@@ -6,7 +6,7 @@ use peregrine_proto::{CameraConfig, CameraId, LossCount, Size};
 use redis::Value;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Redis, StreamError, Wake, keys, servers::Answer, value};
+use crate::{Redis, StreamError, Wake, keys, script, servers::Answer, value};
 
 /// What a producer knows of a camera's source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
@@ -68,6 +68,14 @@ pub struct ModelAnnouncement {
     pub default: bool,
     /// When it was announced, microseconds since the Unix epoch.
     pub announced_at_us: i64,
+}
+
+/// A camera's configuration as it was read, to be replaced if nobody else does so first.
+#[derive(Debug, Clone)]
+pub struct StoredCamera {
+    /// The configuration; none where it cannot be read.
+    pub config: Option<CameraConfig>,
+    json: String,
 }
 
 /// The cameras as they stand in Redis.
@@ -141,6 +149,50 @@ impl Redis {
         let changed = self.put_camera(config).await?;
         self.state.run(redis::cmd("HSET").arg(keys::REGISTERED).arg(id).arg(json)).await?;
         Ok(changed)
+    }
+
+    /// Adds a camera and wakes those who run it. False when there is one of this name already.
+    ///
+    /// # Errors
+    /// When the server does not answer or is full.
+    pub async fn add_camera(&self, config: &CameraConfig) -> Result<bool, StreamError> {
+        let json = serde_json::to_string(config).unwrap_or_default();
+        let mut add = redis::cmd("HSETNX");
+        add.arg(keys::CAMERAS).arg(config.id.as_str()).arg(json);
+        let added = value::integer(&self.state.run(&add).await?) == Some(1);
+        if added {
+            self.wake(&Wake::CameraChanged { camera: config.id.clone() }).await;
+        }
+        Ok(added)
+    }
+
+    /// A camera as it stands, to be replaced; none where there is none of this name.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn stored_camera(&self, id: &CameraId) -> Result<Option<StoredCamera>, StreamError> {
+        let reply = self.state.run(redis::cmd("HGET").arg(keys::CAMERAS).arg(id.as_str())).await?;
+        let stored = |json: &str| StoredCamera { config: serde_json::from_str(json).ok(), json: json.to_owned() };
+        Ok(value::text(&reply).map(stored))
+    }
+
+    /// Replaces a camera and wakes those who run it. False when somebody changed or removed it since it was read.
+    ///
+    /// # Errors
+    /// When the server does not answer or is full.
+    pub async fn replace_camera(
+        &self,
+        stored: &StoredCamera,
+        config: &CameraConfig,
+    ) -> Result<bool, StreamError> {
+        let json = serde_json::to_string(config).unwrap_or_default();
+        let args = [config.id.as_str().as_bytes(), stored.json.as_bytes(), json.as_bytes()];
+        let reply = script::REPLACE.run(&self.state, &[keys::CAMERAS.to_owned()], &args).await?;
+        let replaced = value::integer(&reply) == Some(1);
+        if replaced && stored.json != json {
+            self.wake(&Wake::CameraChanged { camera: config.id.clone() }).await;
+        }
+        Ok(replaced)
     }
 
     /// Removes a camera, and forgets how far its source was read. Its results stay. False when there was none.

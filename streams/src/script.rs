@@ -26,6 +26,8 @@ scripts! {
     RENEW = "renew.lua";
     /// Gives a lease up.
     RELEASE = "release.lua";
+    /// Replaces what nobody else has changed meanwhile.
+    REPLACE = "replace.lua";
     /// Asks a holder to hand over.
     WANT = "want.lua";
 }

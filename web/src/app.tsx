@@ -3,10 +3,12 @@ import { useEffect } from "preact/hooks";
 import { listenToKeys } from "./keys";
 import { route } from "./route";
 import { session } from "./session";
+import { tokenWanted } from "./token";
 import { CameraView } from "./views/camera";
 import { Header } from "./views/header";
 import { HelpDialog } from "./views/help";
 import { Notice } from "./views/notice";
+import { TokenView } from "./views/token";
 import { Wall } from "./views/wall";
 
 export function App() {
@@ -23,7 +25,9 @@ export function App() {
       </a>
       <Header />
       <main id="main" tabIndex={-1}>
-        {at.view === "wall" ? <Wall search={at.search} /> : <CameraView key={at.camera} camera={at.camera} />}
+        {tokenWanted.value !== undefined ? (
+          <TokenView />
+        ) : at.view === "wall" ? <Wall search={at.search} /> : <CameraView key={at.camera} camera={at.camera} />}
       </main>
       <Notice />
       <HelpDialog />

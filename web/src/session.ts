@@ -3,6 +3,7 @@ import { batch, effect, signal } from "@preact/signals";
 import { Feed } from "./feed";
 import { browserNow } from "./link/clock";
 import type { Connection, FromWorker, ToWorker } from "./link/messages";
+import { checkIn, token } from "./token";
 import type { CameraState } from "./wire";
 
 /** Numbers on the screen change this often at most. */
@@ -48,10 +49,16 @@ export class Session {
   }
 
   start(): void {
+    void checkIn().then((welcome) => {
+      if (welcome) this.connect();
+    });
+  }
+
+  private connect(): void {
     const url = new URL("ws", document.baseURI);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     url.hash = "";
-    this.send({ kind: "start", url: url.href });
+    this.send({ kind: "start", url: url.href, token: token.value });
   }
 
   /** Try to connect now instead of at the next attempt. */
@@ -110,6 +117,8 @@ export class Session {
     switch (message.kind) {
       case "connection":
         this.connection.value = message.connection;
+        // A browser does not say why it may not connect.
+        if (message.connection.state === "closed") void checkIn();
         if (message.connection.state === "open") this.problem.value = undefined;
         else this.roundTripMs.value = undefined;
         this.tick();

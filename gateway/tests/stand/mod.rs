@@ -1,5 +1,6 @@
 //! What the tests stand on: a Redis of their own, a gateway in this process, cameras that commit as a processor
 //! does, and clients that speak the protocol.
+#![allow(dead_code, reason = "not every test needs all of it")]
 
 use std::{
     net::SocketAddr,
@@ -22,7 +23,7 @@ use peregrine_streams::{
 };
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     task::JoinHandle,
 };
@@ -157,7 +158,29 @@ impl Stand {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        request(self.address, &format!("GET {path} HTTP/1.1\r\nhost: {}\r\n", self.address)).await
+        self.get_with(path, "").await
+    }
+
+    /// `headers` are lines, each with its end.
+    pub(crate) async fn get_with(&self, path: &str, headers: &str) -> Answer {
+        request(self.address, &format!("GET {path} HTTP/1.1\r\nhost: {}\r\n{headers}", self.address)).await
+    }
+
+    /// Sends JSON.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &serde_json::Value,
+    ) -> Answer {
+        let (host, body) = (self.address, body.to_string());
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n{headers}",
+            body.len()
+        );
+        request_with(TcpStream::connect(self.address).await.unwrap(), &head, &body).await
     }
 }
 
@@ -305,14 +328,23 @@ impl Client {
         origin: Option<&str>,
         receive_buffer: Option<u32>,
     ) -> Result<Self, Error> {
+        let headers: Vec<(&'static str, &str)> = origin.map(|origin| ("origin", origin)).into_iter().collect();
+        Self::connect_with(address, &headers, receive_buffer).await
+    }
+
+    pub(crate) async fn connect_with(
+        address: SocketAddr,
+        headers: &[(&'static str, &str)],
+        receive_buffer: Option<u32>,
+    ) -> Result<Self, Error> {
         let socket = TcpSocket::new_v4().unwrap();
         if let Some(size) = receive_buffer {
             socket.set_recv_buffer_size(size).unwrap();
         }
         let stream = socket.connect(address).await.unwrap();
         let mut request = format!("ws://{address}/ws").into_client_request()?;
-        if let Some(origin) = origin {
-            request.headers_mut().insert("origin", origin.parse().unwrap());
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
         }
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
         Ok(Self { socket, problems: Vec::new(), received: 0 })
@@ -436,8 +468,16 @@ impl Answer {
 
 /// Sends a request as it stands and reads the answer.
 pub(crate) async fn request(address: SocketAddr, head: &str) -> Answer {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(format!("{head}connection: close\r\n\r\n").as_bytes()).await.unwrap();
+    request_with(TcpStream::connect(address).await.unwrap(), head, "").await
+}
+
+/// The same over any connection, and with a body.
+pub(crate) async fn request_with(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    head: &str,
+    body: &str,
+) -> Answer {
+    stream.write_all(format!("{head}connection: close\r\n\r\n{body}").as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
     let split = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole answer");

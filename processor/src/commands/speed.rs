@@ -7,14 +7,14 @@ use std::{
 };
 
 use anyhow::Context;
+use peregrine_geometry::Calibration;
+use peregrine_proto::CalibrationConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    homography::Calibration,
     speed::FASTEST_MPS,
     straight_line::{LineSpeed, line_speed},
 };
-use peregrine_proto::CalibrationConfig;
 
 /// Measures the speed of each track of a file.
 #[derive(Debug, clap::Args)]

@@ -2,7 +2,8 @@
 -- Writes a frame's result, the analysis' state after it, and the progress, all or nothing.
 -- KEYS: lease, frames, results, checkpoint
 -- ARGV: fence, id, expected checkpoint id, n, inc, state, lost, result, epoch, ttl ms, results kept, trim up to
---       (the id after this one; empty where frames live on another server)
+--       (the id after this one; empty where frames live on another server), field of the checkpoint that counts
+--       results of this kind (empty for an analysed frame)
 -- {'FENCED', fence}  somebody else holds the camera: nothing was written
 -- {'DONE', wanted}   this frame was committed before: the retry after a lost reply
 -- {'STALE', id}      the checkpoint is elsewhere than expected: nothing was written
@@ -28,6 +29,7 @@ if type(added) == 'table' and added.err then
   redis.call('HINCRBY', KEYS[4], 'duplicates', 1)
 end
 redis.call('HSET', KEYS[4], 'id', ARGV[2], 'n', ARGV[4], 'inc', ARGV[5], 'state', ARGV[6], 'lost', ARGV[7])
+if ARGV[13] ~= '' and outcome == 'OK' then redis.call('HINCRBY', KEYS[4], ARGV[13], 1) end
 if ARGV[12] ~= '' then redis.call('XTRIM', KEYS[2], 'MINID', '=', ARGV[12]) end
 redis.call('HSET', KEYS[1], 'exp', string.format('%.0f', now + ARGV[10]))
 return {outcome, wanted}

@@ -12,3 +12,4 @@ mod sentinel;
 mod server;
 mod shared;
 mod support;
+mod tls;

@@ -1,14 +1,17 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use peregrine_proto::{CameraConfig, CameraId, FrameId, LossCount, LossReason, Size};
+use peregrine_proto::{
+    CameraConfig, CameraId, FrameId, FrameResult, LossCount, LossReason, ResultStatus, Size,
+};
 use peregrine_streams::{
-    Flow, ModelAnnouncement, PreviewReader, ResultReader, SourceHealth, SourceState, Wake, keys,
+    Account, Balance, Flow, ModelAnnouncement, PreviewReader, ResultReader, Role, SourceHealth, SourceState,
+    Wake, WorkerId, keys,
 };
 
 use crate::{
     server::Server,
-    support::{Chain, cam, write, writer},
+    support::{Chain, cam, result, write, writer},
 };
 
 /// For what is sure to come.
@@ -51,6 +54,70 @@ async fn what_a_file_gave_before_undoes_what_people_changed() -> Result<()> {
     assert_eq!(redis.camera(&cam("a")).await?, Some(with_name("file, changed")));
     let () = server.command(&["FLUSHALL"]).await?;
     assert!(redis.register_camera(&with_name("file, changed")).await?, "redis was emptied");
+    Ok(())
+}
+
+#[tokio::test]
+async fn change_of_a_camera_is_lost_to_another_at_the_same_time() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    assert!(redis.add_camera(&config("a")).await?);
+    let named = |name: &str| CameraConfig { name: name.into(), ..config("a") };
+    assert!(!redis.add_camera(&named("second")).await?, "there is one already");
+    let (first, second) = (redis.stored_camera(&cam("a")).await?, redis.stored_camera(&cam("a")).await?);
+    assert!(redis.replace_camera(&first.unwrap(), &named("first")).await?);
+    assert!(!redis.replace_camera(&second.unwrap(), &named("second")).await?);
+    assert_eq!(redis.camera(&cam("a")).await?.unwrap().name, "first");
+    let removed = redis.stored_camera(&cam("a")).await?.unwrap();
+    redis.remove_camera(&cam("a")).await?;
+    assert!(!redis.replace_camera(&removed, &named("again")).await?);
+    assert!(redis.stored_camera(&cam("a")).await?.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn end_of_a_frame_is_missing_in_the_account() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let mut writer = writer(&redis, &cam("c"), Flow::Live { queue: 4 }).await?;
+    for position in 0..8 {
+        write(&mut writer, position).await?;
+    }
+    let mut chain = Chain::take(&redis, &cam("c"), "a").await?;
+    let frames = chain.read(BLOCK).await?;
+    let ends = [ResultStatus::Ok, ResultStatus::Skipped, ResultStatus::End];
+    for (frame, status) in frames.iter().zip(ends) {
+        let reason = (status == ResultStatus::Skipped).then_some(LossReason::TooOld);
+        let result = FrameResult { status, reason, ..result(&frame.header) };
+        chain.try_commit(frame.id, chain.at, b"", &result).await?;
+        // The retry after a lost answer.
+        chain.try_commit(frame.id, chain.at, b"", &result).await?;
+        chain.at = frame.id;
+    }
+    let account = redis.accounts(&[cam("c"), cam("none")]).await?;
+    assert_eq!(account[1], Account::default());
+    let account = &account[0];
+    assert_eq!((account.results, account.ended, account.processed()), (3, 1, 1));
+    assert_eq!(account.skipped.get(LossReason::TooOld), 1);
+    assert_eq!(account.waiting as usize, frames.len() - 3);
+    assert_eq!(account.lost.get(LossReason::QueueFull) as usize, 8 - frames.len());
+    assert_eq!(account.accounted() + account.ended, 8);
+    Ok(())
+}
+
+#[tokio::test]
+async fn worker_is_listed_without_its_last_sign_of_life() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    for worker in [WorkerId::new("w"), WorkerId::new("w")] {
+        Balance::new(&redis, Role::Processor, worker, BLOCK).tick(&[], true).await?;
+    }
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let heartbeats = redis.heartbeats(Role::Processor).await?;
+    assert_eq!(heartbeats.len(), 1, "one worker, whatever its lives: {heartbeats:?}");
+    assert_eq!(heartbeats[0].worker, "w");
+    assert!((Duration::from_millis(20)..BLOCK).contains(&heartbeats[0].seen_ago), "{heartbeats:?}");
+    assert_eq!(redis.heartbeats(Role::Producer).await?, []);
     Ok(())
 }
 

@@ -2,7 +2,7 @@ import type { CameraState, FrameResult } from "../wire";
 
 /** From the page to the worker that holds the connection. */
 export type ToWorker =
-  | { kind: "start"; url: string }
+  | { kind: "start"; url: string; token: string | undefined }
   | { kind: "watch"; camera: string; previewWidth: number }
   | { kind: "unwatch"; camera: string }
   /** A picture was painted or replaced by a newer one: room for another. */

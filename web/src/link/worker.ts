@@ -9,6 +9,7 @@ import { browserNow, ClockOffset } from "./clock";
 import { isCompact, readCompact } from "./compact";
 import { FrameMatch } from "./match";
 import type { Arrival, Connection, FromWorker, ToWorker } from "./messages";
+import { offeredProtocols } from "./protocols";
 import { Reconnect } from "./reconnect";
 
 /** A picture waits this many frames for its result: two seconds at 30 a second. */
@@ -22,8 +23,6 @@ const FIRST_PING_EVERY_MS = 150;
 /** Nothing heard for so long, though a ping is answered every two seconds: the connection is gone. */
 const SILENCE_MS = 6_000;
 const CONNECT_WITHIN_MS = 5_000;
-/** How messages may be written, the best first: docs/protocol.md. */
-const SUBPROTOCOLS = ["peregrine.compact", "peregrine.msgpack"];
 
 const page = self as unknown as DedicatedWorkerGlobalScope;
 const decoder = new Decoder();
@@ -44,6 +43,7 @@ interface Watched {
 const watched = new Map<string, Watched>();
 
 let url = "";
+let token: string | undefined;
 let socket: WebSocket | undefined;
 let lastHeardMs = 0;
 let greeted = false;
@@ -55,7 +55,8 @@ page.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   switch (data.kind) {
     case "start":
       url = data.url;
-      connect();
+      token = data.token;
+      if (socket === undefined) connect();
       break;
     case "watch":
       watch(data.camera, data.previewWidth);
@@ -104,7 +105,7 @@ function released(camera: string, painted: { id: string; deliverUs: number; pain
 function connect(): void {
   clearTimeout(retryTimer);
   tell({ state: "connecting", attempt: reconnect.attempt });
-  const opening = new WebSocket(url, SUBPROTOCOLS);
+  const opening = new WebSocket(url, offeredProtocols(token));
   opening.binaryType = "arraybuffer";
   socket = opening;
   greeted = false;

@@ -1,12 +1,10 @@
-//! From the picture to the ground plane and back: a homography, from points or from a matrix.
-//!
-//! Picture coordinates are source pixels (pixel centres at half-integers), ground coordinates are metres.
-
 use nalgebra::{DMatrix, DVector, Matrix2, Matrix3, Vector2, Vector3};
 use peregrine_proto::{CalibrationConfig, CalibrationPoint};
 
 /// The least width of a set of points for each unit of its length; thinner ones count as one line.
 const THINNEST: f64 = 0.005;
+/// Pixels or metres. The squares of larger values overflow where they are summed, and decompositions then never end.
+const FURTHEST: f64 = 1e7;
 /// Scales that a real camera has somewhere in its picture, metres a pixel.
 const SCALES: std::ops::Range<f64> = 1e-6..1e4;
 
@@ -38,6 +36,9 @@ pub enum CalibrationError {
     /// A coordinate that is no number.
     #[error("calibration point {0} has a coordinate that is no finite number: correct it")]
     NotFinite(usize),
+    /// A coordinate that no picture and no street has.
+    #[error("calibration point {0} has a coordinate beyond ten million: give pixels and metres")]
+    TooFar(usize),
     /// Two points at one place.
     #[error("calibration points {0} and {1} are at the same place {2}: move or remove one of them")]
     Duplicate(usize, usize, Space),
@@ -130,8 +131,12 @@ impl Calibration {
 
     /// The map of homogeneous pixels to homogeneous metres, row by row, up to its scale.
     pub fn world_from_image(&self) -> [[f64; 3]; 3] {
-        let matrix = &self.homography.world_from_image;
-        std::array::from_fn(|row| std::array::from_fn(|column| matrix[(row, column)]))
+        rows(&self.homography.world_from_image)
+    }
+
+    /// The map of homogeneous metres to homogeneous pixels, the inverse of [`Calibration::world_from_image`].
+    pub fn image_from_world(&self) -> [[f64; 3]; 3] {
+        rows(&self.homography.image_from_world)
     }
 
     /// Distance in pixels between each calibration point and the picture of its ground position. All are zero for
@@ -248,6 +253,10 @@ impl Homography {
     }
 }
 
+fn rows(matrix: &Matrix3<f64>) -> [[f64; 3]; 3] {
+    std::array::from_fn(|row| std::array::from_fn(|column| matrix[(row, column)]))
+}
+
 fn homogeneous([x, y]: [f64; 2]) -> Vector3<f64> {
     Vector3::new(x, y, 1.0)
 }
@@ -275,6 +284,11 @@ fn check_points(points: &[CalibrationPoint]) -> Result<(), CalibrationError> {
         points.iter().position(|point| !point.image.iter().chain(&point.ground).all(|v| v.is_finite()))
     {
         return Err(CalibrationError::NotFinite(index + 1));
+    }
+    if let Some(index) =
+        points.iter().position(|point| point.image.iter().chain(&point.ground).any(|v| v.abs() > FURTHEST))
+    {
+        return Err(CalibrationError::TooFar(index + 1));
     }
     for space in [Space::Picture, Space::Ground] {
         let place = |point: &CalibrationPoint| match space {
@@ -459,11 +473,11 @@ mod tests {
     const GROUND: [[f64; 2]; 4] =
         [[-13.497, -4.257], [-9.496, -12.485], [-15.882, -15.616], [-19.747, -8.511]];
 
-    /// The reference is OpenCV's `getPerspectiveTransform` and `findHomography`, see `tests/reference/motion.py`.
+    /// The reference is OpenCV's `getPerspectiveTransform` and `findHomography`, see `processor/tests/reference/motion.py`.
     #[test]
     fn fit_agrees_with_opencv() {
         let Reference { homographies } =
-            serde_json::from_str(include_str!("../tests/reference/motion.json")).unwrap();
+            serde_json::from_str(include_str!("../../processor/tests/reference/motion.json")).unwrap();
         for case in homographies {
             let calibration = Calibration::new(&points(&case.image, &case.ground)).unwrap();
             let homography = calibration.homography([1280.0, 720.0]).unwrap();
@@ -515,6 +529,8 @@ mod tests {
         let mut image = IMAGE;
         image[2][0] = f64::NAN;
         assert!(error(&image, &GROUND).contains("point 3"));
+        image[2][0] = 1e308;
+        assert!(error(&image, &GROUND).contains("point 3 has a coordinate beyond"));
         let matrix = |rows| Homography::from_matrix(rows).unwrap_err();
         assert_eq!(matrix([[f64::INFINITY; 3]; 3]), CalibrationError::MatrixNotFinite);
         assert_eq!(matrix([[0.0; 3]; 3]), CalibrationError::MatrixSingular);

@@ -1,0 +1,193 @@
+//! Cameras: added, read, changed, removed.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use peregrine_geometry::Calibration;
+use peregrine_proto::{CameraConfig, CameraId, mask};
+use serde_json::json;
+use tracing::info;
+
+use super::{CameraName, JsonBody, LIVE, Refused, etag, known, not_modified};
+use crate::{
+    http::{App, in_time},
+    state::Known,
+};
+
+/// What stands where credentials were.
+const MASKED: &str = "***";
+
+/// `GET /api/cameras/{id}`: its state and its configuration, credentials masked. The tag is that of the configuration.
+pub(crate) async fn get(State(app): State<App>, CameraName(id): CameraName) -> Result<Response, Refused> {
+    Ok(shown(StatusCode::OK, known(&app, &id).await?))
+}
+
+/// `GET /api/cameras/{id}/config`: its configuration alone, which changes only when somebody changes it.
+pub(crate) async fn config(
+    State(app): State<App>,
+    CameraName(id): CameraName,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let Some(config) = known(&app, &id).await?.config else {
+        let text = format!("the configuration of camera `{id}` cannot be read: change it to one that can");
+        return Err(Refused::new(StatusCode::BAD_GATEWAY, text));
+    };
+    Ok(not_modified(&headers, &masked(config)))
+}
+
+/// `POST /api/cameras`: adds a camera.
+pub(crate) async fn add(
+    State(app): State<App>,
+    JsonBody(config): JsonBody<CameraConfig>,
+) -> Result<Response, Refused> {
+    check(&app, &config).await?;
+    if config.source.uri.contains(MASKED) {
+        return Err(Refused::invalid(vec![give_credentials()]));
+    }
+    let id = config.id.clone();
+    if !in_time(app.redis.add_camera(&config)).await?? {
+        let text = format!("there is a camera `{id}` already: choose another id, or change that one with PUT");
+        return Err(Refused::new(StatusCode::CONFLICT, text));
+    }
+    info!(camera = %id, "camera added");
+    let mut answer = shown(StatusCode::CREATED, anew(&app, &id).await?);
+    if let Ok(place) = HeaderValue::from_str(&format!("/api/cameras/{id}")) {
+        answer.headers_mut().insert(header::LOCATION, place);
+    }
+    Ok(answer)
+}
+
+/// `PUT /api/cameras/{id}`: replaces its configuration; with `If-Match` only where nobody else did meanwhile. An
+/// address that stands as it was shown, masked, keeps its credentials.
+pub(crate) async fn change(
+    State(app): State<App>,
+    CameraName(id): CameraName,
+    headers: HeaderMap,
+    JsonBody(mut config): JsonBody<CameraConfig>,
+) -> Result<Response, Refused> {
+    if config.id != id {
+        let text = format!("the configuration has the id `{}`, the address `{id}`: make them the same", config.id);
+        return Err(Refused::invalid(vec![text]));
+    }
+    check(&app, &config).await?;
+    let stored = in_time(app.redis.stored_camera(&id)).await??.ok_or_else(|| not_there(&id))?;
+    match_tag(&headers, &id, stored.config.as_ref())?;
+    keep_credentials(&mut config, stored.config.as_ref())?;
+    if !in_time(app.redis.replace_camera(&stored, &config)).await?? {
+        return Err(changed_meanwhile(&id));
+    }
+    info!(camera = %id, "camera changed");
+    Ok(shown(StatusCode::OK, anew(&app, &id).await?))
+}
+
+/// `DELETE /api/cameras/{id}`: removes it. Its results stay until they are as old as any.
+pub(crate) async fn remove(
+    State(app): State<App>,
+    CameraName(id): CameraName,
+    headers: HeaderMap,
+) -> Result<StatusCode, Refused> {
+    if headers.contains_key(header::IF_MATCH) {
+        let stored = in_time(app.redis.stored_camera(&id)).await??.ok_or_else(|| not_there(&id))?;
+        match_tag(&headers, &id, stored.config.as_ref())?;
+    }
+    if !in_time(app.redis.remove_camera(&id)).await?? {
+        return Err(not_there(&id));
+    }
+    info!(camera = %id, "camera removed");
+    in_time(app.states.anew()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn not_there(id: &CameraId) -> Refused {
+    Refused::not_found(format!("there is no camera `{id}`: /api/cameras lists those that there are"))
+}
+
+fn changed_meanwhile(id: &CameraId) -> Refused {
+    let text = format!("camera `{id}` was changed meanwhile: read it again, and change what you find");
+    Refused::new(StatusCode::PRECONDITION_FAILED, text)
+}
+
+/// A camera after it was written.
+async fn anew(app: &App, id: &CameraId) -> Result<Known, Refused> {
+    let overview = in_time(app.states.anew()).await?;
+    overview.cameras.get(id).cloned().ok_or_else(|| not_there(id))
+}
+
+fn shown(status: StatusCode, Known { state, config }: Known) -> Response {
+    let config = config.map(masked);
+    let tag = config.as_ref().map(etag);
+    let mut answer = (status, [LIVE], Json(json!({ "state": state, "config": config }))).into_response();
+    if let Some(tag) = tag {
+        answer.headers_mut().insert(header::ETAG, tag);
+    }
+    answer
+}
+
+fn masked(mut config: CameraConfig) -> CameraConfig {
+    config.source.uri = mask(&config.source.uri).into_owned();
+    config
+}
+
+/// Everything wrong with a configuration that can be said here. Whether its source may be opened, only the producers
+/// know: what they say shows in the camera's state.
+async fn check(app: &App, config: &CameraConfig) -> Result<(), Refused> {
+    let mut problems = config.problems();
+    if problems.is_empty()
+        && let Some(Err(error)) = config.calibration.as_ref().map(Calibration::new)
+    {
+        problems.push(format!("camera {}: {error}", config.id));
+    }
+    problems.extend(unknown_classes(config, &classes(app).await?));
+    // They may quote what was sent.
+    let problems: Vec<String> = problems.iter().map(|problem| mask(problem).into_owned()).collect();
+    if problems.is_empty() { Ok(()) } else { Err(Refused::invalid(problems)) }
+}
+
+/// The classes of the model that cameras use; none while no processor has announced one.
+async fn classes(app: &App) -> Result<Vec<String>, Refused> {
+    let models = in_time(app.redis.models()).await??;
+    let model = models.iter().find(|model| model.default).or(models.first());
+    Ok(model.map(|model| model.classes.clone()).unwrap_or_default())
+}
+
+fn unknown_classes(config: &CameraConfig, known: &[String]) -> Option<String> {
+    let wanted = &config.analysis.classes;
+    let unknown: Vec<&str> = wanted.iter().filter(|class| !known.contains(class)).map(String::as_str).collect();
+    (!known.is_empty() && !unknown.is_empty()).then(|| {
+        format!(
+            "camera {}: the model knows no class `{}`: use some of {}",
+            config.id,
+            unknown.join("`, `"),
+            known.join(", ")
+        )
+    })
+}
+
+fn match_tag(headers: &HeaderMap, id: &CameraId, stored: Option<&CameraConfig>) -> Result<(), Refused> {
+    let Some(expected) = headers.get(header::IF_MATCH) else { return Ok(()) };
+    let tag = stored.cloned().map(|config| etag(&masked(config)));
+    let any = expected.as_bytes() == b"*";
+    if any || tag.is_some_and(|tag| super::lists(expected, &tag)) {
+        Ok(())
+    } else {
+        Err(changed_meanwhile(id))
+    }
+}
+
+/// Whoever cannot see the credentials may not send them elsewhere either: only the very address keeps them.
+fn keep_credentials(config: &mut CameraConfig, stored: Option<&CameraConfig>) -> Result<(), Refused> {
+    let uri = &mut config.source.uri;
+    match stored.map(|stored| &stored.source.uri) {
+        Some(stored) if *uri == mask(stored) => uri.clone_from(stored),
+        _ if uri.contains(MASKED) => return Err(Refused::invalid(vec![give_credentials()])),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn give_credentials() -> String {
+    format!("source.uri has `{MASKED}` for its credentials, but is another address than before: give them again")
+}

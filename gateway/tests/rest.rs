@@ -1,0 +1,270 @@
+//! Plain requests against a real Redis: what is set up over REST, and what is refused.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
+mod stand;
+
+use std::time::{Duration, Instant};
+
+use peregrine_proto::{CameraId, FrameId};
+use peregrine_streams::{Balance, Role, SourceHealth, WorkerId};
+use serde_json::{Value, json};
+use stand::*;
+
+fn camera(id: &str) -> Value {
+    json!({ "id": id, "name": "Gate", "source": { "uri": "rtsp://user:secret@cam.example/1" } })
+}
+
+/// A refusal's sentence, after a look at the rest of it.
+fn refusal(answer: &Answer, status: u16) -> String {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    let problem = answer.json();
+    assert_eq!(problem["status"], status);
+    problem["detail"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn camera_is_not_live_within_a_second() {
+    let stand = Stand::start().await;
+    assert_eq!(stand.get("/api/cameras").await.json(), json!([]));
+    let began = Instant::now();
+    let added = stand.send("POST", "/api/cameras", "", &camera("gate")).await;
+    assert_eq!((added.status, added.header("location")), (201, "/api/cameras/gate"), "{}", added.text());
+    assert_eq!(added.json()["config"]["source"]["uri"], "rtsp://***@cam.example/1");
+    assert!(!added.text().contains("secret"));
+    assert_eq!(stand.get("/api/cameras").await.json()[0]["camera"], "gate");
+    let again = stand.send("POST", "/api/cameras", "", &camera("gate")).await;
+    assert!(refusal(&again, 409).contains("`gate`"));
+
+    let mut changed = added.json()["config"].clone();
+    changed["name"] = "Front gate".into();
+    let put = stand.send("PUT", "/api/cameras/gate", "", &changed).await;
+    assert_eq!((put.status, &put.json()["state"]["name"]), (200, &json!("Front gate")), "{}", put.text());
+    assert_eq!(stand.get("/api/cameras").await.json()[0]["name"], "Front gate");
+    let stored = stand.redis.connect().await.camera(&CameraId::new("gate").unwrap()).await.unwrap().unwrap();
+    assert_eq!(stored.source.uri, "rtsp://user:secret@cam.example/1", "the mask is no password");
+
+    let gone = stand.send("DELETE", "/api/cameras/gate", "", &Value::Null).await;
+    assert_eq!((gone.status, gone.text().as_str()), (204, ""));
+    assert_eq!(stand.get("/api/cameras").await.json(), json!([]));
+    assert!(began.elapsed() < Duration::from_secs(5), "six writes and reads: {:?}", began.elapsed());
+    refusal(&stand.send("DELETE", "/api/cameras/gate", "", &Value::Null).await, 404);
+    refusal(&stand.send("PUT", "/api/cameras/gate", "", &camera("gate")).await, 404);
+}
+
+#[tokio::test]
+async fn hidden_credentials_can_be_sent_elsewhere() {
+    let stand = Stand::start().await;
+    stand.send("POST", "/api/cameras", "", &camera("gate")).await;
+    let mut elsewhere = camera("gate");
+    elsewhere["source"]["uri"] = "rtsp://***@evil.example/1".into();
+    assert!(refusal(&stand.send("PUT", "/api/cameras/gate", "", &elsewhere).await, 422).contains("credentials"));
+    let mut fresh = camera("other");
+    fresh["source"]["uri"] = "rtsp://***@cam.example/1".into();
+    refusal(&stand.send("POST", "/api/cameras", "", &fresh).await, 422);
+}
+
+#[tokio::test]
+async fn change_that_was_not_seen_is_overwritten() {
+    let stand = Stand::start().await;
+    let added = stand.send("POST", "/api/cameras", "", &camera("gate")).await;
+    let tag = added.header("etag").to_owned();
+    assert!(tag.starts_with('"') && tag.len() > 10, "{tag}");
+    let mut mine = added.json()["config"].clone();
+    mine["name"] = "mine".into();
+    let with_tag = |tag: &str| format!("if-match: {tag}\r\n");
+    let first = stand.send("PUT", "/api/cameras/gate", &with_tag(&tag), &mine).await;
+    assert_eq!(first.status, 200);
+    assert_ne!(first.header("etag"), tag);
+    let mut theirs = mine.clone();
+    theirs["name"] = "theirs".into();
+    let late = stand.send("PUT", "/api/cameras/gate", &with_tag(&tag), &theirs).await;
+    assert!(refusal(&late, 412).contains("meanwhile"));
+    refusal(&stand.send("DELETE", "/api/cameras/gate", &with_tag(&tag), &Value::Null).await, 412);
+    assert_eq!(stand.get("/api/cameras/gate").await.header("etag"), first.header("etag"));
+    let list = format!("W/\"other\", {}", first.header("etag"));
+    assert_eq!(stand.send("PUT", "/api/cameras/gate", &with_tag(&list), &theirs).await.status, 200);
+    assert_eq!(stand.send("DELETE", "/api/cameras/gate", &with_tag("*"), &Value::Null).await.status, 204);
+}
+
+#[tokio::test]
+async fn static_answer_is_sent_again_to_whoever_has_it() {
+    let stand = Stand::start().await;
+    stand.camera("yard").await;
+    for path in ["/api/models", "/api/cameras/yard/config", "/api/openapi.json"] {
+        let whole = stand.get(path).await;
+        assert_eq!((whole.status, whole.header("cache-control")), (200, "no-cache"), "{path}");
+        let tag = whole.header("etag").to_owned();
+        let again = stand.get_with(path, &format!("if-none-match: {tag}\r\n")).await;
+        assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, tag.as_str()), "{path}");
+        assert_eq!(stand.get_with(path, "if-none-match: \"old\"\r\n").await.status, 200, "{path}");
+    }
+    assert_eq!(stand.get("/api/models").await.json()["models"][0]["classes"], json!(["person", "car"]));
+}
+
+#[tokio::test]
+async fn camera_that_makes_no_sense_is_added() {
+    let stand = Stand::start().await;
+    stand.camera("yard").await;
+    let with = |key: &str, value: Value| {
+        let mut camera = camera("gate");
+        *camera.pointer_mut(key).unwrap_or(&mut Value::Null) = value.clone();
+        if let Some(key) = key.strip_prefix("/+") {
+            camera[key] = value;
+        }
+        camera
+    };
+    let triangle = json!([[0, 0], [1, 1], [2, 2], [3, 3]]);
+    let points: Vec<Value> = triangle.as_array().unwrap().iter().map(|p| json!({ "image": p, "ground": p })).collect();
+    for (wrong, says) in [
+        (with("/source/uri", json!(" ")), "source.uri is empty"),
+        (with("/+name", json!("a\nb")), "name"),
+        (with("/+analysis", json!({ "confidence": 2 })), "analysis.confidence is 2"),
+        (with("/+analysis", json!({ "classes": ["person", "dragon"] })), "`dragon`"),
+        (with("/+analysis", json!({ "region": [[0, 0], [1, 1]] })), "at least three"),
+        (with("/+calibration", json!({ "points": points })), "lie on one line"),
+        (with("/id", json!("../etc")), "no camera id"),
+        (with("/+speed", json!(1)), "unknown field `speed`"),
+    ] {
+        let answer = stand.send("POST", "/api/cameras", "", &wrong).await;
+        let detail = refusal(&answer, 422);
+        assert!(detail.contains(says), "{says}: {detail}");
+    }
+    let two = stand.send("POST", "/api/cameras", "", &with("/+analysis", json!({ "confidence": 2, "nms_iou": 3 }))).await;
+    assert_eq!(two.json()["problems"].as_array().unwrap().len(), 2, "all that is wrong is said at once");
+    let other_id = stand.send("PUT", "/api/cameras/yard", "", &camera("gate")).await;
+    assert!(refusal(&other_id, 422).contains("`gate`"));
+    let quoted = stand.send("POST", "/api/cameras", "", &with("/+analysis", json!("rtsp://a:secret@b/"))).await;
+    assert!(!quoted.text().contains("secret"), "{}", quoted.text());
+    assert_eq!(stand.get("/api/cameras").await.json().as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn body_that_is_none_is_not_refused() {
+    let stand = Stand::start().await;
+    let send = async |headers: &str, body: &str| {
+        let stream = tokio::net::TcpStream::connect(stand.address).await.unwrap();
+        let head = format!("POST /api/cameras HTTP/1.1\r\nhost: {}\r\n{headers}", stand.address);
+        request_with(stream, &head, body).await
+    };
+    let json = "content-type: application/json\r\n";
+    refusal(&send(&format!("{json}content-length: 1\r\n"), "{").await, 400);
+    refusal(&send("content-type: text/plain\r\ncontent-length: 2\r\n", "{}").await, 415);
+    let large = format!("{{\"id\":\"{}\"}}", "a".repeat(70_000));
+    refusal(&send(&format!("{json}content-length: {}\r\n", large.len()), &large).await, 413);
+    let deep = "[".repeat(60_000);
+    refusal(&send(&format!("{json}content-length: {}\r\n", deep.len()), &deep).await, 400);
+    let began = Instant::now();
+    refusal(&send(&format!("{json}content-length: 5\r\n"), "{").await, 408);
+    assert!(began.elapsed() < Duration::from_secs(15));
+}
+
+#[tokio::test]
+async fn calibration_is_answered_otherwise_than_it_fits() {
+    let stand = Stand::start().await;
+    let metres = |[x, y]: [f64; 2]| [x / 100.0, y / 100.0];
+    let corners = [[0.0, 0.0], [800.0, 0.0], [800.0, 600.0], [0.0, 600.0]];
+    let point = |image: [f64; 2]| json!({ "image": image, "ground": metres(image) });
+    let mut points: Vec<Value> = corners.map(point).to_vec();
+    points.push(json!({ "image": [400.0, 310.0], "ground": [4.0, 3.0] }));
+    let fit = stand.send("POST", "/api/calibration", "", &json!({ "points": points })).await;
+    assert_eq!(fit.status, 200, "{}", fit.text());
+    let fit = fit.json();
+    let residuals: Vec<f64> = fit["residuals_px"].as_array().unwrap().iter().map(|r| r.as_f64().unwrap()).collect();
+    let rms = (residuals.iter().map(|r| r * r).sum::<f64>() / 5.0).sqrt();
+    assert!((fit["rms_px"].as_f64().unwrap() - rms).abs() < 1e-9);
+    assert!(residuals[4] > residuals[0] && rms > 1.0 && rms < 10.0, "the point that is 10 px off: {residuals:?}");
+    let apply = |matrix: &Value, [x, y]: [f64; 2]| {
+        let row = |r: usize| {
+            let m = |c: usize| matrix[r][c].as_f64().unwrap();
+            m(0) * x + m(1) * y + m(2)
+        };
+        [row(0) / row(2), row(1) / row(2)]
+    };
+    let ground = apply(&fit["world_from_image"], [200.0, 300.0]);
+    assert!((ground[0] - 2.0).hypot(ground[1] - 3.0) < 0.1, "{ground:?}");
+    let back = apply(&fit["image_from_world"], ground);
+    assert!((back[0] - 200.0).hypot(back[1] - 300.0) < 1e-6, "{back:?}");
+
+    let line = json!({ "points": [point([0.0, 0.0]), point([1.0, 1.0]), point([2.0, 2.0]), point([3.0, 3.0])] });
+    assert!(refusal(&stand.send("POST", "/api/calibration", "", &line).await, 422).contains("one line"));
+    let far = [[1e308, 0.0], [0.0, 1e308], [-1e308, 0.0], [1e308, 1e308]].map(point);
+    let far = json!({ "points": far });
+    refusal(&stand.send("POST", "/api/calibration", "", &far).await, 422);
+    let many: Vec<Value> = (0..300).map(|n| point([f64::from(n), 0.0])).collect();
+    refusal(&stand.send("POST", "/api/calibration", "", &json!({ "points": many })).await, 422);
+}
+
+#[tokio::test]
+async fn pages_of_results_repeat_or_leave_out_some() {
+    let stand = Stand::start().await;
+    let mut yard = stand.camera("yard").await;
+    assert_eq!(stand.get("/api/cameras/yard/results").await.json(), json!({ "results": [], "next": null }));
+    let mut ids = Vec::new();
+    for _ in 0..7 {
+        ids.push(yard.commit(1).await);
+    }
+    let (mut found, mut from) = (Vec::new(), String::from("0-0"));
+    loop {
+        let page = stand.get(&format!("/api/cameras/yard/results?from={from}&limit=3")).await.json();
+        for entry in page["results"].as_array().unwrap() {
+            assert_eq!(entry["result"]["status"], "ok");
+            found.push(entry["id"].as_str().unwrap().parse::<FrameId>().unwrap());
+        }
+        match page["next"].as_str() {
+            Some(next) => next.clone_into(&mut from),
+            None => break,
+        }
+    }
+    assert_eq!(found, ids);
+    let some = stand.get(&format!("/api/cameras/yard/results?from={}&to={}", ids[2], ids[4])).await.json();
+    assert_eq!(some["results"].as_array().unwrap().len(), 3);
+    for wrong in ["from=yesterday", "limit=0", "limit=501", "limit=x", "width=1"] {
+        refusal(&stand.get(&format!("/api/cameras/yard/results?{wrong}")).await, 400);
+    }
+    refusal(&stand.get("/api/cameras/nobody/results").await, 404);
+}
+
+#[tokio::test]
+async fn workers_and_ledger_are_not_what_streams_say() {
+    let stand = Stand::start().await;
+    let mut yard = stand.camera("yard").await;
+    let worker = WorkerId::new("w1");
+    let mut balance = Balance::new(&yard.redis, Role::Processor, worker, Duration::from_secs(60));
+    balance.tick(&[], true).await.unwrap();
+    let workers = stand.get("/api/workers").await.json();
+    let w1 = &workers["workers"][0];
+    assert_eq!((&w1["worker"], &w1["role"], &w1["cameras"]), (&json!("w1"), &json!("processor"), &json!(["yard"])));
+    assert!(w1["seen_ms_ago"].as_u64().unwrap() < 10_000);
+    for _ in 0..5 {
+        yard.commit(1).await;
+    }
+    yard.source_is(SourceHealth::Ended, "").await;
+    let ledger = stand.get("/api/ledger").await.json();
+    let account = &ledger["cameras"][0];
+    assert_eq!(
+        (&account["camera"], &account["published"], &account["processed"], &account["balanced"]),
+        (&json!("yard"), &json!(5), &json!(5), &json!(true)),
+        "{account}"
+    );
+    yard.commit(1).await;
+    assert_eq!(stand.get("/api/ledger").await.json()["cameras"][0]["balanced"], false);
+}
+
+#[tokio::test]
+async fn wrong_method_is_not_told_the_right_ones() {
+    let stand = Stand::start().await;
+    for (method, path, allowed) in [
+        ("PATCH", "/api/cameras", "GET,HEAD,POST"),
+        ("POST", "/api/cameras/yard", "GET,HEAD,PUT,DELETE"),
+        ("GET", "/api/calibration", "POST"),
+        ("DELETE", "/index.html", "GET,HEAD"),
+    ] {
+        let answer = stand.send(method, path, "", &Value::Null).await;
+        refusal(&answer, 405);
+        assert_eq!(answer.header("allow"), allowed, "{method} {path}");
+    }
+    refusal(&stand.get("/api/cameras/%ff").await, 404);
+    refusal(&stand.get("/api/cameras/..%2f..%2fetc").await, 404);
+}
