@@ -1,7 +1,7 @@
 //! Relays results to browsers and API clients over WebSocket and HTTP, and serves the dashboard.
 //!
 //! [`run`] is the whole daemon. `subscribe` reads from Redis what clients want, `relay` fans it out into the
-//! `outbox` of each, `client` is one client's session; `state` knows how the cameras are doing; `rest` and `web`
+//! `outbox` of each, `client` is one client's session, `playback` its place in a camera's time; `state` knows how the cameras are doing; `rest` and `web`
 //! answer plain requests.
 
 mod client;
@@ -11,6 +11,8 @@ mod listen;
 mod metrics;
 mod origin;
 mod outbox;
+mod pace;
+mod playback;
 mod relay;
 mod rest;
 mod run;

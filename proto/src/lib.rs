@@ -13,6 +13,7 @@ mod ids;
 mod mask;
 mod message;
 mod offload;
+mod playback;
 mod result;
 mod stage;
 
@@ -23,6 +24,7 @@ pub use ids::*;
 pub use mask::mask;
 pub use message::*;
 pub use offload::*;
+pub use playback::*;
 pub use result::*;
 pub use stage::*;
 
