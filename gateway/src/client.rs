@@ -176,7 +176,9 @@ fn obey(
                 (None, _) => None,
                 (Some(after), [camera]) => Some((camera.clone(), after)),
                 (Some(_), _) => {
-                    return Err("resume_after goes with exactly one camera: subscribe to each by itself".into());
+                    return Err(
+                        "resume_after goes with exactly one camera: subscribe to each by itself".into()
+                    );
                 }
             };
             if let Some((camera, _)) = &resumed {

@@ -141,15 +141,16 @@ impl Outbox {
     pub(crate) async fn room(&self) {
         loop {
             let drained = self.drained.notified();
-            let waiting = self.lock();
-            let free = waiting.data.len() * 2 < self.limits.messages.max(2)
-                && waiting.data_bytes * 2 < self.limits.bytes;
-            drop(waiting);
-            if free {
+            if self.is_half_free() {
                 return;
             }
             drained.await;
         }
+    }
+
+    fn is_half_free(&self) -> bool {
+        let waiting = self.lock();
+        waiting.data.len() * 2 < self.limits.messages.max(2) && waiting.data_bytes * 2 < self.limits.bytes
     }
 
     /// Adds what a client plays back, in one go. See [`Outbox::room`].
@@ -394,8 +395,14 @@ mod tests {
     async fn played_back_frame_is_dropped_for_a_live_one_or_takes_all_the_room() {
         let outbox = Outbox::new(LIMITS);
         outbox.room().await;
-        outbox.replay([Delivery { live: false, ..delivery("a", 1, 10) }, Delivery { live: false, ..delivery("a", 2, 10) }]);
-        assert!(tokio::time::timeout(Duration::from_millis(20), outbox.room()).await.is_err(), "half is taken");
+        outbox.replay([
+            Delivery { live: false, ..delivery("a", 1, 10) },
+            Delivery { live: false, ..delivery("a", 2, 10) },
+        ]);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), outbox.room()).await.is_err(),
+            "half is taken"
+        );
         for ms in 11..20 {
             outbox.data(delivery("b", ms, 10), None);
         }

@@ -53,7 +53,10 @@ const LATER: Duration = Duration::from_millis(500);
 pub(crate) enum Wish {
     Pause,
     Play,
-    Seek { to: FrameId, nearest: bool },
+    Seek {
+        to: FrameId,
+        nearest: bool,
+    },
     Step(i32),
     Speed(f32),
     /// Everything after a result, then what is live.
@@ -69,7 +72,6 @@ struct Request {
 }
 
 /// The playbacks of one client; they end when this is dropped.
-#[derive(Debug)]
 pub(crate) struct Playbacks {
     redis: Redis,
     member: Arc<Member>,
@@ -99,7 +101,11 @@ impl Playbacks {
     /// Goes on after a result. The camera is held and subscribed to, in this order, so that nothing live comes first.
     pub(crate) fn resume(&mut self, camera: &CameraId, after: FrameId) {
         if self.post(camera, Request { id: None, wish: Wish::Resume(after) }).is_err() {
-            self.member.outbox.control(&ServerMessage::Gap(Gap { camera: camera.clone(), after, first: None }));
+            self.member.outbox.control(&ServerMessage::Gap(Gap {
+                camera: camera.clone(),
+                after,
+                first: None,
+            }));
             self.member.go_live(camera, None);
         }
     }
@@ -119,7 +125,9 @@ impl Playbacks {
         match self.running.get(camera).map(|running| running.mailbox.post(request)) {
             Some(Posted::Taken) => return Ok(()),
             Some(Posted::Full) => {
-                return Err(format!("{MOST_REQUESTS} requests about `{camera}` wait: wait for their answers"));
+                return Err(format!(
+                    "{MOST_REQUESTS} requests about `{camera}` wait: wait for their answers"
+                ));
             }
             Some(Posted::Closed) | None => {}
         }
@@ -231,7 +239,10 @@ enum State {
     Live,
     Paused,
     /// `due` is when the frame at the position was to be seen.
-    Playing { speed: f32, due: Instant },
+    Playing {
+        speed: f32,
+        due: Instant,
+    },
     Resuming,
     Ended,
 }
@@ -254,7 +265,7 @@ struct Player {
     ahead: VecDeque<ResultEntry>,
     /// The result at the position says so.
     source_ended: bool,
-    /// When the last picture was sent.
+    /// When the last frame that was played with its picture was to be seen.
     pictured: Option<Instant>,
     /// The client was told to wait.
     buffering: bool,
@@ -484,7 +495,7 @@ impl Player {
         let Some(next) = self.ahead.front().map(|next| next.id) else { return };
         let due = self.due(next);
         let wanted = !self.is_too_many(next);
-        let rested = self.pictured.is_none_or(|last| last.elapsed() >= PICTURE_EVERY);
+        let rested = self.pictured.is_none_or(|last| due.saturating_duration_since(last) >= PICTURE_EVERY);
         let picture = match self.state {
             State::Playing { .. } if wanted && rested => self.picture(next).await,
             _ => None,
@@ -496,6 +507,9 @@ impl Player {
         }
         if let State::Playing { due: seen, .. } = &mut self.state {
             *seen = due;
+        }
+        if picture.is_some() {
+            self.pictured = Some(due);
         }
         self.at = Some(next);
         if wanted {
@@ -545,13 +559,12 @@ impl Player {
     }
 
     /// Lays a frame into the outbox, its picture first: who reads the result knows whether there is one.
-    fn send(&mut self, entry: ResultEntry, picture: Option<PreviewEntry>) {
+    fn send(&self, entry: ResultEntry, picture: Option<PreviewEntry>) {
         let mut deliveries: Vec<Delivery> = Vec::with_capacity(2);
         let mut add = |id, kind, message| {
             deliveries.extend(self.member.hub.replayed(&self.camera, id, kind, &message));
         };
         if let Some(PreviewEntry { camera, id, size, jpeg }) = picture {
-            self.pictured = Some(Instant::now());
             let jpeg = ByteBuf::from(jpeg.as_ref());
             add(id, DeliveryKind::Preview, ServerMessage::Preview(Preview { camera, id, size, jpeg }));
         }

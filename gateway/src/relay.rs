@@ -149,9 +149,15 @@ impl Hub {
             outbox.cameras(cameras.clone());
         }
         let key = inner.key();
-        inner
-            .members
-            .insert(key, Listening { outbox: outbox.clone(), all: Wants::default(), named: BTreeMap::new(), held: BTreeSet::new() });
+        inner.members.insert(
+            key,
+            Listening {
+                outbox: outbox.clone(),
+                all: Wants::default(),
+                named: BTreeMap::new(),
+                held: BTreeSet::new(),
+            },
+        );
         self.members.send_replace(inner.members.len());
         Member { hub: self.clone(), key, outbox }
     }
@@ -466,7 +472,8 @@ impl Inner {
             return;
         }
         for latest in [&topic.result, &topic.preview].into_iter().flatten() {
-            let was_sent = before.as_ref().is_some_and(|before| !before.held && before.wants.takes(latest.kind));
+            let was_sent =
+                before.as_ref().is_some_and(|before| !before.held && before.wants.takes(latest.kind));
             if wants.takes(latest.kind) && !was_sent {
                 member.outbox.data(Delivery { seen: Instant::now(), ..latest.clone() }, wants.rate);
             }

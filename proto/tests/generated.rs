@@ -103,7 +103,7 @@ fn document() -> String {
 /// How a client goes back in time, as a conversation of messages that are encoded here and so cannot be out of date.
 fn playback_section() -> String {
     let camera = CameraId::new("yard").unwrap();
-    let id = |ms| FrameId { ms: 1_700_000_000_000 + ms, seq: 0 };
+    let id = |ms: u64| FrameId { ms: 1_700_000_000_000 + ms, seq: 0 };
     let told = |request_id, seek_epoch, state, at| Playback {
         request_id,
         camera: camera.clone(),
@@ -121,7 +121,12 @@ fn playback_section() -> String {
     };
     let step = ClientMessage::Step(Step { request_id: 2, camera: camera.clone(), frames: -1 });
     let refused = Playback {
-        problem: Some(format!("frame {} of `yard` is not held: seek between {} and {}", id(7), id(0), id(60_000))),
+        problem: Some(format!(
+            "frame {} of `yard` is not held: seek between {} and {}",
+            id(7),
+            id(0),
+            id(60_000)
+        )),
         has_picture: false,
         ..told(Some(3), 2, PlaybackState::Paused, Some(id(40_100)))
     };

@@ -340,7 +340,8 @@ impl Client {
             results,
             preview_width,
             ..Subscribe::default()
-        })).await;
+        }))
+        .await;
     }
 
     /// The next message of the protocol, or how the gateway closed.
