@@ -23,7 +23,11 @@ export function App() {
       </a>
       <Header />
       <main id="main" tabIndex={-1}>
-        {at.view === "wall" ? <Wall search={at.search} /> : <CameraView key={at.camera} camera={at.camera} at={at.at} />}
+        {at.view === "wall" ? (
+          <Wall search={at.search} />
+        ) : (
+          <CameraView key={at.camera} camera={at.camera} at={at.at} />
+        )}
       </main>
       <Notice />
       <HelpDialog />

@@ -137,8 +137,12 @@ export function Timeline({ camera }: { camera: CameraState }) {
         }}
         onKeyDown={arrow}
       />
-      <p class="timeline-words" role="status">
-        {moment.problem ?? (firstMs < lastMs ? `${age(lastMs - firstMs)} held, since ${timeOfDay(firstMs)}` : "")}
+      <p class="timeline-words">
+        {moment.problem !== undefined ? (
+          <span role="status">{moment.problem}</span>
+        ) : (
+          firstMs < lastMs && `${age(lastMs - firstMs)} held, since ${timeOfDay(firstMs)}`
+        )}
       </p>
     </section>
   );
