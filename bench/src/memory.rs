@@ -137,7 +137,7 @@ fn cameras() -> Result<Vec<CameraConfig>> {
 fn watch(stack: &Stack, stop: &AtomicBool, messages: &AtomicU64) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let subscribe = Subscribe { cameras: Vec::new(), results: true, preview_width: Some(640) };
+        let subscribe = Subscribe { results: true, preview_width: Some(640), ..Subscribe::default() };
         let mut client = Client::subscribe(stack, subscribe).await?;
         while !stop.load(Ordering::Relaxed) {
             client.next(PATIENCE).await?;

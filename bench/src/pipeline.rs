@@ -60,7 +60,8 @@ pub(crate) fn measure(clip: &Path, model: &Path, threads: usize, frames: u64) ->
 }
 
 async fn watch(stack: &Stack, frames: u64) -> anyhow::Result<Cost> {
-    let subscribe = Subscribe { cameras: vec![CameraId::new("bench")?], results: true, preview_width: None };
+    let subscribe =
+        Subscribe { cameras: vec![CameraId::new("bench")?], results: true, ..Subscribe::default() };
     let mut client = Client::subscribe(stack, subscribe).await?;
     let (mut seen, mut stages) = (0, BTreeMap::<Stage, u64>::new());
     let mut begin = None;

@@ -381,7 +381,7 @@ async fn connections() -> Result<Vec<(String, i64)>> {
         .model("simulated:10")
         .start()?;
     // A gateway that nobody watches makes fewer.
-    let everything = Subscribe { cameras: Vec::new(), results: true, preview_width: Some(320) };
+    let everything = Subscribe { results: true, preview_width: Some(320), ..Subscribe::default() };
     let _client = Client::subscribe(&stack, everything).await?;
     let mut connection = redis::Client::open(stack.redis_urls().state)?.get_connection()?;
     let mut before = settled(&mut connection)?;

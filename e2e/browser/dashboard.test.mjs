@@ -91,6 +91,52 @@ describe("dashboard on a running system", { skip: without(url, "PEREGRINE_URL") 
     assert.ok(Number(await page.locator(".figures dd").nth(2).innerText()) > 0, "no results a second");
   });
 
+  test("going back in time shows a frame with another one's boxes", async () => {
+    await withBoxes();
+    await page.waitForTimeout(3_000);
+    const at = () => page.locator(".timeline").getAttribute("data-at");
+    /** The frame on the screen, once it is the one where the page stands; its picture and its pixels are its own. */
+    const standsOn = async (different) => {
+      const id = await until(at, (now) => now !== "" && now !== different, "another position");
+      const shown = await until(
+        () => shownFrame(page, camera),
+        (now) => now?.resultId === id,
+        `frame ${id}`,
+      );
+      assert.equal(shown.frameId, id, "the picture is of another frame");
+      assert.equal(shown.frameNumber, shown.position % 2 ** 24, "the pixels are of another frame than the result");
+      if (shown.boxes > 0) assert.ok(shown.overlayPixels > 0, "there are boxes, but none is drawn");
+      return shown;
+    };
+    await page.keyboard.press("Space");
+    const paused = await standsOn("");
+    let last = paused;
+    for (const key of [",", ",", ",", ".", ",", ",", ".", "."]) {
+      await page.keyboard.press(key);
+      const shown = await standsOn(last.frameId);
+      const by = shown.position - last.position;
+      assert.ok(key === "." ? by > 0 && by < 4 : by < 0 && by > -4, `${key} went by ${by} frames`);
+      last = shown;
+    }
+    await screenshot(page, "live-camera-paused");
+    const bar = page.locator(".timeline-bar");
+    await bar.focus();
+    await page.keyboard.press("ArrowLeft");
+    const second = await standsOn(last.frameId);
+    const back = Number(last.frameId.split("-")[0]) - Number(second.frameId.split("-")[0]);
+    assert.ok(Math.abs(back - 1_000) < 250, `an arrow went back by ${back} ms`);
+    await page.keyboard.press("Space");
+    await page.waitForTimeout(500);
+    await frameIsItsOwn(10);
+    await page.keyboard.press("l");
+    await until(
+      () => page.getByTestId("age").innerText(),
+      (text) => /^\d+ ms old$/.test(text),
+      "live again",
+    );
+    assert.deepEqual(page.complaints, []);
+  });
+
   test("the page's thread is held up or things move by themselves", async () => {
     const smoothness = await watchSmoothness(page, 5_000);
     console.log(`steady state, camera view: ${JSON.stringify(smoothness)}`);

@@ -13,6 +13,7 @@ import jpeg from "jpeg-js";
 import { WebSocketServer } from "ws";
 
 import { cellsOf } from "./frame-number.mjs";
+import { History, Position } from "./mock-playback.mjs";
 
 const DIST = fileURLToPath(new URL("../../web/dist", import.meta.url));
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
@@ -34,6 +35,7 @@ export function camera(id, overrides = {}) {
     calibrated: true,
     frozen: false,
     pictures: true,
+    history: new History(),
     ...overrides,
   };
 }
@@ -58,7 +60,7 @@ export async function startMock({ cameras, port = 0, fps = undefined, token = un
   const clients = new Set();
   const painted = [];
   sockets.on("connection", (socket) => {
-    const client = { socket, wants: new Map() };
+    const client = { socket, wants: new Map(), positions: new Map() };
     clients.add(client);
     send(socket, "welcome", [1, "mock", nowUs()]);
     send(socket, "cameras", [cameras.map(cameraState)]);
@@ -66,10 +68,16 @@ export async function startMock({ cameras, port = 0, fps = undefined, token = un
       const [kind, value] = Object.entries(decode(bytes))[0];
       if (kind === "ping") send(socket, "pong", [value[0], nowUs()]);
       if (kind === "subscribe") for (const id of value[0]) client.wants.set(id, value[2]);
-      if (kind === "unsubscribe") for (const id of value[0]) client.wants.delete(id);
+      if (kind === "unsubscribe") for (const id of value[0]) client.wants.delete(id) && leave(client, id);
+      if (["pause", "play", "seek", "step", "speed"].includes(kind)) {
+        positionOf(client, cameras, value[1])?.obey(kind, value);
+      }
       if (kind === "painted") painted.push({ camera: value[0], id: value[1], deliverUs: value[2], paintUs: value[3] });
     });
-    socket.on("close", () => clients.delete(client));
+    socket.on("close", () => {
+      clients.delete(client);
+      for (const id of [...client.positions.keys()]) leave(client, id);
+    });
   });
 
   const timers = cameras.map((of, index) => {
@@ -82,8 +90,9 @@ export async function startMock({ cameras, port = 0, fps = undefined, token = un
         const id = `${Math.floor(capturedUs / 1000)}-0`;
         const position = n % LOOP;
         const result = encode(frameResult(n, position, capturedUs, of));
-        for (const { socket, wants } of clients) {
-          if (!wants.has(of.id)) continue;
+        of.history.add({ id, result, picture: of.pictures ? pictures[position] : undefined });
+        for (const { socket, wants, positions } of clients) {
+          if (!wants.has(of.id) || positions.get(of.id)?.live === false) continue;
           if (of.pictures) send(socket, "preview", [of.id, id, PREVIEW, pictures[position]]);
           send(socket, "result", [of.id, id, nowUs(), result]);
         }
@@ -112,6 +121,26 @@ export async function startMock({ cameras, port = 0, fps = undefined, token = un
       await new Promise((done) => server.close(done));
     },
   };
+}
+
+function positionOf(client, cameras, id) {
+  const of = cameras.find((each) => each.id === id);
+  if (of === undefined) return undefined;
+  const { socket, wants, positions } = client;
+  if (!positions.has(id)) {
+    const show = ({ id: frame, picture, result }) => {
+      if (!wants.has(id)) return;
+      if (picture !== undefined) send(socket, "preview", [id, frame, PREVIEW, picture]);
+      send(socket, "result", [id, frame, 0, result]);
+    };
+    positions.set(id, new Position(id, of.history, (kind, value) => send(socket, kind, value), show));
+  }
+  return positions.get(id);
+}
+
+function leave({ positions }, id) {
+  positions.get(id)?.end();
+  positions.delete(id);
 }
 
 function nowUs() {

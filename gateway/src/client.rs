@@ -16,7 +16,8 @@ use futures_util::{
     stream::{SplitSink, SplitStream},
 };
 use peregrine_proto::{
-    CameraId, ClientMessage, FrameId, Painted, Pong, Problem, SCHEMA, ServerMessage, Welcome,
+    CameraId, ClientMessage, FrameId, Painted, Pause, Play, PlaybackSpeed, Pong, Problem, SCHEMA, Seek,
+    ServerMessage, Step, Welcome,
 };
 use peregrine_streams::wall_clock_us;
 use tracing::{debug, info};
@@ -27,6 +28,7 @@ use crate::{
     listen::{Connection, WrittenBytes},
     metrics::CameraMetrics,
     outbox::{Delivery, DeliveryKind, OutboxLimits, Outgoing},
+    playback::{Playbacks, Wish},
     relay::{Hub, Member},
 };
 
@@ -96,7 +98,7 @@ impl SessionEnd {
 pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, encoding: Encoding) {
     let App { hub, session: limits, .. } = &app;
     let peer = connection.peer;
-    let member = hub.join(limits.outbox, encoding);
+    let member = Arc::new(hub.join(limits.outbox, encoding));
     hub.metrics.connected.increment(1);
     debug!(%peer, "client connected");
     let (mut sink, stream) = socket.split();
@@ -128,9 +130,10 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, e
 async fn receive(
     mut stream: SplitStream<WebSocket>,
     app: &App,
-    member: &Member,
+    member: &Arc<Member>,
     unpainted: &Unpainted,
 ) -> SessionEnd {
+    let mut playbacks = Playbacks::new(app.redis.clone(), member.clone());
     // So that the first choice of cameras meets those that there are now.
     let _ = in_time(app.states.fresh()).await;
     let mut mistakes = 0;
@@ -142,12 +145,10 @@ async fn receive(
             Ok(Some(Ok(message))) => message,
         };
         let understood = match message {
-            Message::Binary(bytes) => {
-                encoding::read_binary(&bytes).and_then(|message| obey(message, member, unpainted))
-            }
-            Message::Text(text) => {
-                encoding::read_text(&text).and_then(|message| obey(message, member, unpainted))
-            }
+            Message::Binary(bytes) => encoding::read_binary(&bytes)
+                .and_then(|message| obey(message, member, &mut playbacks, unpainted)),
+            Message::Text(text) => encoding::read_text(&text)
+                .and_then(|message| obey(message, member, &mut playbacks, unpainted)),
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(()),
         };
         if let Err(mistake) = understood {
@@ -161,10 +162,31 @@ async fn receive(
 }
 
 /// Does what a message asks for; an error is a sentence for the client.
-fn obey(message: ClientMessage, member: &Member, unpainted: &Unpainted) -> Result<(), String> {
+fn obey(
+    message: ClientMessage,
+    member: &Member,
+    playbacks: &mut Playbacks,
+    unpainted: &Unpainted,
+) -> Result<(), String> {
     match message {
         ClientMessage::Subscribe(choice) => {
-            let unknown = member.subscribe(choice).map_err(|error| error.to_string())?;
+            let resumed = match (choice.resume_after, &choice.cameras[..]) {
+                (None, _) => None,
+                (Some(after), [camera]) => Some((camera.clone(), after)),
+                (Some(_), _) => {
+                    return Err(
+                        "resume_after goes with exactly one camera: subscribe to each by itself".into()
+                    );
+                }
+            };
+            if let Some((camera, _)) = &resumed {
+                member.hold(camera);
+            }
+            let subscribed = member.subscribe(choice);
+            if let Some((camera, after)) = resumed {
+                playbacks.resume(&camera, after);
+            }
+            let unknown = subscribed.map_err(|error| error.to_string())?;
             if !unknown.is_empty() {
                 let names: Vec<&str> = unknown.iter().take(5).map(CameraId::as_str).collect();
                 let more = if unknown.len() > names.len() { " and others" } else { "" };
@@ -175,6 +197,7 @@ fn obey(message: ClientMessage, member: &Member, unpainted: &Unpainted) -> Resul
             }
         }
         ClientMessage::Unsubscribe(choice) => {
+            playbacks.leave(&choice.cameras);
             member.unsubscribe(choice).map_err(|error| error.to_string())?;
         }
         ClientMessage::Ping(ping) => member.outbox.control(&ServerMessage::Pong(Pong {
@@ -182,6 +205,17 @@ fn obey(message: ClientMessage, member: &Member, unpainted: &Unpainted) -> Resul
             server_time_us: wall_clock_us(),
         })),
         ClientMessage::Painted(painted) => unpainted.painted(&painted),
+        ClientMessage::Pause(Pause { request_id, camera }) => playbacks.ask(camera, request_id, Wish::Pause),
+        ClientMessage::Play(Play { request_id, camera }) => playbacks.ask(camera, request_id, Wish::Play),
+        ClientMessage::Seek(Seek { request_id, camera, to, nearest }) => {
+            playbacks.ask(camera, request_id, Wish::Seek { to, nearest });
+        }
+        ClientMessage::Step(Step { request_id, camera, frames }) => {
+            playbacks.ask(camera, request_id, Wish::Step(frames));
+        }
+        ClientMessage::Speed(PlaybackSpeed { request_id, camera, speed }) => {
+            playbacks.ask(camera, request_id, Wish::Speed(speed));
+        }
     }
     Ok(())
 }
@@ -234,7 +268,7 @@ async fn send(
         }
         for delivery in batch.drain(..) {
             hub.metrics.sent(delivery.kind);
-            if delivery.kind == DeliveryKind::Result {
+            if delivery.kind == DeliveryKind::Result && delivery.live {
                 unpainted.written(delivery);
             }
         }

@@ -1,5 +1,6 @@
 //! What waits for one client: a data queue that drops its oldest message, a control queue that ends the
-//! session when it is full, and the newest camera list. Filling never waits, so one client costs nobody else.
+//! session when it is full, and the newest camera list. Filling never waits, so one client costs nobody else; what
+//! a client plays back waits for room before it is filled in, and is never dropped.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -9,12 +10,13 @@ use std::{
 
 use bytes::Bytes;
 use peregrine_proto::{CameraId, FrameId, Missed, ServerMessage};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout_at};
 
 use crate::{
     client::SessionEnd,
     encoding::{Encoding, Shared},
     metrics::CameraMetrics,
+    pace::Paces,
 };
 
 /// How much may wait for one client.
@@ -38,9 +40,11 @@ pub(crate) struct Delivery {
     pub(crate) seen: Instant,
     pub(crate) message: Shared,
     pub(crate) metrics: Arc<CameraMetrics>,
+    /// What is live is measured, and dropped where there is no room; what is played back is neither.
+    pub(crate) live: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum DeliveryKind {
     Result,
     Preview,
@@ -82,6 +86,7 @@ pub(crate) struct Outbox {
     pub(crate) encoding: Encoding,
     waiting: Mutex<Waiting>,
     filled: Notify,
+    drained: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -91,6 +96,7 @@ struct Waiting {
     cameras: Option<Shared>,
     data: VecDeque<Delivery>,
     data_bytes: usize,
+    paces: Paces,
     /// Messages dropped since the connection began.
     missed: BTreeMap<CameraId, u64>,
     /// The cameras whose count the client has not been told yet.
@@ -100,13 +106,31 @@ struct Waiting {
 
 impl Outbox {
     pub(crate) fn new(limits: OutboxLimits, encoding: Encoding) -> Self {
-        Self { limits, encoding, waiting: Mutex::default(), filled: Notify::new() }
+        Self {
+            limits,
+            encoding,
+            waiting: Mutex::default(),
+            filled: Notify::new(),
+            drained: Notify::new(),
+        }
     }
 
-    /// Adds a result or a picture; returns how many older ones of each kind had to go.
-    pub(crate) fn data(&self, delivery: Delivery) -> [u64; 2] {
-        let mut dropped = [0; 2];
+    /// Adds a live result or picture, at most `rate` a second of each camera and kind; returns how many older ones
+    /// of each kind had to go.
+    pub(crate) fn data(&self, delivery: Delivery, rate: Option<f32>) -> [u64; 2] {
         let mut waiting = self.lock();
+        let delivery = match rate {
+            None => Some(delivery),
+            Some(rate) => waiting.paces.pass(delivery, rate, Instant::now()),
+        };
+        let dropped = delivery.map(|delivery| self.push(&mut waiting, delivery)).unwrap_or_default();
+        drop(waiting);
+        self.filled.notify_one();
+        dropped
+    }
+
+    fn push(&self, waiting: &mut Waiting, delivery: Delivery) -> [u64; 2] {
+        let mut dropped = [0; 2];
         if waiting.end.is_some() {
             return dropped;
         }
@@ -115,20 +139,62 @@ impl Outbox {
         while waiting.data.len() > 1
             && (waiting.data.len() > self.limits.messages || waiting.data_bytes > self.limits.bytes)
         {
-            let Some(oldest) = waiting.data.pop_front() else { break };
+            let oldest = waiting.data.iter().position(|delivery| delivery.live);
+            let Some(oldest) = oldest.and_then(|at| waiting.data.remove(at)) else { break };
             waiting.data_bytes -= self.size(&oldest);
             *waiting.missed.entry(oldest.camera.clone()).or_default() += 1;
             waiting.untold.insert(oldest.camera);
             dropped[oldest.kind as usize] += 1;
         }
+        dropped
+    }
+
+    /// Waits until half of the room for data is free: the other half is for what is live.
+    pub(crate) async fn room(&self) {
+        loop {
+            let drained = self.drained.notified();
+            if self.is_half_free() {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    fn is_half_free(&self) -> bool {
+        let waiting = self.lock();
+        waiting.data.len() * 2 < self.limits.messages.max(2) && waiting.data_bytes * 2 < self.limits.bytes
+    }
+
+    /// Adds what a client plays back, in one go. See [`Outbox::room`].
+    pub(crate) fn replay(&self, deliveries: impl IntoIterator<Item = Delivery>) {
+        let mut waiting = self.lock();
+        if waiting.end.is_none() {
+            for delivery in deliveries {
+                waiting.data_bytes += self.size(&delivery);
+                waiting.data.push_back(delivery);
+            }
+        }
         drop(waiting);
         self.filled.notify_one();
-        dropped
+    }
+
+    /// Forgets what waits of a camera and says why, in one go: nothing from before comes after the message.
+    pub(crate) fn turn(&self, camera: &CameraId, message: &ServerMessage) {
+        let mut waiting = self.lock();
+        self.forget_in(&mut waiting, |delivery| delivery.camera == *camera);
+        self.push_control(&mut waiting, message);
+        drop(waiting);
+        self.drained.notify_waiters();
+        self.filled.notify_one();
     }
 
     /// Adds an answer or a notice. When there is no room, the session ends: such a client does not read.
     pub(crate) fn control(&self, message: &ServerMessage) {
-        let mut waiting = self.lock();
+        self.push_control(&mut self.lock(), message);
+        self.filled.notify_one();
+    }
+
+    fn push_control(&self, waiting: &mut Waiting, message: &ServerMessage) {
         if waiting.end.is_none() {
             if waiting.control.len() < self.limits.control {
                 waiting.control.push_back(self.encoding.write(message));
@@ -136,8 +202,6 @@ impl Outbox {
                 waiting.end = Some(SessionEnd::ControlQueueFull);
             }
         }
-        drop(waiting);
-        self.filled.notify_one();
     }
 
     /// Leaves the newest camera list.
@@ -159,9 +223,8 @@ impl Outbox {
 
     /// Forgets what waits of a camera that is no longer wanted.
     pub(crate) fn forget(&self, unwanted: impl Fn(&Delivery) -> bool) {
-        let mut waiting = self.lock();
-        waiting.data.retain(|delivery| !unwanted(delivery));
-        waiting.data_bytes = waiting.data.iter().map(|delivery| self.size(delivery)).sum();
+        self.forget_in(&mut self.lock(), unwanted);
+        self.drained.notify_waiters();
     }
 
     /// Waits for the next message, or for the end of the session. Safe to cancel.
@@ -171,7 +234,12 @@ impl Outbox {
             if let Some(next) = self.try_next() {
                 return next;
             }
-            filled.await;
+            let due = self.lock().paces.next_due();
+            match due {
+                None => filled.await,
+                // Late by a time-out is no mistake: what was held back is due then.
+                Some(due) => drop(timeout_at(due.into(), filled).await),
+            }
         }
     }
 
@@ -191,9 +259,22 @@ impl Outbox {
             let missed = ServerMessage::Missed(Missed { camera, total });
             return Some(Ok(Outgoing::Control(self.encoding.write(&missed))));
         }
-        let delivery = waiting.data.pop_front()?;
-        waiting.data_bytes -= self.size(&delivery);
+        let delivery = match waiting.data.pop_front() {
+            Some(delivery) => {
+                waiting.data_bytes -= self.size(&delivery);
+                delivery
+            }
+            None => waiting.paces.due(Instant::now())?,
+        };
+        drop(waiting);
+        self.drained.notify_waiters();
         Some(Ok(Outgoing::Data(delivery)))
+    }
+
+    fn forget_in(&self, waiting: &mut Waiting, unwanted: impl Fn(&Delivery) -> bool) {
+        waiting.data.retain(|delivery| !unwanted(delivery));
+        waiting.data_bytes = waiting.data.iter().map(|delivery| self.size(delivery)).sum();
+        waiting.paces.forget(unwanted);
     }
 
     fn size(&self, delivery: &Delivery) -> usize {
@@ -208,6 +289,8 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use peregrine_proto::{Pong, Problem, decode};
 
     use super::*;
@@ -222,6 +305,7 @@ mod tests {
             seen: Instant::now(),
             message: text(size),
             metrics: Arc::new(CameraMetrics::new(&CameraId::new(camera).unwrap())),
+            live: true,
         }
     }
 
@@ -247,14 +331,14 @@ mod tests {
     #[test]
     fn full_data_queue_drops_the_oldest_and_tells_how_many() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
-        let dropped: u64 = (0..5).map(|ms| outbox.data(delivery("a", ms, 10))[0]).sum();
+        let dropped: u64 = (0..5).map(|ms| outbox.data(delivery("a", ms, 10), None)[0]).sum();
         assert_eq!(dropped, 2);
         let (control, data) = drain(&outbox);
         let a = CameraId::new("a").unwrap();
         assert_eq!(control, [ServerMessage::Missed(Missed { camera: a.clone(), total: 2 })]);
         assert_eq!(data, [2, 3, 4]);
         for ms in 5..9 {
-            outbox.data(delivery("a", ms, 10));
+            outbox.data(delivery("a", ms, 10), None);
         }
         assert_eq!(drain(&outbox).0, [ServerMessage::Missed(Missed { camera: a, total: 3 })]);
     }
@@ -262,11 +346,11 @@ mod tests {
     #[test]
     fn data_queue_is_bounded_in_bytes_but_a_large_message_passes_alone() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
-        assert_eq!(outbox.data(delivery("a", 1, 600)), [0, 0]);
-        assert_eq!(outbox.data(delivery("b", 2, 600)), [1, 0]);
-        assert_eq!(outbox.data(delivery("b", 3, 5000)), [1, 0]);
+        assert_eq!(outbox.data(delivery("a", 1, 600), None), [0, 0]);
+        assert_eq!(outbox.data(delivery("b", 2, 600), None), [1, 0]);
+        assert_eq!(outbox.data(delivery("b", 3, 5000), None), [1, 0]);
         assert_eq!(drain(&outbox).1, [3]);
-        assert_eq!(outbox.data(delivery("b", 4, 600)), [0, 0], "taken bytes are given back");
+        assert_eq!(outbox.data(delivery("b", 4, 600), None), [0, 0], "taken bytes are given back");
     }
 
     #[test]
@@ -284,13 +368,13 @@ mod tests {
             SessionEnd::ControlQueueFull,
             "first reason stands"
         );
-        assert_eq!(outbox.data(delivery("a", 1, 1)), [0, 0], "an ended session takes nothing");
+        assert_eq!(outbox.data(delivery("a", 1, 1), None), [0, 0], "an ended session takes nothing");
     }
 
     #[test]
     fn control_goes_before_data_and_only_the_newest_camera_list_is_sent() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
-        outbox.data(delivery("a", 1, 1));
+        outbox.data(delivery("a", 1, 1), None);
         outbox.cameras(text(3));
         outbox.cameras(text(4));
         outbox.control(&pong());
@@ -305,10 +389,10 @@ mod tests {
     #[test]
     fn unwanted_camera_is_forgotten() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
-        outbox.data(delivery("a", 1, 900));
-        outbox.data(delivery("b", 2, 50));
+        outbox.data(delivery("a", 1, 900), None);
+        outbox.data(delivery("b", 2, 50), None);
         outbox.forget(|delivery| delivery.camera.as_str() == "a");
-        assert_eq!(outbox.data(delivery("b", 3, 900)), [0, 0]);
+        assert_eq!(outbox.data(delivery("b", 3, 900), None), [0, 0]);
         assert_eq!(drain(&outbox).1, [2, 3]);
     }
 
@@ -320,10 +404,68 @@ mod tests {
             async move { outbox.next().await }
         });
         tokio::task::yield_now().await;
-        outbox.data(delivery("a", 7, 1));
+        outbox.data(delivery("a", 7, 1), None);
         assert!(matches!(
             reader.await.unwrap(),
             Ok(Outgoing::Data(Delivery { id: FrameId { ms: 7, .. }, .. }))
         ));
+    }
+
+    #[tokio::test]
+    async fn played_back_frame_is_dropped_for_a_live_one_or_takes_all_the_room() {
+        let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
+        outbox.room().await;
+        outbox.replay([
+            Delivery { live: false, ..delivery("a", 1, 10) },
+            Delivery { live: false, ..delivery("a", 2, 10) },
+        ]);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), outbox.room()).await.is_err(),
+            "half is taken"
+        );
+        for ms in 11..20 {
+            outbox.data(delivery("b", ms, 10), None);
+        }
+        assert_eq!(drain(&outbox).1, [1, 2, 19]);
+        outbox.room().await;
+    }
+
+    #[tokio::test]
+    async fn room_is_found_only_by_chance() {
+        let outbox = Arc::new(Outbox::new(LIMITS, Encoding::Msgpack));
+        outbox.replay([delivery("a", 1, 10), delivery("a", 2, 10)]);
+        let waiting = tokio::spawn({
+            let outbox = outbox.clone();
+            async move { outbox.room().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drain(&outbox);
+        tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn frame_from_before_a_jump_comes_after_it() {
+        let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
+        outbox.data(delivery("a", 1, 10), None);
+        outbox.data(delivery("b", 2, 10), None);
+        outbox.data(delivery("a", 3, 10), None);
+        let a = CameraId::new("a").unwrap();
+        outbox.turn(&a, &pong());
+        outbox.replay([delivery("a", 4, 10)]);
+        let (control, data) = drain(&outbox);
+        assert_eq!(control, [pong()]);
+        assert_eq!(data, [2, 4]);
+    }
+
+    #[tokio::test]
+    async fn last_frame_before_a_pause_is_left_out_for_the_rate() {
+        let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
+        for ms in [1000, 1040, 1080] {
+            outbox.data(delivery("a", ms, 10), Some(10.0));
+        }
+        assert_eq!(drain(&outbox).1, [1000], "one in a tenth of a second");
+        let next = tokio::time::timeout(Duration::from_secs(5), outbox.next()).await.unwrap();
+        assert!(matches!(next, Ok(Outgoing::Data(Delivery { id: FrameId { ms: 1080, .. }, .. }))));
     }
 }

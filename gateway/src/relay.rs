@@ -22,6 +22,7 @@ use crate::{
     encoding::{Encoding, Shared},
     metrics::{CameraMetrics, ClientMetrics},
     outbox::{Delivery, DeliveryKind, Outbox, OutboxLimits},
+    pace::RATES,
 };
 
 /// Most cameras that one client may name; who wants more subscribes to all.
@@ -79,18 +80,36 @@ struct Listening {
     outbox: Arc<Outbox>,
     all: Wants,
     named: BTreeMap<CameraId, Wants>,
+    /// Cameras that it is not live on: nothing live of them is sent.
+    held: BTreeSet<CameraId>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Wants {
+/// What one client wants of a camera.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Wants {
     results: bool,
     width: Option<u32>,
+    /// At most so many a second.
+    pub(crate) rate: Option<f32>,
+}
+
+/// A client on a camera's list.
+#[derive(Debug)]
+struct Listener {
+    key: u64,
+    outbox: Arc<Outbox>,
+    wants: Wants,
+    /// It plays back. Its wishes still count: the camera is followed, and pictures are made, for the time when it
+    /// comes to see what happens now.
+    held: bool,
+    /// It has the results up to this one already.
+    has: FrameId,
 }
 
 #[derive(Debug)]
 struct Topic {
     metrics: Arc<CameraMetrics>,
-    listeners: Vec<(u64, Arc<Outbox>, Wants)>,
+    listeners: Vec<Listener>,
     /// Requests for one picture, with the width that they want.
     looks: BTreeMap<u64, u32>,
     /// Since when results, and pictures, are wanted without a pause.
@@ -99,13 +118,19 @@ struct Topic {
     /// What a newcomer gets first; only kept while somebody listens, so it is never old.
     result: Option<Delivery>,
     preview: Option<Delivery>,
+    /// The newest result that was relayed, or that there was when relaying began; none before that is known.
+    reached: Option<FrameId>,
     picture: watch::Sender<Option<Picture>>,
 }
 
-/// Too many cameras are named by one client.
+/// A choice that cannot be followed.
 #[derive(Debug, thiserror::Error)]
-#[error("more than {MOST_NAMED} cameras are named: subscribe to all of them with an empty list")]
-pub(crate) struct TooManyNamed;
+pub(crate) enum Unfit {
+    #[error("more than {MOST_NAMED} cameras are named: subscribe to all of them with an empty list")]
+    TooManyNamed,
+    #[error("max_rate is {0}: use {least} to {most} a second", least = RATES.start(), most = RATES.end())]
+    Rate(f32),
+}
 
 impl Hub {
     pub(crate) fn new() -> Arc<Self> {
@@ -125,9 +150,15 @@ impl Hub {
             outbox.cameras(cameras.clone());
         }
         let key = inner.key();
-        inner
-            .members
-            .insert(key, Listening { outbox: outbox.clone(), all: Wants::default(), named: BTreeMap::new() });
+        inner.members.insert(
+            key,
+            Listening {
+                outbox: outbox.clone(),
+                all: Wants::default(),
+                named: BTreeMap::new(),
+                held: BTreeSet::new(),
+            },
+        );
         self.members.send_replace(inner.members.len());
         Member { hub: self.clone(), key, outbox }
     }
@@ -215,16 +246,41 @@ impl Hub {
         let message = Shared::new(message);
         let mut inner = self.lock();
         let Some(topic) = inner.topics.get_mut(camera) else { return };
-        let delivery =
-            Delivery { camera: camera.clone(), id, kind, seen, message, metrics: topic.metrics.clone() };
+        let metrics = topic.metrics.clone();
+        let delivery = Delivery { camera: camera.clone(), id, kind, seen, message, metrics, live: true };
         let dropped = topic.deliver(&delivery);
         match kind {
-            DeliveryKind::Result if topic.wants_results() => topic.result = Some(delivery),
+            DeliveryKind::Result if topic.wants_results() => {
+                topic.reached = Some(id);
+                topic.result = Some(delivery);
+            }
             DeliveryKind::Preview if topic.width().is_some() => topic.preview = Some(delivery),
             _ => {}
         }
         drop(inner);
         self.metrics.dropped(dropped);
+    }
+
+    /// A camera is followed from now on, and has no result yet.
+    pub(crate) fn no_result_yet(&self, camera: &CameraId) {
+        if let Some(topic) = self.lock().topics.get_mut(camera)
+            && topic.wants_results()
+        {
+            topic.reached.get_or_insert(FrameId::ZERO);
+        }
+    }
+
+    /// A message for one client that plays back; none when there is no such camera any more.
+    pub(crate) fn replayed(
+        &self,
+        camera: &CameraId,
+        id: FrameId,
+        kind: DeliveryKind,
+        message: ServerMessage,
+    ) -> Option<Delivery> {
+        let message = Shared::new(message);
+        let metrics = self.lock().topics.get(camera)?.metrics.clone();
+        Some(Delivery { camera: camera.clone(), id, kind, seen: Instant::now(), message, metrics, live: false })
     }
 
     /// Looks at a camera for a moment, like a client that wants pictures; none when there is no such camera.
@@ -256,7 +312,7 @@ impl Hub {
 /// A client's place in the hub; it leaves when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Member {
-    hub: Arc<Hub>,
+    pub(crate) hub: Arc<Hub>,
     key: u64,
     pub(crate) outbox: Arc<Outbox>,
 }
@@ -264,18 +320,69 @@ pub(crate) struct Member {
 impl Member {
     /// Chooses what to receive about some cameras, or about all there are and will be. Returns those of the named
     /// ones that do not exist now; they are delivered as soon as they do.
-    pub(crate) fn subscribe(&self, choice: Subscribe) -> Result<Vec<CameraId>, TooManyNamed> {
-        let wants =
-            Wants { results: choice.results, width: choice.preview_width.map(|width| width.clamp(16, 8192)) };
-        self.choose(choice.cameras, wants)
+    pub(crate) fn subscribe(&self, choice: Subscribe) -> Result<Vec<CameraId>, Unfit> {
+        if let Some(rate) = choice.max_rate.filter(|rate| !RATES.contains(rate)) {
+            return Err(Unfit::Rate(rate));
+        }
+        let width = choice.preview_width.map(|width| width.clamp(16, 8192));
+        self.choose(choice.cameras, Wants { results: choice.results, width, rate: choice.max_rate })
     }
 
     /// Receives nothing more about some cameras, or about all.
-    pub(crate) fn unsubscribe(&self, choice: Unsubscribe) -> Result<(), TooManyNamed> {
+    pub(crate) fn unsubscribe(&self, choice: Unsubscribe) -> Result<(), Unfit> {
         self.choose(choice.cameras, Wants::default()).map(drop)
     }
 
-    fn choose(&self, cameras: Vec<CameraId>, wants: Wants) -> Result<Vec<CameraId>, TooManyNamed> {
+    /// What this client wants of a camera; none when there is no such camera.
+    pub(crate) fn wants(&self, camera: &CameraId) -> Option<Wants> {
+        let inner = self.hub.lock();
+        let member = inner.members.get(&self.key)?;
+        inner.topics.contains_key(camera).then(|| member.wants(camera))
+    }
+
+    /// From now on nothing live of a camera is sent. Returns the newest result that was, as far as that is known.
+    pub(crate) fn hold(&self, camera: &CameraId) -> Option<FrameId> {
+        let mut inner = self.hub.lock();
+        inner.members.get_mut(&self.key)?.held.insert(camera.clone());
+        let topic = inner.topics.get_mut(camera)?;
+        for listener in topic.listeners.iter_mut().filter(|listener| listener.key == self.key) {
+            listener.held = true;
+        }
+        topic.reached
+    }
+
+    /// Sends what is live again: forgets what waits, says so, and begins with the latest, in one go.
+    pub(crate) fn go_live(&self, camera: &CameraId, message: Option<&ServerMessage>) {
+        let mut inner = self.hub.lock();
+        if let Some(member) = inner.members.get_mut(&self.key) {
+            member.held.remove(camera);
+        }
+        match message {
+            Some(message) => self.outbox.turn(camera, message),
+            None => self.outbox.forget(|delivery| delivery.camera == *camera),
+        }
+        inner.attach(camera, self.key);
+    }
+
+    /// Goes on with what is live behind a result that was sent, without a gap or a repetition. False where results
+    /// that this client has not were relayed already, or where that is not known yet: read on, then ask again.
+    pub(crate) fn go_on_live(&self, camera: &CameraId, after: FrameId) -> bool {
+        let mut inner = self.hub.lock();
+        if let Some(topic) = inner.topics.get_mut(camera)
+            && let Some(listener) = topic.listeners.iter_mut().find(|listener| listener.key == self.key)
+        {
+            if listener.wants.results && topic.reached.is_none_or(|reached| reached > after) {
+                return false;
+            }
+            (listener.held, listener.has) = (false, after);
+        }
+        if let Some(member) = inner.members.get_mut(&self.key) {
+            member.held.remove(camera);
+        }
+        true
+    }
+
+    fn choose(&self, cameras: Vec<CameraId>, wants: Wants) -> Result<Vec<CameraId>, Unfit> {
         let mut inner = self.hub.lock();
         let Some(member) = inner.members.get_mut(&self.key) else { return Ok(Vec::new()) };
         let touched: Vec<CameraId> = if cameras.is_empty() {
@@ -285,7 +392,7 @@ impl Member {
         } else {
             let new = cameras.iter().filter(|camera| !member.named.contains_key(*camera)).count();
             if member.named.len() + new > MOST_NAMED {
-                return Err(TooManyNamed);
+                return Err(Unfit::TooManyNamed);
             }
             for camera in &cameras {
                 if wants == member.all {
@@ -310,7 +417,7 @@ impl Drop for Member {
         let mut inner = self.hub.lock();
         inner.members.remove(&self.key);
         for topic in inner.topics.values_mut() {
-            topic.listeners.retain(|(key, ..)| *key != self.key);
+            topic.listeners.retain(|listener| listener.key != self.key);
         }
         self.hub.publish_demand(&mut inner);
         self.hub.members.send_replace(inner.members.len());
@@ -354,19 +461,22 @@ impl Inner {
         let (Some(topic), Some(member)) = (self.topics.get_mut(camera), self.members.get(&key)) else {
             return;
         };
-        let wants = member.named.get(camera).copied().unwrap_or(member.all);
-        let place = topic.listeners.iter().position(|(listener, ..)| *listener == key);
-        let before = place.map(|at| topic.listeners.swap_remove(at).2).unwrap_or_default();
+        let (wants, held) = (member.wants(camera), member.held.contains(camera));
+        let place = topic.listeners.iter().position(|listener| listener.key == key);
+        let before = place.map(|at| topic.listeners.swap_remove(at));
         if wants != Wants::default() {
-            topic.listeners.push((key, member.outbox.clone(), wants));
+            let has = before.as_ref().map_or(FrameId::ZERO, |before| before.has);
+            topic.listeners.push(Listener { key, outbox: member.outbox.clone(), wants, held, has });
         }
         member.outbox.forget(|delivery| delivery.camera == *camera && !wants.takes(delivery.kind));
-        for (latest, began) in [
-            (&topic.result, wants.results && !before.results),
-            (&topic.preview, wants.width.is_some() && before.width.is_none()),
-        ] {
-            if let (Some(latest), true) = (latest, began) {
-                member.outbox.data(Delivery { seen: Instant::now(), ..latest.clone() });
+        if held {
+            return;
+        }
+        for latest in [&topic.result, &topic.preview].into_iter().flatten() {
+            let was_sent =
+                before.as_ref().is_some_and(|before| !before.held && before.wants.takes(latest.kind));
+            if wants.takes(latest.kind) && !was_sent {
+                member.outbox.data(Delivery { seen: Instant::now(), ..latest.clone() }, wants.rate);
             }
         }
     }
@@ -386,7 +496,7 @@ impl Inner {
                 let since = *topic.results_since.get_or_insert_with(|| next(&mut self.last_key));
                 demand.results.insert(camera.clone(), since);
             } else {
-                (topic.results_since, topic.result) = (None, None);
+                (topic.results_since, topic.result, topic.reached) = (None, None, None);
             }
             if let Some(width) = topic.width() {
                 let since = *topic.watched_since.get_or_insert_with(|| next(&mut self.last_key));
@@ -415,16 +525,17 @@ impl Topic {
             watched_since: None,
             result: None,
             preview: None,
+            reached: None,
             picture: watch::Sender::new(None),
         }
     }
 
     /// Lays a message into the outboxes; returns how many older ones of each kind had to go.
-    fn deliver(&self, delivery: &Delivery) -> [u64; 2] {
+    fn deliver(&mut self, delivery: &Delivery) -> [u64; 2] {
         let mut dropped = [0; 2];
-        for (_, outbox, wants) in &self.listeners {
-            if wants.takes(delivery.kind) {
-                let gone = outbox.data(delivery.clone());
+        for listener in &mut self.listeners {
+            if listener.takes(delivery) {
+                let gone = listener.outbox.data(delivery.clone(), listener.wants.rate);
                 dropped = [dropped[0] + gone[0], dropped[1] + gone[1]];
             }
         }
@@ -432,17 +543,39 @@ impl Topic {
     }
 
     fn wants_results(&self) -> bool {
-        self.listeners.iter().any(|(_, _, wants)| wants.results)
+        self.listeners.iter().any(|listener| listener.wants.results)
     }
 
     fn width(&self) -> Option<u32> {
-        let watched = self.listeners.iter().filter_map(|(_, _, wants)| wants.width);
+        let watched = self.listeners.iter().filter_map(|listener| listener.wants.width);
         watched.chain(self.looks.values().copied()).max()
     }
 }
 
+impl Listening {
+    fn wants(&self, camera: &CameraId) -> Wants {
+        self.named.get(camera).copied().unwrap_or(self.all)
+    }
+}
+
+impl Listener {
+    fn takes(&mut self, delivery: &Delivery) -> bool {
+        if self.held || !self.wants.takes(delivery.kind) {
+            return false;
+        }
+        if delivery.kind == DeliveryKind::Result && self.has > FrameId::ZERO {
+            if delivery.id <= self.has {
+                return false;
+            }
+            // Only once: a stream that is made anew may begin with smaller ids.
+            self.has = FrameId::ZERO;
+        }
+        true
+    }
+}
+
 impl Wants {
-    fn takes(self, kind: DeliveryKind) -> bool {
+    pub(crate) fn takes(self, kind: DeliveryKind) -> bool {
         match kind {
             DeliveryKind::Result => self.results,
             DeliveryKind::Preview => self.width.is_some(),

@@ -35,6 +35,8 @@ trait Follow {
     async fn read(&mut self) -> Result<Vec<Self::Entry>, StreamError>;
     /// Hands an entry to the clients; `joined` tells the one that was there before.
     fn relay(hub: &Hub, entry: Self::Entry, joined: bool);
+    /// Says that a camera has no entry yet.
+    fn nothing_yet(_: &Hub, _: &CameraId) {}
 }
 
 /// Follows the results of all cameras that a client wants.
@@ -93,8 +95,9 @@ async fn turn<R: Follow>(
         if !following.contains_key(camera) {
             let newest = reader.join(camera).await?;
             following.insert(camera.clone(), *since);
-            if let Some(newest) = newest {
-                R::relay(hub, newest, true);
+            match newest {
+                Some(newest) => R::relay(hub, newest, true),
+                None => R::nothing_yet(hub, camera),
             }
         }
     }
@@ -147,6 +150,10 @@ impl Follow for ResultReader {
 
     fn relay(hub: &Hub, entry: ResultEntry, _: bool) {
         hub.result(&entry.camera, entry.id, &entry.encoded);
+    }
+
+    fn nothing_yet(hub: &Hub, camera: &CameraId) {
+        hub.no_result_yet(camera);
     }
 }
 

@@ -91,6 +91,7 @@ macro_rules! wire_leaf {
 wire_leaf! {
     bool => WireType::Bool,
     u8 => WireType::Int("u8"), u16 => WireType::Int("u16"), u32 => WireType::Int("u32"), u64 => WireType::Int("u64"), i64 => WireType::Int("i64"),
+    i32 => WireType::Int("i32"),
     f32 => WireType::Float("f32"), f64 => WireType::Float("f64"),
     String => WireType::Text,
     serde_bytes::ByteBuf => WireType::Bytes,
@@ -254,6 +255,11 @@ pub fn declarations() -> Vec<Declaration> {
         p::Unsubscribe::declaration(),
         p::Ping::declaration(),
         p::Painted::declaration(),
+        p::Pause::declaration(),
+        p::Play::declaration(),
+        p::Seek::declaration(),
+        p::Step::declaration(),
+        p::PlaybackSpeed::declaration(),
         p::ClientMessage::declaration(),
         p::CameraHealth::declaration(),
         p::CameraState::declaration(),
@@ -264,6 +270,9 @@ pub fn declarations() -> Vec<Declaration> {
         p::Pong::declaration(),
         p::Missed::declaration(),
         p::Problem::declaration(),
+        p::PlaybackState::declaration(),
+        p::Playback::declaration(),
+        p::Gap::declaration(),
         p::ServerMessage::declaration(),
     ]
 }

@@ -87,6 +87,8 @@ pub struct FrameId {
 impl FrameId {
     /// Before every frame.
     pub const ZERO: Self = Self { ms: 0, seq: 0 };
+    /// After every frame.
+    pub const MAX: Self = Self { ms: u64::MAX, seq: u64::MAX };
 
     /// The smallest id after this one.
     pub fn next(self) -> Self {

@@ -14,6 +14,7 @@ mod ids;
 mod mask;
 mod message;
 mod offload;
+mod playback;
 mod readable;
 mod result;
 mod stage;
@@ -25,6 +26,7 @@ pub use ids::*;
 pub use mask::mask;
 pub use message::*;
 pub use offload::*;
+pub use playback::*;
 pub use result::*;
 pub use stage::*;
 

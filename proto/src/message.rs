@@ -1,9 +1,13 @@
 use serde_bytes::ByteBuf;
 
-use crate::{CameraId, FrameId, Size, wire_enum, wire_struct, wire_union};
+use crate::{
+    CameraId, FrameId, Gap, Pause, Play, Playback, PlaybackSpeed, Seek, Size, Step, wire_enum, wire_struct,
+    wire_union,
+};
 
 wire_struct! {
     /// Choose what to receive about a camera. A later one for the same camera replaces it.
+    #[derive(Default)]
     pub struct Subscribe {
         /// The cameras; empty for all there are and will be.
         pub cameras: Vec<CameraId>,
@@ -11,6 +15,12 @@ wire_struct! {
         pub results: bool,
         /// Send pictures of at most this width; none for no pictures.
         pub preview_width: Option<u32>,
+        /// Begin after this result instead of with the latest: to go on where a connection broke off. Only with one camera.
+        #[serde(default)]
+        pub resume_after: Option<FrameId>,
+        /// At most so many results, and pictures, a second of each camera, 0.1 to 1000; none for all there are.
+        #[serde(default)]
+        pub max_rate: Option<f32>,
     }
 }
 
@@ -56,6 +66,16 @@ wire_union! {
         Ping(Ping) = "ping",
         /// Report a painted frame.
         Painted(Painted) = "painted",
+        /// Stand still.
+        Pause(Pause) = "pause",
+        /// Be live.
+        Play(Play) = "play",
+        /// Go to a frame.
+        Seek(Seek) = "seek",
+        /// Go some frames on or back.
+        Step(Step) = "step",
+        /// Play what is held.
+        Speed(PlaybackSpeed) = "speed",
     }
 }
 
@@ -207,5 +227,9 @@ wire_union! {
         Missed(Missed) = "missed",
         /// Tells what went wrong.
         Problem(Problem) = "problem",
+        /// Tells where the client is in a camera's time.
+        Playback(Playback) = "playback",
+        /// Tells of results that are not held any more.
+        Gap(Gap) = "gap",
     }
 }

@@ -6,8 +6,9 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use peregrine_proto::{
-    CameraId, Detection, FrameId, FrameResult, LossCount, LossReason, ResultMessage, ResultStatus, SCHEMA,
-    ServerMessage, Size, Speed, Stage, StageTime, Track, TrackState, compact,
+    CameraId, ClientMessage, Detection, FrameId, FrameResult, Gap, LossCount, LossReason, Playback,
+    PlaybackSpeed, PlaybackState, ResultMessage, ResultStatus, SCHEMA, Seek, ServerMessage, Size, Speed, Stage,
+    StageTime, Step, Subscribe, Track, TrackState, compact,
     describe::{Body, Declaration, WireType, declarations},
     encode,
 };
@@ -81,6 +82,7 @@ fn document() -> String {
          `DetectAnswer`s for one worker.\n"
     );
     out += &encodings();
+    out += &playback_section();
     for d in declarations() {
         let _ = write!(out, "\n## {}\n{}\n\n", d.name, d.doc);
         match &d.body {
@@ -217,6 +219,77 @@ fn vectors() -> String {
         })
         .collect();
     serde_json::to_string_pretty(&vectors).unwrap() + "\n"
+}
+
+/// How a client goes back in time, as a conversation of messages that are encoded here and so cannot be out of date.
+fn playback_section() -> String {
+    let camera = CameraId::new("yard").unwrap();
+    let id = |ms: u64| FrameId { ms: 1_700_000_000_000 + ms, seq: 0 };
+    let told = |request_id, seek_epoch, state, at| Playback {
+        request_id,
+        camera: camera.clone(),
+        seek_epoch,
+        state,
+        speed: 1.0,
+        at,
+        first: Some(id(0)),
+        last: Some(id(60_000)),
+        has_picture: at.is_some(),
+        problem: None,
+    };
+    let seek = |request_id, to, nearest| {
+        ClientMessage::Seek(Seek { request_id, camera: camera.clone(), to, nearest })
+    };
+    let step = ClientMessage::Step(Step { request_id: 2, camera: camera.clone(), frames: -1 });
+    let refused = Playback {
+        problem: Some(format!(
+            "frame {} of `yard` is not held: seek between {} and {}",
+            id(7),
+            id(0),
+            id(60_000)
+        )),
+        has_picture: false,
+        ..told(Some(3), 2, PlaybackState::Paused, Some(id(40_100)))
+    };
+    let speed = ClientMessage::Speed(PlaybackSpeed { request_id: 4, camera: camera.clone(), speed: 2.0 });
+    let playing = Playback {
+        speed: 2.0,
+        has_picture: false,
+        ..told(Some(4), 2, PlaybackState::Playing, Some(id(40_100)))
+    };
+    let resume = ClientMessage::Subscribe(Subscribe {
+        cameras: vec![camera.clone()],
+        results: true,
+        resume_after: Some(id(50_000)),
+        ..Subscribe::default()
+    });
+    let gap = ServerMessage::Gap(Gap { camera: camera.clone(), after: id(50_000), first: Some(id(90_000)) });
+    let asked = |message: &ClientMessage| format!("→ {}\n", serde_json::to_string(message).unwrap());
+    let came = |message: &ServerMessage| format!("← {}\n", serde_json::to_string(message).unwrap());
+    let data = "← preview and result of that frame\n";
+    let seeks = [
+        asked(&seek(1, id(40_130), true)),
+        came(&ServerMessage::Playback(told(Some(1), 1, PlaybackState::Paused, Some(id(40_133))))),
+        data.into(),
+        asked(&step),
+        came(&ServerMessage::Playback(told(Some(2), 2, PlaybackState::Paused, Some(id(40_100))))),
+        data.into(),
+        asked(&seek(3, id(7), false)),
+        came(&ServerMessage::Playback(refused)),
+        asked(&speed),
+        came(&ServerMessage::Playback(playing)),
+        "← previews and results at twice the speed, until live is reached:\n".into(),
+        came(&ServerMessage::Playback(told(None, 2, PlaybackState::Live, None))),
+    ];
+    let resumes = [asked(&resume), came(&gap), "← every result that is held, then every new one\n".into()];
+    format!(
+        "\n{}\n```\n{}```\n\n{}\n```\n{}```\n",
+        include_str!("playback.md").trim(),
+        seeks.concat(),
+        "After a lost connection a client goes on behind the last result that it has. What the stream still holds comes \
+         without a gap or a repetition; where it does not reach back so far, `gap` says so first:",
+        resumes.concat()
+    )
 }
 
 fn doc_type(wire: &WireType) -> String {

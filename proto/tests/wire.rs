@@ -88,6 +88,8 @@ fn messages_bytes_stand() {
         cameras: vec![camera.clone()],
         results: true,
         preview_width: Some(960),
+        resume_after: None,
+        max_rate: None,
     });
     insta::assert_snapshot!("subscribe", hex(&encode(&subscribe)));
     let size = Size { width: 960, height: 720 };

@@ -117,7 +117,47 @@ impl Redis {
     ) -> Result<Vec<ResultEntry>, StreamError> {
         let mut range = redis::cmd("XRANGE");
         range.arg(keys::results(camera)).arg(from.to_string()).arg(to.to_string()).arg("COUNT").arg(most);
-        let entries = value::entries(self.state.run(&range).await?).unwrap_or_default();
+        self.results_of(camera, &range).await
+    }
+
+    /// Results before an id, the newest first, at most `most`: for a look further back.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn results_before(
+        &self,
+        camera: &CameraId,
+        before: FrameId,
+        most: usize,
+    ) -> Result<Vec<ResultEntry>, StreamError> {
+        if before == FrameId::ZERO {
+            return Ok(Vec::new());
+        }
+        let mut range = redis::cmd("XREVRANGE");
+        range.arg(keys::results(camera)).arg(format!("({before}")).arg("-").arg("COUNT").arg(most);
+        self.results_of(camera, &range).await
+    }
+
+    /// The ids of the oldest and the newest result that are held; none where there is no result.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn results_held(&self, camera: &CameraId) -> Result<Option<(FrameId, FrameId)>, StreamError> {
+        let key = keys::results(camera);
+        let mut ends = redis::pipe();
+        ends.cmd("XRANGE").arg(&key).arg("-").arg("+").arg("COUNT").arg(1);
+        ends.cmd("XREVRANGE").arg(&key).arg("+").arg("-").arg("COUNT").arg(1);
+        let id = |value| value::entries(value).and_then(|mut entries| entries.pop()).map(|entry| entry.id);
+        let mut ends = self.state.run_all(&ends).await?.into_iter();
+        Ok(ends.next().and_then(id).zip(ends.next().and_then(id)))
+    }
+
+    async fn results_of(
+        &self,
+        camera: &CameraId,
+        range: &redis::Cmd,
+    ) -> Result<Vec<ResultEntry>, StreamError> {
+        let entries = value::entries(self.state.run(range).await?).unwrap_or_default();
         Ok(entries.into_iter().filter_map(|entry| ResultEntry::from_entry(camera.clone(), entry)).collect())
     }
 }

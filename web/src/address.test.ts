@@ -8,8 +8,13 @@ it("every view survives the way through the address", () => {
     { view: "wall", search: "gate & yard?" },
     { view: "camera", camera: "gate-north" },
     { view: "camera", camera: "a/b c%" },
+    { view: "camera", camera: "yard", at: "1700000000000-2" },
   ];
   for (const route of routes) expect(parseRoute(routeHref(route))).toEqual(route);
+});
+
+it("a moment that is none is left out", () => {
+  expect(parseRoute("#/camera/yard?at=now")).toEqual({ view: "camera", camera: "yard" });
 });
 
 it("an address that makes no sense shows the wall", () => {

@@ -4,9 +4,10 @@ import { drawOverlay, shownTracks, type OverlayOptions } from "./draw/overlay";
 import { Trails } from "./draw/trails";
 import { journey, type Journey } from "./journey";
 import { browserNow } from "./link/clock";
-import type { Arrival, Painted } from "./link/messages";
+import type { Arrival, Ask, Painted } from "./link/messages";
+import { Player } from "./player";
 import type { Seen } from "./situation";
-import type { LossCount, Track } from "./wire";
+import type { LossCount, Playback, Track } from "./wire";
 
 /** Two canvases, one on the other: the picture as it came, and what is drawn over it. */
 export interface Surface {
@@ -31,7 +32,14 @@ export interface Numbers {
 }
 
 const NOTHING: Numbers = {
-  seen: { pictureAgeMs: undefined, watchedForMs: 0, resultAgeMs: undefined, skipped: undefined },
+  seen: {
+    pictureAgeMs: undefined,
+    watchedForMs: 0,
+    resultAgeMs: undefined,
+    skipped: undefined,
+    playback: "live",
+    bare: false,
+  },
   objects: 0,
   tracks: [],
   byClass: new Map(),
@@ -44,15 +52,20 @@ const NOTHING: Numbers = {
 
 interface Frame {
   arrival: Arrival;
-  pictureId: string;
-  picture: ImageBitmap;
+  /** None where the picture is not held. */
+  pictureId: string | undefined;
+  picture: ImageBitmap | undefined;
 }
+
+/** What stands for a picture that is not held. */
+const GROUND = "#2b343a";
 
 /** One camera as this page sees it: the frame on the screen, the next one, the trails and the numbers. */
 export class Feed {
   readonly numbers = signal<Numbers>(NOTHING);
+  readonly player: Player;
 
-  private readonly trails = new Trails();
+  private trails = new Trails();
   private surface: Surface | undefined;
   private current: Frame | undefined;
   private next: Frame | undefined;
@@ -65,7 +78,17 @@ export class Feed {
     readonly camera: string,
     private readonly requestPaint: (feed: Feed) => void,
     private readonly released: (camera: string, painted: Painted | undefined) => void,
-  ) {}
+    ask: (camera: string, requestId: number, ask: Ask) => void,
+  ) {
+    this.player = new Player((requestId, what) => {
+      ask(camera, requestId, what);
+    });
+  }
+
+  /** The frame on the screen. */
+  get shown(): string | undefined {
+    return this.current?.arrival.id;
+  }
 
   /** Shows this camera on a surface from now on. Returns how to stop. */
   attach(surface: Surface): () => void {
@@ -82,9 +105,25 @@ export class Feed {
     this.requestPaint(this);
   }
 
+  /** Where this page is in the camera's time. After a jump, what was to be painted next is not. */
+  receive(playback: Playback, jumped: boolean): void {
+    if (jumped) {
+      this.trails = new Trails();
+      if (this.next !== undefined) this.drop(this.next);
+      this.next = undefined;
+    }
+    this.player.receive(playback);
+  }
+
   addResult(arrival: Arrival): void {
-    this.newest = arrival;
+    if (this.player.live) this.newest = arrival;
     this.trails.add(arrival.result);
+  }
+
+  /** A frame without its picture. Where it is the one on the screen, its picture is there after all. */
+  addBare(arrival: Arrival): void {
+    if (this.current?.arrival.id === arrival.id && this.current.picture !== undefined) return;
+    this.addFrame({ arrival, pictureId: undefined, picture: undefined });
   }
 
   addFrame(frame: Frame): void {
@@ -102,14 +141,15 @@ export class Feed {
     if (surface === undefined) return;
     const fresh = this.next;
     if (fresh !== undefined) {
-      this.current?.picture.close();
+      this.current?.picture?.close();
       this.current = fresh;
       this.next = undefined;
     }
     const frame = this.current;
     if (frame === undefined) return;
-    const { arrival } = frame;
-    paintPicture(surface.picture, frame.picture);
+    const { arrival, picture } = frame;
+    if (picture === undefined) paintGround(surface.picture, arrival.result.source);
+    else paintPicture(surface.picture, picture);
     const boxes = this.paintOverlay(surface, arrival);
     label(surface.picture, this.camera, frame, boxes);
     if (fresh === undefined) return;
@@ -117,9 +157,11 @@ export class Feed {
     this.paintedAtMs = browserNow();
     this.paintTimes.push(this.paintedAtMs);
     while ((this.paintTimes[0] ?? this.paintedAtMs) < this.paintedAtMs - 2_000) this.paintTimes.shift();
+    if (picture === undefined) return;
     const deliverUs = (arrival.decodedAtMs + offsetMs) * 1000 - arrival.seenAtUs;
     const paintUs = (this.paintedAtMs - arrival.decodedAtMs) * 1000;
-    this.released(this.camera, { id: arrival.id, deliverUs: u32(deliverUs), paintUs: u32(paintUs) });
+    const painted = { id: arrival.id, deliverUs: u32(deliverUs), paintUs: u32(paintUs) };
+    this.released(this.camera, isReadBack(arrival) ? undefined : painted);
   }
 
   /** Takes the numbers anew; `offsetMs` is what the gateway's clock is ahead of ours. */
@@ -130,7 +172,9 @@ export class Feed {
     const ageMs = (arrival: Arrival | undefined): number | undefined =>
       arrival === undefined ? undefined : (gatewayNowUs - arrival.result.captured_at_us) / 1000;
     // Without pictures the numbers still follow the results.
-    const shown = frame !== undefined && (ageMs(frame) ?? 0) < 4_000 ? frame : (this.newest ?? frame);
+    const { state } = this.player.moment.peek();
+    const follows = state === "live" && (ageMs(frame) ?? 0) >= 4_000;
+    const shown = frame !== undefined && !follows ? frame : (this.newest ?? frame);
     const tracks = shown === undefined ? [] : shownTracks(shown.result);
     while ((this.paintTimes[0] ?? now) < now - 2_000) this.paintTimes.shift();
     const counted = tracks.filter((track) => track.state !== "lost" && track.in_region);
@@ -141,7 +185,9 @@ export class Feed {
         pictureAgeMs: ageMs(frame),
         watchedForMs: now - this.watchedSinceMs,
         resultAgeMs: ageMs(this.newest),
-        skipped: skippedFor(this.newest),
+        skipped: skippedFor(state === "live" ? this.newest : frame),
+        playback: state,
+        bare: this.current !== undefined && this.current.picture === undefined,
       },
       objects: counted.length,
       tracks,
@@ -149,11 +195,16 @@ export class Feed {
       journey:
         frame === undefined
           ? undefined
-          : journey(frame.result, {
-              seenUs: frame.seenAtUs,
-              decodedUs: (frame.decodedAtMs + offsetMs) * 1000,
-              paintedUs: (this.paintedAtMs + offsetMs) * 1000,
-            }),
+          : journey(
+              frame.result,
+              isReadBack(frame)
+                ? undefined
+                : {
+                    seenUs: frame.seenAtUs,
+                    decodedUs: (frame.decodedAtMs + offsetMs) * 1000,
+                    paintedUs: (this.paintedAtMs + offsetMs) * 1000,
+                  },
+            ),
       frameId: frame?.id,
       worker: shown?.result.worker,
       lost: shown?.result.lost ?? [],
@@ -163,8 +214,8 @@ export class Feed {
 
   /** Gives back what the pictures hold. */
   close(): void {
-    this.current?.picture.close();
-    this.next?.picture.close();
+    this.current?.picture?.close();
+    this.next?.picture?.close();
     this.current = undefined;
     this.next = undefined;
   }
@@ -182,6 +233,7 @@ export class Feed {
   }
 
   private drop({ picture }: Frame): void {
+    if (picture === undefined) return;
     picture.close();
     this.released(this.camera, undefined);
   }
@@ -195,10 +247,24 @@ function paintPicture(canvas: HTMLCanvasElement, picture: ImageBitmap): void {
   canvas.getContext("2d", { alpha: false })?.drawImage(picture, 0, 0);
 }
 
+function paintGround(canvas: HTMLCanvasElement, source: { width: number; height: number }): void {
+  canvas.width = 640;
+  canvas.height = Math.max(1, Math.round((640 * source.height) / Math.max(1, source.width)));
+  const context = canvas.getContext("2d", { alpha: false });
+  if (context === null) return;
+  context.fillStyle = GROUND;
+  context.fillRect(0, 0, canvas.width, canvas.height);
+}
+
+function isReadBack({ seenAtUs }: Arrival): boolean {
+  return seenAtUs === 0;
+}
+
 /** Says on the element itself what it shows, for tests and for automation. */
 function label(canvas: HTMLCanvasElement, camera: string, { arrival, pictureId }: Frame, boxes: number): void {
   canvas.dataset.camera = camera;
-  canvas.dataset.frameId = pictureId;
+  if (pictureId === undefined) delete canvas.dataset.frameId;
+  else canvas.dataset.frameId = pictureId;
   canvas.dataset.resultId = arrival.id;
   canvas.dataset.boxes = String(boxes);
   canvas.dataset.position = String(arrival.result.position);

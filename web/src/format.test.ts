@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { age, count, plural, rate, speedWithError, stageMs, words } from "./format";
+import { age, count, plural, rate, speedWithError, stageMs, timeOfDay, words } from "./format";
 
 describe("speedWithError", () => {
   it("gives speed and one standard error in the unit of choice", () => {
@@ -34,6 +34,10 @@ it("ages read as people say them", () => {
     "1 h",
     "3 days",
   ]);
+});
+
+it("the time of day has its milliseconds", () => {
+  expect(timeOfDay(new Date(2026, 10, 21, 9, 5, 7, 42).getTime())).toBe("09:05:07.042");
 });
 
 it("stages keep three figures", () => {

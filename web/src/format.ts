@@ -30,6 +30,14 @@ export function age(ms: number): string {
   return `${Math.round(value / 86_400_000)} days`;
 }
 
+/** The time of day, local, to the millisecond: `14:03:07.250`. */
+export function timeOfDay(ms: number): string {
+  const at = new Date(ms);
+  const two = (value: number): string => value.toString().padStart(2, "0");
+  const millis = at.getMilliseconds().toString().padStart(3, "0");
+  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${millis}`;
+}
+
 /** A stage's duration in milliseconds, without the unit, for a column of them. */
 export function stageMs(us: number): string {
   const ms = us / 1000;

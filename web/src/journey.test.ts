@@ -33,6 +33,12 @@ it("sums to the clock's total, the wait for the source left out", () => {
   expect(sum).toBe(totalUs);
 });
 
+it("a frame that was read back ends with its stamps", () => {
+  const { steps, totalUs } = journey(result, undefined);
+  expect([...steps.keys()]).toEqual(["capture", "decode", "queue", "infer"]);
+  expect(totalUs).toBe(46_000);
+});
+
 it("has no negative bar where clocks disagree", () => {
   const { steps } = journey(result, { seenUs: 1_040_000, decodedUs: 1_039_000, paintedUs: 1_060_000 });
   expect([...steps.values()].every(({ us }) => us >= 0)).toBe(true);

@@ -39,10 +39,11 @@ export interface Journey {
 /**
  * Lays a painted frame's stages end to end from capture to paint. The processor's stamps end at `zones`; the time from
  * there until the gateway saw the commit, then until decoded and painted, is told from wall clocks (all by the gateway's).
+ * A frame that was read back later has no such times: its journey ends with its stamps.
  */
 export function journey(
   result: Pick<FrameResult, "captured_at_us" | "stages">,
-  at: { seenUs: number; decodedUs: number; paintedUs: number },
+  at: { seenUs: number; decodedUs: number; paintedUs: number } | undefined,
 ): Journey {
   const stamped = new Map<Stage, number>();
   for (const { stage, us } of result.stages) stamped.set(stage, (stamped.get(stage) ?? 0) + us);
@@ -54,6 +55,7 @@ export function journey(
     steps.set(stage, { startUs: stage === "capture" ? 0 : cursor, us });
     if (stage !== "capture") cursor += us;
   }
+  if (at === undefined) return { steps, totalUs: cursor };
   const clocks = { seen: at.seenUs, decoded: at.decodedUs, painted: at.paintedUs };
   const append = (stage: Stage, until: number): void => {
     const us = Math.max(0, until - result.captured_at_us - cursor);

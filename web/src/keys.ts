@@ -14,6 +14,9 @@ export const KEYS: readonly { keys: readonly string[]; does: string }[] = [
   { keys: ["←", "→"], does: "Previous or next camera" },
   { keys: ["Enter"], does: "Open the chosen camera" },
   { keys: ["Esc"], does: "Back to all cameras" },
+  { keys: ["Space"], does: "Stand still, or play on" },
+  { keys: [",", "."], does: "One frame back or on" },
+  { keys: ["l"], does: "Live again" },
   { keys: ["u"], does: "km/h or mph" },
   { keys: ["t"], does: "Theme: as the system, dark, light" },
   { keys: ["?"], does: "This help" },
@@ -29,8 +32,13 @@ export function listenToKeys(): () => void {
 
 function onKey(event: KeyboardEvent): void {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || helpOpen.value) return;
-  if (event.target instanceof HTMLInputElement) {
-    if (event.key === "Escape") event.target.blur();
+  const { target } = event;
+  if (target instanceof HTMLSelectElement || (target instanceof HTMLInputElement && target.type !== "range")) {
+    if (event.key === "Escape") target.blur();
+    return;
+  }
+  if (playbackKey(event.key, target)) {
+    event.preventDefault();
     return;
   }
   switch (event.key) {
@@ -61,6 +69,28 @@ function onKey(event: KeyboardEvent): void {
       return;
   }
   if (!event.key.startsWith("Arrow") && event.key !== "Escape") event.preventDefault();
+}
+
+/** With a camera open: its time. A button in focus takes the space bar for itself. */
+function playbackKey(key: string, target: EventTarget | null): boolean {
+  const at = here();
+  if (at.view !== "camera") return false;
+  const feed = session.feed(at.camera);
+  switch (key) {
+    case " ":
+      if (target instanceof HTMLButtonElement || target instanceof HTMLAnchorElement) return false;
+      feed.player.toggle(feed.shown);
+      return true;
+    case ",":
+    case ".":
+      feed.player.step(key === "," ? -1 : 1, feed.shown);
+      return true;
+    case "l":
+      feed.player.goLive();
+      return true;
+    default:
+      return false;
+  }
 }
 
 function search(): void {

@@ -17,6 +17,15 @@ export function go(to: Route): void {
   location.hash = routeHref(to);
 }
 
+/**
+ * Puts the moment on the screen into the address without filling the history; none for live. The page is there
+ * already, so `route` does not change: only who follows a link to a moment is led to it.
+ */
+export function setMoment(camera: string, at: string | undefined): void {
+  const href = routeHref({ view: "camera", camera, ...(at === undefined ? {} : { at }) });
+  if (location.hash !== href) history.replaceState(null, "", href);
+}
+
 /** Puts what is typed into the address without filling the history. */
 export function setSearch(search: string): void {
   history.replaceState(null, "", routeHref({ view: "wall", search }));

@@ -83,6 +83,9 @@ export class Session {
         (of, painted) => {
           this.send({ kind: "released", camera: of, painted });
         },
+        (of, requestId, ask) => {
+          this.send({ kind: "ask", camera: of, requestId, ask });
+        },
       );
       this.feeds.set(camera, feed);
     }
@@ -94,7 +97,7 @@ export class Session {
     const previewWidth = PREVIEW_WIDTHS.find((width) => width >= pixels) ?? LARGEST_PREVIEW;
     if (this.watched.get(camera) === previewWidth) return;
     this.watched.set(camera, previewWidth);
-    if (!document.hidden) this.send({ kind: "watch", camera, previewWidth });
+    if (!document.hidden) this.startWatching(camera, previewWidth);
   }
 
   unwatch(camera: string): void {
@@ -108,9 +111,14 @@ export class Session {
 
   private visibilityChanged(): void {
     for (const [camera, previewWidth] of this.watched) {
-      this.send(document.hidden ? { kind: "unwatch", camera } : { kind: "watch", camera, previewWidth });
+      if (document.hidden) this.send({ kind: "unwatch", camera });
+      else this.startWatching(camera, previewWidth);
     }
     if (!document.hidden) this.tick();
+  }
+
+  private startWatching(camera: string, previewWidth: number): void {
+    this.send({ kind: "watch", camera, previewWidth, at: this.feed(camera).player.at });
   }
 
   private receive(message: FromWorker): void {
@@ -121,6 +129,7 @@ export class Session {
         if (message.connection.state === "closed") void checkIn();
         if (message.connection.state === "open") this.problem.value = undefined;
         else this.roundTripMs.value = undefined;
+        for (const feed of this.feeds.values()) feed.player.forgetAsked();
         this.tick();
         break;
       case "cameras":
@@ -132,6 +141,12 @@ export class Session {
         break;
       case "frame":
         this.feed(message.camera).addFrame(message);
+        break;
+      case "bare":
+        this.feed(message.camera).addBare(message.arrival);
+        break;
+      case "playback":
+        this.feed(message.playback.camera).receive(message.playback, message.jumped);
         break;
       case "clock":
         this.offsetMs = message.offsetMs;

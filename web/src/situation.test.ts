@@ -1,12 +1,19 @@
 import { describe, expect, it } from "vitest";
 
 import type { Connection } from "./link/messages";
-import { connectionWords, situation, type Seen } from "./situation";
+import { badgeWords, connectionWords, situation, type Seen } from "./situation";
 import type { CameraHealth, CameraState } from "./wire";
 
 const OPEN: Connection = { state: "open", version: "1" };
-const FRESH: Seen = { pictureAgeMs: 120, watchedForMs: 9_000, resultAgeMs: 100, skipped: undefined };
-const NOTHING: Seen = { pictureAgeMs: undefined, watchedForMs: 9_000, resultAgeMs: undefined, skipped: undefined };
+const FRESH: Seen = {
+  pictureAgeMs: 120,
+  watchedForMs: 9_000,
+  resultAgeMs: 100,
+  skipped: undefined,
+  playback: "live",
+  bare: false,
+};
+const NOTHING: Seen = { ...FRESH, pictureAgeMs: undefined, resultAgeMs: undefined };
 
 function camera(health: CameraHealth): CameraState {
   return {
@@ -27,6 +34,20 @@ function camera(health: CameraHealth): CameraState {
 }
 
 describe("situation", () => {
+  it("is paused, not stale, where somebody stands still on an old frame", () => {
+    const seen: Seen = { ...FRESH, pictureAgeMs: 90_000, playback: "paused" };
+    expect(situation(camera("live"), OPEN, seen)).toMatchObject({ word: "paused", old: false, help: undefined });
+    expect(situation(camera("failed"), OPEN, seen).word).toBe("paused");
+    expect(badgeWords(seen)).toBe("paused · 2 min old");
+    expect(badgeWords(FRESH)).toBe("120 ms old");
+    expect(situation(camera("live"), { state: "connecting", attempt: 1 }, seen).old).toBe(true);
+  });
+
+  it("says where a frame has no picture", () => {
+    const seen: Seen = { ...FRESH, playback: "paused", bare: true };
+    expect(situation(camera("live"), OPEN, seen).help?.title).toMatch(/No picture/);
+  });
+
   it("is live with a fresh picture and says nothing more", () => {
     expect(situation(camera("live"), OPEN, FRESH)).toMatchObject({
       word: "live",

@@ -1,6 +1,6 @@
 import { age, words } from "./format";
 import type { Connection } from "./link/messages";
-import type { CameraState } from "./wire";
+import type { CameraState, PlaybackState } from "./wire";
 
 /** Told by shape as well as by word and colour. */
 export type Shape = "dot" | "ring" | "triangle" | "square" | "cross";
@@ -38,6 +38,10 @@ export interface Seen {
   resultAgeMs: number | undefined;
   /** Why the newest frame was not analysed, if it was not. */
   skipped: string | undefined;
+  /** What this page sees of the camera's time. */
+  playback: PlaybackState;
+  /** The frame on the screen has no picture. */
+  bare: boolean;
 }
 
 export function situation(camera: CameraState, connection: Connection, seen: Seen): Situation {
@@ -51,6 +55,7 @@ export function situation(camera: CameraState, connection: Connection, seen: See
       help: has ? undefined : { title: "Not connected", next: "The picture comes back when the gateway does." },
     };
   }
+  if (seen.playback !== "live") return back(seen);
   switch (camera.health) {
     case "starting":
       return {
@@ -126,6 +131,25 @@ export function situation(camera: CameraState, connection: Connection, seen: See
   }
 }
 
+/** Gone back in time: what is on the screen is old on purpose, and says so. */
+function back({ playback, bare, skipped }: Seen): Situation {
+  const noPicture = {
+    title: "No picture of this frame is held",
+    next: "Pictures are made only while somebody watches. The boxes are those of this frame.",
+  };
+  return {
+    word: playback === "buffering" ? "loading" : playback === "ended" ? "end of the file" : playback,
+    shape: playback === "playing" || playback === "buffering" ? "ring" : "square",
+    tone: "quiet",
+    old: false,
+    help: skipped === undefined ? (bare ? noPicture : undefined) : notAnalysed(skipped),
+  };
+}
+
+function notAnalysed(skipped: string): Help {
+  return { title: `This frame was not analysed: ${words(skipped)}`, next: "Step on to one that was." };
+}
+
 function live({ pictureAgeMs, watchedForMs, resultAgeMs, skipped }: Seen): Situation {
   const skipping = skipped === undefined ? undefined : frames(skipped);
   if (pictureAgeMs === undefined) {
@@ -182,4 +206,10 @@ export function connectionWords(connection: Connection, nowMs: number): string {
 /** The age of the picture on the screen. */
 export function ageWords(seen: Seen): string {
   return seen.pictureAgeMs === undefined ? "–" : age(seen.pictureAgeMs);
+}
+
+/** The badge on the picture: how old, and whether on purpose. */
+export function badgeWords(seen: Seen): string {
+  const old = `${ageWords(seen)} old`;
+  return seen.playback === "live" ? old : seen.playback === "playing" ? `replay · ${old}` : `paused · ${old}`;
 }

@@ -12,7 +12,10 @@ it("refuses what is no message, whatever it is", () => {
 
 it("writes a message as a map with one entry and a positional value", () => {
   const bytes = encode(
-    writeClientMessage({ kind: "subscribe", value: { cameras: ["a"], results: true, preview_width: 640 } }),
+    writeClientMessage({
+      kind: "subscribe",
+      value: { cameras: ["a"], results: true, preview_width: 640, resume_after: "5-0", max_rate: null },
+    }),
   );
-  expect(decode(bytes)).toEqual({ subscribe: [["a"], true, 640] });
+  expect(decode(bytes)).toEqual({ subscribe: [["a"], true, 640, "5-0", null] });
 });

@@ -394,6 +394,10 @@ export interface Subscribe {
   results: boolean;
   /** Send pictures of at most this width; none for no pictures. */
   preview_width: number | null;
+  /** Begin after this result instead of with the latest: to go on where a connection broke off. Only with one camera. */
+  resume_after: string | null;
+  /** At most so many results, and pictures, a second of each camera, 0.1 to 1000; none for all there are. */
+  max_rate: number | null;
 }
 export function readSubscribe(value: unknown): Subscribe {
   const a = readArray(value, "Subscribe");
@@ -401,9 +405,11 @@ export function readSubscribe(value: unknown): Subscribe {
     cameras: readList(a[0], (x) => readText(x)),
     results: readBoolean(a[1]),
     preview_width: (a[2] ?? null) === null ? null : readNumber(a[2]),
+    resume_after: (a[3] ?? null) === null ? null : readText(a[3]),
+    max_rate: (a[4] ?? null) === null ? null : readNumber(a[4]),
   };
 }
-export function writeSubscribe(v: Subscribe): unknown[] { return [v.cameras, v.results, v.preview_width]; }
+export function writeSubscribe(v: Subscribe): unknown[] { return [v.cameras, v.results, v.preview_width, v.resume_after, v.max_rate]; }
 
 /** Receive nothing more about these cameras. */
 export interface Unsubscribe {
@@ -453,18 +459,120 @@ export function readPainted(value: unknown): Painted {
 }
 export function writePainted(v: Painted): unknown[] { return [v.camera, v.id, v.deliver_us, v.paint_us]; }
 
+/** Stand still: the frame that was sent last stays the position. */
+export interface Pause {
+  /** Comes back in the answer. */
+  request_id: number;
+  /** The camera. */
+  camera: string;
+}
+export function readPause(value: unknown): Pause {
+  const a = readArray(value, "Pause");
+  return {
+    request_id: readNumber(a[0]),
+    camera: readText(a[1]),
+  };
+}
+export function writePause(v: Pause): unknown[] { return [v.request_id, v.camera]; }
+
+/** Be live again: the latest frame, then every new one. Of a camera that is live, this only asks what is held. */
+export interface Play {
+  /** Comes back in the answer. */
+  request_id: number;
+  /** The camera. */
+  camera: string;
+}
+export function readPlay(value: unknown): Play {
+  const a = readArray(value, "Play");
+  return {
+    request_id: readNumber(a[0]),
+    camera: readText(a[1]),
+  };
+}
+export function writePlay(v: Play): unknown[] { return [v.request_id, v.camera]; }
+
+/** Go to a frame that the stream still holds. Whoever plays goes on from there; everybody else stands still on it. */
+export interface Seek {
+  /** Comes back in the answer. */
+  request_id: number;
+  /** The camera. */
+  camera: string;
+  /** The frame. */
+  to: string;
+  /** Take the nearest frame there is: `<milliseconds of the wall clock>-0` then names a moment. */
+  nearest: boolean;
+}
+export function readSeek(value: unknown): Seek {
+  const a = readArray(value, "Seek");
+  return {
+    request_id: readNumber(a[0]),
+    camera: readText(a[1]),
+    to: readText(a[2]),
+    nearest: readBoolean(a[3]),
+  };
+}
+export function writeSeek(v: Seek): unknown[] { return [v.request_id, v.camera, v.to, v.nearest]; }
+
+/** Go some frames on, or back, and stand still. */
+export interface Step {
+  /** Comes back in the answer. */
+  request_id: number;
+  /** The camera. */
+  camera: string;
+  /** How many, -100 to 100; where there are fewer, to the last of them. */
+  frames: number;
+}
+export function readStep(value: unknown): Step {
+  const a = readArray(value, "Step");
+  return {
+    request_id: readNumber(a[0]),
+    camera: readText(a[1]),
+    frames: readNumber(a[2]),
+  };
+}
+export function writeStep(v: Step): unknown[] { return [v.request_id, v.camera, v.frames]; }
+
+/** Play on from the position, until what is live is reached. */
+export interface PlaybackSpeed {
+  /** Comes back in the answer. */
+  request_id: number;
+  /** The camera. */
+  camera: string;
+  /** Times as fast as it happened, 0.1 to 16. */
+  speed: number;
+}
+export function readPlaybackSpeed(value: unknown): PlaybackSpeed {
+  const a = readArray(value, "PlaybackSpeed");
+  return {
+    request_id: readNumber(a[0]),
+    camera: readText(a[1]),
+    speed: readNumber(a[2]),
+  };
+}
+export function writePlaybackSpeed(v: PlaybackSpeed): unknown[] { return [v.request_id, v.camera, v.speed]; }
+
 /** From a client to the gateway, one per WebSocket message. */
 export type ClientMessage =
   | { kind: "subscribe"; value: Subscribe }
   | { kind: "unsubscribe"; value: Unsubscribe }
   | { kind: "ping"; value: Ping }
-  | { kind: "painted"; value: Painted };
+  | { kind: "painted"; value: Painted }
+  | { kind: "pause"; value: Pause }
+  | { kind: "play"; value: Play }
+  | { kind: "seek"; value: Seek }
+  | { kind: "step"; value: Step }
+  | { kind: "speed"; value: PlaybackSpeed };
 export function writeClientMessage(m: ClientMessage): Record<string, unknown> {
   switch (m.kind) {
     case "subscribe": return { subscribe: writeSubscribe(m.value) };
     case "unsubscribe": return { unsubscribe: writeUnsubscribe(m.value) };
     case "ping": return { ping: writePing(m.value) };
     case "painted": return { painted: writePainted(m.value) };
+    case "pause": return { pause: writePause(m.value) };
+    case "play": return { play: writePlay(m.value) };
+    case "seek": return { seek: writeSeek(m.value) };
+    case "step": return { step: writeStep(m.value) };
+    case "speed": return { speed: writePlaybackSpeed(m.value) };
   }
 }
 
@@ -635,6 +743,68 @@ export function readProblem(value: unknown): Problem {
   };
 }
 
+/** What a client sees of a camera's time. */
+export type PlaybackState = "live" | "paused" | "playing" | "buffering" | "ended";
+const codesOfPlaybackState: ReadonlyMap<number, PlaybackState> = new Map<number, PlaybackState>([[0, "live"], [1, "paused"], [2, "playing"], [3, "buffering"], [4, "ended"]]);
+export function readPlaybackState(value: unknown): PlaybackState { return readEnum(codesOfPlaybackState, value, "PlaybackState"); }
+
+/** Where a client is in a camera's time: the answer to a request, and told whenever it changes by itself. */
+export interface Playback {
+  /** Of the request that this answers; none where it changed by itself. */
+  request_id: number | null;
+  /** The camera. */
+  camera: string;
+  /** Rises with each jump. What follows this message belongs to the jump, and nothing from before it comes any more. */
+  seek_epoch: number;
+  /** What is seen now. */
+  state: PlaybackState;
+  /** Times as fast as it happened; 1 where nothing is played. */
+  speed: number;
+  /** The position: the frame that comes next after a jump, the one that was sent last otherwise. None while live. */
+  at: string | null;
+  /** Oldest frame that the stream holds. */
+  first: string | null;
+  /** Newest frame that the stream holds. */
+  last: string | null;
+  /** After a jump: the picture of the frame is held and comes too. */
+  has_picture: boolean;
+  /** Why the request was not obeyed: then nothing has changed. */
+  problem: string | null;
+}
+export function readPlayback(value: unknown): Playback {
+  const a = readArray(value, "Playback");
+  return {
+    request_id: (a[0] ?? null) === null ? null : readNumber(a[0]),
+    camera: readText(a[1]),
+    seek_epoch: readNumber(a[2]),
+    state: readPlaybackState(a[3]),
+    speed: readNumber(a[4]),
+    at: (a[5] ?? null) === null ? null : readText(a[5]),
+    first: (a[6] ?? null) === null ? null : readText(a[6]),
+    last: (a[7] ?? null) === null ? null : readText(a[7]),
+    has_picture: readBoolean(a[8]),
+    problem: (a[9] ?? null) === null ? null : readText(a[9]),
+  };
+}
+
+/** What was asked for is not held any more: results between two frames are missing here. */
+export interface Gap {
+  /** The camera. */
+  camera: string;
+  /** The last frame before the gap, as the client named it or was sent it. */
+  after: string;
+  /** The first frame behind it; none where nothing is held: what comes next is live. */
+  first: string | null;
+}
+export function readGap(value: unknown): Gap {
+  const a = readArray(value, "Gap");
+  return {
+    camera: readText(a[0]),
+    after: readText(a[1]),
+    first: (a[2] ?? null) === null ? null : readText(a[2]),
+  };
+}
+
 /** From the gateway to a client, one per WebSocket message. */
 export type ServerMessage =
   | { kind: "welcome"; value: Welcome }
@@ -643,7 +813,9 @@ export type ServerMessage =
   | { kind: "preview"; value: Preview }
   | { kind: "pong"; value: Pong }
   | { kind: "missed"; value: Missed }
-  | { kind: "problem"; value: Problem };
+  | { kind: "problem"; value: Problem }
+  | { kind: "playback"; value: Playback }
+  | { kind: "gap"; value: Gap };
 export function readServerMessage(value: unknown): ServerMessage {
   const [kind, inner] = readVariant(value, "ServerMessage");
   switch (kind) {
@@ -654,6 +826,8 @@ export function readServerMessage(value: unknown): ServerMessage {
     case "pong": return { kind, value: readPong(inner) };
     case "missed": return { kind, value: readMissed(inner) };
     case "problem": return { kind, value: readProblem(inner) };
+    case "playback": return { kind, value: readPlayback(inner) };
+    case "gap": return { kind, value: readGap(inner) };
     default: throw new WireError(`${kind} is no ServerMessage`);
   }
 }

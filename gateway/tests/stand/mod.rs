@@ -379,7 +379,13 @@ impl Client {
         preview_width: Option<u32>,
     ) {
         let cameras = cameras.iter().map(|&camera| camera.clone()).collect();
-        self.send(&ClientMessage::Subscribe(Subscribe { cameras, results, preview_width })).await;
+        self.send(&ClientMessage::Subscribe(Subscribe {
+            cameras,
+            results,
+            preview_width,
+            ..Subscribe::default()
+        }))
+        .await;
     }
 
     /// The next message of the protocol, or how the gateway closed.

@@ -1,14 +1,24 @@
-import type { CameraState, FrameResult } from "../wire";
+import type { CameraState, FrameResult, Playback } from "../wire";
 
 /** From the page to the worker that holds the connection. */
 export type ToWorker =
   | { kind: "start"; url: string; token: string | undefined }
-  | { kind: "watch"; camera: string; previewWidth: number }
+  /** `at` is the frame to stand still on; none for live. */
+  | { kind: "watch"; camera: string; previewWidth: number; at: string | undefined }
   | { kind: "unwatch"; camera: string }
   /** A picture was painted or replaced by a newer one: room for another. */
   | { kind: "released"; camera: string; painted: Painted | undefined }
+  | { kind: "ask"; camera: string; requestId: number; ask: Ask }
   /** Do not wait for the next attempt. */
   | { kind: "retry" };
+
+/** What may be asked about a camera's time. */
+export type Ask =
+  | { kind: "pause" }
+  | { kind: "play" }
+  | { kind: "seek"; to: string; nearest: boolean }
+  | { kind: "step"; frames: number }
+  | { kind: "speed"; speed: number };
 
 export interface Painted {
   id: string;
@@ -22,6 +32,10 @@ export type FromWorker =
   | { kind: "cameras"; cameras: CameraState[] }
   | { kind: "result"; camera: string; arrival: Arrival }
   | { kind: "frame"; camera: string; arrival: Arrival; pictureId: string; picture: ImageBitmap }
+  /** A frame whose picture is not held. */
+  | { kind: "bare"; camera: string; arrival: Arrival }
+  /** Where this page is in a camera's time. After a jump nothing comes that was sent before it. */
+  | { kind: "playback"; playback: Playback; jumped: boolean }
   | { kind: "clock"; offsetMs: number; roundTripMs: number }
   | { kind: "missed"; camera: string; total: number }
   | { kind: "problem"; message: string };
@@ -30,7 +44,7 @@ export type FromWorker =
 export interface Arrival {
   id: string;
   result: FrameResult;
-  /** When the gateway saw the commit, its clock. */
+  /** When the gateway saw the commit, its clock; 0 where it was read back later. */
   seenAtUs: number;
   /** When the message with the later half of the pair was decoded, the picture included. */
   decodedAtMs: number;

@@ -4,11 +4,11 @@
 import { Decoder, Encoder } from "@msgpack/msgpack";
 
 import { readFrameResult, readServerMessage, SCHEMA, writeClientMessage } from "../wire";
-import type { ClientMessage, FrameResult, Preview, ResultMessage, ServerMessage, Welcome } from "../wire";
+import type { ClientMessage, FrameResult, Playback, Preview, ResultMessage, ServerMessage, Welcome } from "../wire";
 import { browserNow, ClockOffset } from "./clock";
 import { isCompact, readCompact } from "./compact";
-import { FrameMatch } from "./match";
-import type { Arrival, Connection, FromWorker, ToWorker } from "./messages";
+import { compareIds, FrameMatch } from "./match";
+import type { Arrival, Ask, Connection, FromWorker, ToWorker } from "./messages";
 import { offeredProtocols } from "./protocols";
 import { Reconnect } from "./reconnect";
 
@@ -23,6 +23,10 @@ const FIRST_PING_EVERY_MS = 150;
 /** Nothing heard for so long, though a ping is answered every two seconds: the connection is gone. */
 const SILENCE_MS = 6_000;
 const CONNECT_WITHIN_MS = 5_000;
+/** A new connection makes up for results that were missed for so long; of older ones nothing is on the screen any more. */
+const RESUME_WITHIN_MS = 30_000;
+/** Played fast, not every frame brings its picture: for so long the last one stays. */
+const PICTURE_STAYS_MS = 500;
 
 const page = self as unknown as DedicatedWorkerGlobalScope;
 const decoder = new Decoder();
@@ -39,6 +43,17 @@ interface Watched {
   decoding: boolean;
   /** The newest pair that found no room. */
   next: { arrival: Arrival; preview: Preview } | undefined;
+  /** The last jump. */
+  epoch: number;
+  live: boolean;
+  /** The frame that the page stands on, or goes on from, while it is not live. */
+  at: string | undefined;
+  /** The newest live result, and when it came. */
+  last: { id: string; cameMs: number } | undefined;
+  /** The frame that was handed over last since the jump. */
+  handedOver: string | undefined;
+  /** When the last picture since the jump came. */
+  picturedMs: number;
 }
 const watched = new Map<string, Watched>();
 
@@ -59,7 +74,7 @@ page.onmessage = ({ data }: MessageEvent<ToWorker>) => {
       if (socket === undefined) connect();
       break;
     case "watch":
-      watch(data.camera, data.previewWidth);
+      watch(data.camera, data.previewWidth, data.at);
       break;
     case "unwatch":
       if (watched.delete(data.camera)) send({ kind: "unsubscribe", value: { cameras: [data.camera] } });
@@ -67,25 +82,72 @@ page.onmessage = ({ data }: MessageEvent<ToWorker>) => {
     case "released":
       released(data.camera, data.painted);
       break;
+    case "ask":
+      ask(data.camera, data.requestId, data.ask);
+      break;
     case "retry":
       if (socket === undefined) connect();
       break;
   }
 };
 
-function watch(camera: string, previewWidth: number): void {
+function watch(camera: string, previewWidth: number, at: string | undefined): void {
   const known = watched.get(camera);
   if (known?.previewWidth === previewWidth) return;
-  if (known !== undefined) known.previewWidth = previewWidth;
-  else {
-    const match = new FrameMatch<Arrival, Preview>(MATCH_CAPACITY);
-    watched.set(camera, { previewWidth, match, inFlight: 0, decoding: false, next: undefined });
+  if (known !== undefined) {
+    known.previewWidth = previewWidth;
+    subscribe(camera, known, undefined);
+    return;
   }
-  subscribe(camera, previewWidth);
+  const entry: Watched = {
+    previewWidth,
+    match: new FrameMatch<Arrival, Preview>(MATCH_CAPACITY),
+    inFlight: 0,
+    decoding: false,
+    next: undefined,
+    epoch: 0,
+    live: at === undefined,
+    at,
+    last: undefined,
+    handedOver: undefined,
+    picturedMs: 0,
+  };
+  watched.set(camera, entry);
+  begin(camera, entry);
 }
 
-function subscribe(camera: string, previewWidth: number): void {
-  send({ kind: "subscribe", value: { cameras: [camera], results: true, preview_width: previewWidth } });
+/** Asks for a camera from where it was left: behind the last result, or on the frame that the page stands on. */
+function begin(camera: string, entry: Watched): void {
+  const { last } = entry;
+  const resumes = entry.live && last !== undefined && browserNow() - last.cameMs < RESUME_WITHIN_MS;
+  subscribe(camera, entry, resumes ? last.id : undefined);
+  if (!entry.live && entry.at !== undefined) ask(camera, 0, { kind: "seek", to: entry.at, nearest: false });
+}
+
+function subscribe(camera: string, { previewWidth }: Watched, resumeAfter: string | undefined): void {
+  const value = { cameras: [camera], results: true, preview_width: previewWidth };
+  send({ kind: "subscribe", value: { ...value, resume_after: resumeAfter ?? null, max_rate: null } });
+}
+
+function ask(camera: string, requestId: number, what: Ask): void {
+  const about = { request_id: requestId, camera };
+  switch (what.kind) {
+    case "pause":
+      send({ kind: "pause", value: about });
+      break;
+    case "play":
+      send({ kind: "play", value: about });
+      break;
+    case "seek":
+      send({ kind: "seek", value: { ...about, to: what.to, nearest: what.nearest } });
+      break;
+    case "step":
+      send({ kind: "step", value: { ...about, frames: what.frames } });
+      break;
+    case "speed":
+      send({ kind: "speed", value: { ...about, speed: what.speed } });
+      break;
+  }
 }
 
 function released(camera: string, painted: { id: string; deliverUs: number; paintUs: number } | undefined): void {
@@ -138,8 +200,7 @@ function lost(which: WebSocket, reason: string): void {
   which.onmessage = null;
   which.close();
   for (const entry of watched.values()) {
-    entry.match.clear();
-    entry.next = undefined;
+    jump(entry, 0);
   }
   const attempt = reconnect.attempt + 1;
   const wait = reconnect.next();
@@ -157,7 +218,7 @@ function greet(welcome: Welcome, from: WebSocket): void {
   clearTimeout(deadline);
   greeted = true;
   clock.clear();
-  for (const [camera, entry] of watched) subscribe(camera, entry.previewWidth);
+  for (const [camera, entry] of watched) begin(camera, entry);
   tell({ state: "open", version: welcome.version });
   ping(from, FIRST_PINGS);
 }
@@ -211,19 +272,55 @@ function receive(message: ServerMessage, from: WebSocket): void {
     case "problem":
       problem(message.value.message);
       break;
+    case "playback":
+      receivePlayback(message.value);
+      break;
+    case "gap":
+      // What is missing lies before what comes now: nothing on the screen depends on it.
+      break;
   }
+}
+
+/** What follows belongs to another place in time: nothing from before is shown after it. */
+function jump(entry: Watched, epoch: number): void {
+  entry.epoch = epoch;
+  entry.match.clear();
+  entry.next = undefined;
+  entry.handedOver = undefined;
+  entry.picturedMs = 0;
+}
+
+function receivePlayback(playback: Playback): void {
+  const entry = watched.get(playback.camera);
+  const jumped = entry !== undefined && playback.seek_epoch > entry.epoch;
+  if (entry !== undefined) {
+    if (jumped) jump(entry, playback.seek_epoch);
+    entry.live = playback.state === "live";
+    entry.at = playback.at ?? undefined;
+  }
+  post({ kind: "playback", playback, jumped });
 }
 
 function receiveResult(message: ResultMessage): void {
   const entry = watched.get(message.camera);
-  if (entry === undefined) return;
+  const readBack = message.seen_at_us === 0;
+  // What is live may still come while the gateway learns that this page stands elsewhere.
+  if (entry === undefined || (!entry.live && !readBack)) return;
   const result = readResult(message);
   const arrival: Arrival = { id: message.id, result, seenAtUs: message.seen_at_us, decodedAtMs: browserNow() };
   post({ kind: "result", camera: message.camera, arrival });
-  // A frame that was not analysed has no boxes to show: the last one that was stays on the screen.
-  if (result.status !== "ok") return;
+  if (entry.live) entry.last = { id: message.id, cameMs: browserNow() };
+  else entry.at = message.id;
+  // A frame that was not analysed has no boxes to show: live, the last one that was stays on the screen.
+  if (result.status !== "ok" && entry.live) return;
   const preview = entry.match.result(message.id, arrival);
   if (preview !== undefined) show(message.camera, entry, arrival, preview);
+  // Read back, a picture comes before its result: there is none.
+  else if (!entry.live && browserNow() - entry.picturedMs > PICTURE_STAYS_MS) {
+    entry.next = undefined;
+    entry.handedOver = message.id;
+    post({ kind: "bare", camera: message.camera, arrival });
+  }
 }
 
 /** The first byte tells the form, whatever was agreed on. */
@@ -233,6 +330,7 @@ function readResult({ id, result }: ResultMessage): FrameResult {
 
 function receivePreview(preview: Preview): void {
   const entry = watched.get(preview.camera);
+  if (entry !== undefined) entry.picturedMs = browserNow();
   const arrival = entry?.match.picture(preview.id, preview);
   if (entry !== undefined && arrival !== undefined) show(preview.camera, entry, arrival, preview);
 }
@@ -246,13 +344,22 @@ function show(camera: string, entry: Watched, arrival: Arrival, preview: Preview
 async function showNext(camera: string, entry: Watched): Promise<void> {
   if (entry.decoding || entry.inFlight >= PICTURES_IN_FLIGHT || entry.next === undefined) return;
   const { arrival, preview } = entry.next;
+  const { epoch } = entry;
   entry.next = undefined;
   entry.decoding = true;
   entry.inFlight += 1;
   try {
     const picture = await createImageBitmap(new Blob([preview.jpeg as BlobPart], { type: "image/jpeg" }));
-    const decoded = { ...arrival, decodedAtMs: browserNow() };
-    post({ kind: "frame", camera, arrival: decoded, pictureId: preview.id, picture }, [picture]);
+    const { handedOver } = entry;
+    if (entry.epoch !== epoch || (handedOver !== undefined && compareIds(arrival.id, handedOver) < 0)) {
+      // Meanwhile the page has gone elsewhere.
+      entry.inFlight -= 1;
+      picture.close();
+    } else {
+      entry.handedOver = arrival.id;
+      const decoded = { ...arrival, decodedAtMs: browserNow() };
+      post({ kind: "frame", camera, arrival: decoded, pictureId: preview.id, picture }, [picture]);
+    }
   } catch (error) {
     entry.inFlight -= 1;
     problem(`A picture of ${camera} cannot be decoded (${String(error)}).`);

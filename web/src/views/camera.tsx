@@ -1,7 +1,10 @@
+import { useEffect } from "preact/hooks";
+
 import { className } from "../draw/overlay";
 import { count, rate, words } from "../format";
 import { neighbourOf } from "../keys";
 import { routeHref } from "../address";
+import { setMoment } from "../route";
 import { session } from "../session";
 import { ageWords, situation } from "../situation";
 import type { Numbers } from "../feed";
@@ -9,12 +12,14 @@ import type { CameraState } from "../wire";
 import { Empty } from "./empty";
 import { Picture } from "./picture";
 import { Icon, State } from "./shapes";
+import { Timeline } from "./timeline";
 import { Tracks } from "./tracks";
 import { Waterfall } from "./waterfall";
 
 /** One camera: what am I looking at, how old is it, where do the milliseconds go, what was lost? */
-export function CameraView({ camera: id }: { camera: string }) {
+export function CameraView({ camera: id, at }: { camera: string; at: string | undefined }) {
   const cameras = session.cameras.value;
+  useMoment(id, at);
   const camera = cameras?.find((each) => each.camera === id);
   if (camera === undefined) {
     if (cameras === undefined) return <Empty title="Connecting…" text={`Looking for the camera ${id}.`} />;
@@ -40,6 +45,7 @@ export function CameraView({ camera: id }: { camera: string }) {
       </div>
       <div class="camera-main">
         <Picture camera={camera} situation={doing} large />
+        <Timeline camera={camera} />
         <Figures camera={camera} numbers={numbers} />
         <Counts camera={camera} numbers={numbers} />
       </div>
@@ -48,6 +54,25 @@ export function CameraView({ camera: id }: { camera: string }) {
         <Tracks tracks={numbers.tracks} classes={camera.classes} calibrated={camera.calibrated} />
       </aside>
     </div>
+  );
+}
+
+/** The address holds the moment: a link shows a colleague the same frame, and standing still makes one. */
+function useMoment(camera: string, at: string | undefined): void {
+  const { player } = session.feed(camera);
+  const moment = player.moment.value;
+  useEffect(() => {
+    if (at !== undefined) player.open(at);
+  }, [player, at]);
+  useEffect(() => {
+    if (moment.state === "paused") setMoment(camera, moment.at);
+    else if (moment.toldAtMs > 0) setMoment(camera, undefined);
+  }, [camera, moment.state, moment.at, moment.toldAtMs]);
+  useEffect(
+    () => () => {
+      player.leave();
+    },
+    [player],
   );
 }
 

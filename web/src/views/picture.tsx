@@ -3,7 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type { OverlayOptions } from "../draw/overlay";
 import { session } from "../session";
 import { speedUnit } from "../settings";
-import { ageWords, type Situation } from "../situation";
+import { badgeWords, type Situation } from "../situation";
 import type { CameraState } from "../wire";
 import { State } from "./shapes";
 
@@ -78,7 +78,7 @@ export function Picture({ camera, situation, large }: PictureProps) {
           width="16"
           height="9"
           role="img"
-          aria-label={`Live picture of ${camera.name || id}`}
+          aria-label={`Picture of ${camera.name || id}`}
         />
         <canvas ref={overlay} class="overlay" width="16" height="9" aria-hidden="true" />
         {situation.help !== undefined && (
@@ -95,7 +95,7 @@ export function Picture({ camera, situation, large }: PictureProps) {
         )}
         {has && (
           <span class={`badge top-right age ${situation.old ? "warn" : ""}`} data-testid="age">
-            {ageWords(seen)} old
+            {badgeWords(seen)}
           </span>
         )}
       </div>

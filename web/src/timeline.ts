@@ -1,0 +1,29 @@
+import type { Moment } from "./player";
+import type { CameraHealth } from "./wire";
+
+/** Milliseconds of the wall clock: what is held, and the position in it. */
+export interface Stretch {
+  firstMs: number;
+  lastMs: number;
+  atMs: number;
+}
+
+/**
+ * Where a page is in what is held. The gateway tells the ends now and then; meanwhile a camera that is live goes on,
+ * and the frame on the screen may be newer than what was told.
+ */
+export function timeline(moment: Moment, shown: string | undefined, nowMs: number, health: CameraHealth): Stretch {
+  const shownMs = idMs(shown) ?? 0;
+  const standing = moment.state === "paused" || moment.state === "ended";
+  const atMs = standing ? (idMs(moment.at) ?? shownMs) : shownMs;
+  const goesOnMs = health === "live" && moment.toldAtMs > 0 ? Math.max(0, nowMs - moment.toldAtMs) : 0;
+  const toldMs = idMs(moment.last);
+  const lastMs = Math.max(moment.state === "live" ? 0 : (toldMs ?? 0) + (toldMs === undefined ? 0 : goesOnMs), atMs);
+  const firstMs = Math.min(idMs(moment.first) ?? lastMs, atMs === 0 ? lastMs : atMs);
+  return { firstMs, lastMs, atMs: atMs === 0 ? lastMs : atMs };
+}
+
+function idMs(id: string | undefined): number | undefined {
+  const ms = Number(id?.split("-")[0]);
+  return Number.isFinite(ms) ? ms : undefined;
+}
