@@ -13,13 +13,36 @@ import jpeg from "jpeg-js";
 import { WebSocketServer } from "ws";
 
 import { cellsOf } from "./frame-number.mjs";
+import { startRest } from "./rest.mjs";
 
 const DIST = fileURLToPath(new URL("../../web/dist", import.meta.url));
-const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
-const HEALTH = { starting: 0, live: 1, reconnecting: 2, no_owner: 3, no_producer: 4, ended: 5, failed: 6 };
+const TYPES = {
+  ".html": "text/html",
+  ".js": "text/javascript",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
+};
+const HEALTH = {
+  starting: 0,
+  live: 1,
+  reconnecting: 2,
+  no_owner: 3,
+  no_producer: 4,
+  ended: 5,
+  failed: 6,
+};
 const SOURCE = [1280, 720];
 const PREVIEW = [640, 360];
-const CLASSES = ["person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck"];
+const CLASSES = [
+  "person",
+  "bicycle",
+  "car",
+  "motorcycle",
+  "airplane",
+  "bus",
+  "train",
+  "truck",
+];
 const LOOP = 60;
 
 /** A camera with its defaults; `health` as in CameraHealth, `frozen` stops its frames. */
@@ -40,8 +63,16 @@ export function camera(id, overrides = {}) {
 
 /** Starts the gateway; `cameras` may be changed while it runs, `changed()` tells the clients. */
 export async function startMock({ cameras, port = 0, fps = undefined }) {
-  const server = createServer(serveFile);
-  const sockets = new WebSocketServer({ server, path: "/ws", perMessageDeflate: false });
+  const server = createServer((request, response) =>
+    request.url.startsWith("/api/")
+      ? rest.answer(request, response)
+      : serveFile(request, response),
+  );
+  const sockets = new WebSocketServer({
+    server,
+    path: "/ws",
+    perMessageDeflate: false,
+  });
   const clients = new Set();
   const painted = [];
   sockets.on("connection", (socket) => {
@@ -52,16 +83,25 @@ export async function startMock({ cameras, port = 0, fps = undefined }) {
     socket.on("message", (bytes) => {
       const [kind, value] = Object.entries(decode(bytes))[0];
       if (kind === "ping") send(socket, "pong", [value[0], nowUs()]);
-      if (kind === "subscribe") for (const id of value[0]) client.wants.set(id, value[2]);
-      if (kind === "unsubscribe") for (const id of value[0]) client.wants.delete(id);
-      if (kind === "painted") painted.push({ camera: value[0], id: value[1], deliverUs: value[2], paintUs: value[3] });
+      if (kind === "subscribe")
+        for (const id of value[0]) client.wants.set(id, value[2]);
+      if (kind === "unsubscribe")
+        for (const id of value[0]) client.wants.delete(id);
+      if (kind === "painted")
+        painted.push({
+          camera: value[0],
+          id: value[1],
+          deliverUs: value[2],
+          paintUs: value[3],
+        });
     });
     socket.on("close", () => clients.delete(client));
   });
 
-  const timers = cameras.map((of, index) => {
+  const timers = [];
+  const run = (of, index) => {
     let n = index * 17;
-    return setInterval(
+    const timer = setInterval(
       () => {
         if (of.health !== "live" || of.frozen) return;
         n += 1;
@@ -71,21 +111,37 @@ export async function startMock({ cameras, port = 0, fps = undefined }) {
         const result = encode(frameResult(n, position, capturedUs, of));
         for (const { socket, wants } of clients) {
           if (!wants.has(of.id)) continue;
-          if (of.pictures) send(socket, "preview", [of.id, id, PREVIEW, pictures[position]]);
+          if (of.pictures)
+            send(socket, "preview", [of.id, id, PREVIEW, pictures[position]]);
           send(socket, "result", [of.id, id, nowUs(), result]);
         }
       },
       1000 / (fps ?? of.fps),
     );
-  });
+    timers.push(timer);
+  };
+  cameras.forEach(run);
+  const changed = () =>
+    clients.forEach(({ socket }) =>
+      send(socket, "cameras", [cameras.map(cameraState)]),
+    );
+  const added = (id) => {
+    const of = camera(id, { calibrated: false });
+    run(of, timers.length);
+    return of;
+  };
+  const rest = startRest({ cameras, added, changed });
   await new Promise((done) => server.listen(port, "127.0.0.1", done));
   return {
     url: `http://127.0.0.1:${server.address().port}/`,
     painted,
+    rest,
     /** What each client is subscribed to now. */
-    subscriptions: () => [...clients].map(({ wants }) => [...wants.keys()].sort()),
-    changed: () => clients.forEach(({ socket }) => send(socket, "cameras", [cameras.map(cameraState)])),
-    tell: (kind, value) => clients.forEach(({ socket }) => send(socket, kind, value)),
+    subscriptions: () =>
+      [...clients].map(({ wants }) => [...wants.keys()].sort()),
+    changed,
+    tell: (kind, value) =>
+      clients.forEach(({ socket }) => send(socket, kind, value)),
     raw: (bytes) => clients.forEach(({ socket }) => socket.send(bytes)),
     /** From now on serves pages and nothing else. */
     refuse() {
@@ -204,36 +260,80 @@ function frameResult(n, position, capturedUs, of) {
 
 // ---- pictures: a road under a pale sky, and the frame number along the top ----
 
-const pictures = Array.from({ length: LOOP }, (_, position) => new Uint8Array(jpeg.encode(render(position), 80).data));
+const pictures = Array.from(
+  { length: LOOP },
+  (_, position) => new Uint8Array(jpeg.encode(render(position), 80).data),
+);
 
 function render(position) {
   const [width, height] = PREVIEW;
   const data = new Uint8Array(width * height * 4).fill(255);
   const fill = (left, top, right, bottom, rgb) => {
-    for (let y = Math.max(0, Math.round(top)); y < Math.min(height, Math.round(bottom)); y += 1) {
-      for (let x = Math.max(0, Math.round(left)); x < Math.min(width, Math.round(right)); x += 1)
+    for (
+      let y = Math.max(0, Math.round(top));
+      y < Math.min(height, Math.round(bottom));
+      y += 1
+    ) {
+      for (
+        let x = Math.max(0, Math.round(left));
+        x < Math.min(width, Math.round(right));
+        x += 1
+      )
         data.set(rgb, (y * width + x) * 4);
     }
   };
   for (let y = 0; y < height; y += 1) {
     const sky = y / height < 0.27;
-    fill(0, y, width, y + 1, sky ? [150 + y / 2, 170 + y / 2, 190 + y / 3] : [96, 116 - y / 12, 82]);
+    fill(
+      0,
+      y,
+      width,
+      y + 1,
+      sky ? [150 + y / 2, 170 + y / 2, 190 + y / 3] : [96, 116 - y / 12, 82],
+    );
     if (sky) continue;
     const depth = (y / height - 0.27) / 0.73;
     const half = width * (0.09 + 0.52 * depth);
-    fill(width / 2 - half, y, width / 2 + half, y + 1, [84 + 14 * depth, 88 + 14 * depth, 94 + 14 * depth]);
+    fill(width / 2 - half, y, width / 2 + half, y + 1, [
+      84 + 14 * depth,
+      88 + 14 * depth,
+      94 + 14 * depth,
+    ]);
     if (Math.floor(12 * depth ** 0.6 + position / 6) % 2 === 0)
-      fill(width / 2 - 4 * depth, y, width / 2 + 4 * depth, y + 1, [216, 214, 200]);
+      fill(
+        width / 2 - 4 * depth,
+        y,
+        width / 2 + 4 * depth,
+        y + 1,
+        [216, 214, 200],
+      );
   }
-  const paint = { 12: [176, 48, 44], 17: [222, 224, 226], 21: [46, 74, 122], 23: [40, 44, 52] };
+  const paint = {
+    12: [176, 48, 44],
+    17: [222, 224, 226],
+    21: [46, 74, 122],
+    23: [40, 44, 52],
+  };
   for (const { kind, xyxy, t } of vehicles(position)) {
     if (t < 0.03) continue;
     const [l, top, r, b] = xyxy.map((v) => v / 2);
     fill(l, top, r, b, paint[kind]);
-    fill(l + (r - l) * 0.14, top + (b - top) * 0.1, r - (r - l) * 0.14, top + (b - top) * 0.42, [30, 38, 46]);
+    fill(
+      l + (r - l) * 0.14,
+      top + (b - top) * 0.1,
+      r - (r - l) * 0.14,
+      top + (b - top) * 0.42,
+      [30, 38, 46],
+    );
   }
   cellsOf(position).forEach((white, i) =>
-    fill((i * width) / 32, 0, ((i + 1) * width) / 32, height / 24, white ? [250, 250, 250] : [6, 6, 6]),
+    fill(
+      (i * width) / 32,
+      0,
+      ((i + 1) * width) / 32,
+      height / 24,
+      white ? [250, 250, 250] : [6, 6, 6],
+    ),
   );
   return { data, width, height };
 }
@@ -244,7 +344,9 @@ async function serveFile(request, response) {
   try {
     if (!file.startsWith(DIST)) throw new Error("outside");
     await stat(file);
-    response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream" });
+    response.writeHead(200, {
+      "content-type": TYPES[extname(file)] ?? "application/octet-stream",
+    });
     createReadStream(file).pipe(response);
   } catch {
     response.writeHead(404).end("not found");

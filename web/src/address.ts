@@ -1,12 +1,22 @@
+import type { Part } from "./setup/draft";
+
 /** What the address says. */
-export type Route = { view: "wall"; search: string } | { view: "camera"; camera: string };
+export type Route =
+  | { view: "wall"; search: string }
+  | { view: "camera"; camera: string }
+  | { view: "add" }
+  | { view: "setup"; camera: string; part: Part }
+  | { view: "system" };
 
 export function parseRoute(hash: string): Route {
   const [path = "", query = ""] = hash.replace(/^#/, "").split("?");
-  const [, view, camera] = path.split("/");
+  const [, view, camera, more, part] = path.split("/");
+  if (view === "add") return { view };
+  if (view === "system") return { view };
   if (view === "camera" && camera !== undefined && camera !== "") {
     try {
-      return { view: "camera", camera: decodeURIComponent(camera) };
+      const id = decodeURIComponent(camera);
+      return more === "setup" ? { view: more, camera: id, part: partOf(part) } : { view, camera: id };
     } catch {
       return { view: "wall", search: "" };
     }
@@ -15,6 +25,19 @@ export function parseRoute(hash: string): Route {
 }
 
 export function routeHref(route: Route): string {
-  if (route.view === "camera") return `#/camera/${encodeURIComponent(route.camera)}`;
-  return route.search === "" ? "#/" : `#/?${new URLSearchParams({ search: route.search }).toString()}`;
+  switch (route.view) {
+    case "camera":
+      return `#/camera/${encodeURIComponent(route.camera)}`;
+    case "setup":
+      return `#/camera/${encodeURIComponent(route.camera)}/setup${route.part === "source" ? "" : `/${route.part}`}`;
+    case "add":
+    case "system":
+      return `#/${route.view}`;
+    case "wall":
+      return route.search === "" ? "#/" : `#/?${new URLSearchParams({ search: route.search }).toString()}`;
+  }
+}
+
+function partOf(text: string | undefined): Part {
+  return text === "region" || text === "calibration" ? text : "source";
 }

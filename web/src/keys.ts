@@ -5,6 +5,7 @@ import { session } from "./session";
 import { nextTheme, nextUnit } from "./settings";
 
 export const helpOpen = signal(false);
+export const debugOpen = signal(false);
 /** The search field takes the focus as soon as it is there. */
 export const searchWanted = signal(false);
 
@@ -16,6 +17,7 @@ export const KEYS: readonly { keys: readonly string[]; does: string }[] = [
   { keys: ["Esc"], does: "Back to all cameras" },
   { keys: ["u"], does: "km/h or mph" },
   { keys: ["t"], does: "Theme: as the system, dark, light" },
+  { keys: ["d"], does: "Debug panel: connection and costs" },
   { keys: ["?"], does: "This help" },
 ];
 
@@ -29,7 +31,7 @@ export function listenToKeys(): () => void {
 
 function onKey(event: KeyboardEvent): void {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || helpOpen.value) return;
-  if (event.target instanceof HTMLInputElement) {
+  if (isField(event.target)) {
     if (event.key === "Escape") event.target.blur();
     return;
   }
@@ -41,7 +43,7 @@ function onKey(event: KeyboardEvent): void {
       helpOpen.value = true;
       break;
     case "Escape":
-      if (here().view !== "wall") go({ view: "wall", search: "" });
+      leave();
       break;
     case "ArrowLeft":
     case "ArrowUp":
@@ -57,10 +59,29 @@ function onKey(event: KeyboardEvent): void {
     case "t":
       nextTheme();
       break;
+    case "d":
+      toggleDebug();
+      break;
     default:
       return;
   }
   if (!event.key.startsWith("Arrow") && event.key !== "Escape") event.preventDefault();
+}
+
+export function toggleDebug(): void {
+  debugOpen.value = !debugOpen.value;
+}
+
+/** Whether keys are for the element itself; those of a checkbox or a button are not its letters. */
+function isField(target: EventTarget | null): target is HTMLElement {
+  return target instanceof HTMLInputElement && target.type !== "checkbox" && target.type !== "radio";
+}
+
+/** From the setup back to its camera, from anywhere else to the wall. */
+function leave(): void {
+  const at = here();
+  if (at.view === "setup") go({ view: "camera", camera: at.camera });
+  else if (at.view !== "wall") go({ view: "wall", search: "" });
 }
 
 function search(): void {
@@ -79,7 +100,7 @@ function step(by: number, vertical: boolean): void {
     tiles[current < 0 ? 0 : current + by * columns]?.focus();
     return;
   }
-  if (vertical) return;
+  if (vertical || at.view !== "camera") return;
   const neighbour = neighbourOf(at.camera, by);
   if (neighbour !== undefined) go({ view: "camera", camera: neighbour });
 }

@@ -1,4 +1,5 @@
 import type { CameraState, FrameResult } from "../wire";
+import type { Traffic } from "./traffic";
 
 /** From the page to the worker that holds the connection. */
 export type ToWorker =
@@ -7,6 +8,8 @@ export type ToWorker =
   | { kind: "unwatch"; camera: string }
   /** A picture was painted or replaced by a newer one: room for another. */
   | { kind: "released"; camera: string; painted: Painted | undefined }
+  /** Report what the connection carries from now on, or no more. */
+  | { kind: "measure"; on: boolean }
   /** Do not wait for the next attempt. */
   | { kind: "retry" };
 
@@ -24,6 +27,7 @@ export type FromWorker =
   | { kind: "frame"; camera: string; arrival: Arrival; pictureId: string; picture: ImageBitmap }
   | { kind: "clock"; offsetMs: number; roundTripMs: number }
   | { kind: "missed"; camera: string; total: number }
+  | { kind: "traffic"; traffic: Traffic }
   | { kind: "problem"; message: string };
 
 /** A result with what the way here added. Times are milliseconds of the browser's clock but for `seenAtUs`. */

@@ -9,6 +9,7 @@ import { browserNow, ClockOffset } from "./clock";
 import { FrameMatch } from "./match";
 import type { Arrival, Connection, FromWorker, ToWorker } from "./messages";
 import { Reconnect } from "./reconnect";
+import { Meter } from "./traffic";
 
 /** A picture waits this many frames for its result: two seconds at 30 a second. */
 const MATCH_CAPACITY = 64;
@@ -21,12 +22,15 @@ const FIRST_PING_EVERY_MS = 150;
 /** Nothing heard for so long, though a ping is answered every two seconds: the connection is gone. */
 const SILENCE_MS = 6_000;
 const CONNECT_WITHIN_MS = 5_000;
+/** How often the page is told what the connection carries, while it wants to know. */
+const MEASURE_EVERY_MS = 250;
 
 const page = self as unknown as DedicatedWorkerGlobalScope;
 const decoder = new Decoder();
 const encoder = new Encoder();
 const clock = new ClockOffset();
 const reconnect = new Reconnect();
+const meter = new Meter();
 
 /** What is wanted of a camera and on its way. */
 interface Watched {
@@ -47,6 +51,7 @@ let greeted = false;
 let retryTimer: ReturnType<typeof setTimeout> | undefined;
 let pingTimer: ReturnType<typeof setTimeout> | undefined;
 let deadline: ReturnType<typeof setTimeout> | undefined;
+let measuring: ReturnType<typeof setInterval> | undefined;
 
 page.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   switch (data.kind) {
@@ -62,6 +67,9 @@ page.onmessage = ({ data }: MessageEvent<ToWorker>) => {
       break;
     case "released":
       released(data.camera, data.painted);
+      break;
+    case "measure":
+      measure(data.on);
       break;
     case "retry":
       if (socket === undefined) connect();
@@ -96,6 +104,14 @@ function released(camera: string, painted: { id: string; deliverUs: number; pain
   }
 }
 
+function measure(on: boolean): void {
+  clearInterval(measuring);
+  if (!on) return;
+  measuring = setInterval(() => {
+    post({ kind: "traffic", traffic: meter.take(browserNow()) });
+  }, MEASURE_EVERY_MS);
+}
+
 // ---- the connection ----
 
 function connect(): void {
@@ -116,6 +132,7 @@ function connect(): void {
     try {
       message = readServerMessage(decoder.decode(new Uint8Array(data)));
       receive(message, opening);
+      meter.message(data.byteLength, browserNow() - lastHeardMs);
     } catch (error) {
       problem(`The gateway sent something that this page cannot read (${String(error)}). Reload the page.`);
     }
@@ -240,9 +257,11 @@ async function showNext(camera: string, entry: Watched): Promise<void> {
   entry.next = undefined;
   entry.decoding = true;
   entry.inFlight += 1;
+  const begin = browserNow();
   try {
     const picture = await createImageBitmap(new Blob([preview.jpeg as BlobPart], { type: "image/jpeg" }));
     const decoded = { ...arrival, decodedAtMs: browserNow() };
+    meter.pictureDecoded(decoded.decodedAtMs - begin);
     post({ kind: "frame", camera, arrival: decoded, pictureId: preview.id, picture }, [picture]);
   } catch (error) {
     entry.inFlight -= 1;

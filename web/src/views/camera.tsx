@@ -36,6 +36,14 @@ export function CameraView({ camera: id }: { camera: string }) {
         </a>
         <h1>{camera.name || id}</h1>
         <State situation={doing} />
+        <a
+          class="tool worded setup-link"
+          href={routeHref({ view: "setup", camera: id, part: "source" })}
+          title="Source, region and calibration"
+        >
+          <Icon name="setup" />
+          Set up
+        </a>
         <Neighbours camera={id} />
       </div>
       <div class="camera-main">

@@ -1,0 +1,4 @@
+/** Headers that say who asks; none where the gateway asks for no token. */
+export function authorization(): Record<string, string> {
+  return {};
+}
