@@ -33,16 +33,7 @@ const HEALTH = {
 };
 const SOURCE = [1280, 720];
 const PREVIEW = [640, 360];
-const CLASSES = [
-  "person",
-  "bicycle",
-  "car",
-  "motorcycle",
-  "airplane",
-  "bus",
-  "train",
-  "truck",
-];
+const CLASSES = ["person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck"];
 const LOOP = 60;
 
 /** A camera with its defaults; `health` as in CameraHealth, `frozen` stops its frames. */
@@ -64,9 +55,7 @@ export function camera(id, overrides = {}) {
 /** Starts the gateway; `cameras` may be changed while it runs, `changed()` tells the clients. */
 export async function startMock({ cameras, port = 0, fps = undefined }) {
   const server = createServer((request, response) =>
-    request.url.startsWith("/api/")
-      ? rest.answer(request, response)
-      : serveFile(request, response),
+    request.url.startsWith("/api/") ? rest.answer(request, response) : serveFile(request, response),
   );
   const sockets = new WebSocketServer({
     server,
@@ -83,10 +72,8 @@ export async function startMock({ cameras, port = 0, fps = undefined }) {
     socket.on("message", (bytes) => {
       const [kind, value] = Object.entries(decode(bytes))[0];
       if (kind === "ping") send(socket, "pong", [value[0], nowUs()]);
-      if (kind === "subscribe")
-        for (const id of value[0]) client.wants.set(id, value[2]);
-      if (kind === "unsubscribe")
-        for (const id of value[0]) client.wants.delete(id);
+      if (kind === "subscribe") for (const id of value[0]) client.wants.set(id, value[2]);
+      if (kind === "unsubscribe") for (const id of value[0]) client.wants.delete(id);
       if (kind === "painted")
         painted.push({
           camera: value[0],
@@ -111,8 +98,7 @@ export async function startMock({ cameras, port = 0, fps = undefined }) {
         const result = encode(frameResult(n, position, capturedUs, of));
         for (const { socket, wants } of clients) {
           if (!wants.has(of.id)) continue;
-          if (of.pictures)
-            send(socket, "preview", [of.id, id, PREVIEW, pictures[position]]);
+          if (of.pictures) send(socket, "preview", [of.id, id, PREVIEW, pictures[position]]);
           send(socket, "result", [of.id, id, nowUs(), result]);
         }
       },
@@ -121,10 +107,7 @@ export async function startMock({ cameras, port = 0, fps = undefined }) {
     timers.push(timer);
   };
   cameras.forEach(run);
-  const changed = () =>
-    clients.forEach(({ socket }) =>
-      send(socket, "cameras", [cameras.map(cameraState)]),
-    );
+  const changed = () => clients.forEach(({ socket }) => send(socket, "cameras", [cameras.map(cameraState)]));
   const added = (id) => {
     const of = camera(id, { calibrated: false });
     run(of, timers.length);
@@ -137,11 +120,9 @@ export async function startMock({ cameras, port = 0, fps = undefined }) {
     painted,
     rest,
     /** What each client is subscribed to now. */
-    subscriptions: () =>
-      [...clients].map(({ wants }) => [...wants.keys()].sort()),
+    subscriptions: () => [...clients].map(({ wants }) => [...wants.keys()].sort()),
     changed,
-    tell: (kind, value) =>
-      clients.forEach(({ socket }) => send(socket, kind, value)),
+    tell: (kind, value) => clients.forEach(({ socket }) => send(socket, kind, value)),
     raw: (bytes) => clients.forEach(({ socket }) => socket.send(bytes)),
     /** From now on serves pages and nothing else. */
     refuse() {
@@ -260,53 +241,26 @@ function frameResult(n, position, capturedUs, of) {
 
 // ---- pictures: a road under a pale sky, and the frame number along the top ----
 
-const pictures = Array.from(
-  { length: LOOP },
-  (_, position) => new Uint8Array(jpeg.encode(render(position), 80).data),
-);
+const pictures = Array.from({ length: LOOP }, (_, position) => new Uint8Array(jpeg.encode(render(position), 80).data));
 
 function render(position) {
   const [width, height] = PREVIEW;
   const data = new Uint8Array(width * height * 4).fill(255);
   const fill = (left, top, right, bottom, rgb) => {
-    for (
-      let y = Math.max(0, Math.round(top));
-      y < Math.min(height, Math.round(bottom));
-      y += 1
-    ) {
-      for (
-        let x = Math.max(0, Math.round(left));
-        x < Math.min(width, Math.round(right));
-        x += 1
-      )
+    for (let y = Math.max(0, Math.round(top)); y < Math.min(height, Math.round(bottom)); y += 1) {
+      for (let x = Math.max(0, Math.round(left)); x < Math.min(width, Math.round(right)); x += 1)
         data.set(rgb, (y * width + x) * 4);
     }
   };
   for (let y = 0; y < height; y += 1) {
     const sky = y / height < 0.27;
-    fill(
-      0,
-      y,
-      width,
-      y + 1,
-      sky ? [150 + y / 2, 170 + y / 2, 190 + y / 3] : [96, 116 - y / 12, 82],
-    );
+    fill(0, y, width, y + 1, sky ? [150 + y / 2, 170 + y / 2, 190 + y / 3] : [96, 116 - y / 12, 82]);
     if (sky) continue;
     const depth = (y / height - 0.27) / 0.73;
     const half = width * (0.09 + 0.52 * depth);
-    fill(width / 2 - half, y, width / 2 + half, y + 1, [
-      84 + 14 * depth,
-      88 + 14 * depth,
-      94 + 14 * depth,
-    ]);
+    fill(width / 2 - half, y, width / 2 + half, y + 1, [84 + 14 * depth, 88 + 14 * depth, 94 + 14 * depth]);
     if (Math.floor(12 * depth ** 0.6 + position / 6) % 2 === 0)
-      fill(
-        width / 2 - 4 * depth,
-        y,
-        width / 2 + 4 * depth,
-        y + 1,
-        [216, 214, 200],
-      );
+      fill(width / 2 - 4 * depth, y, width / 2 + 4 * depth, y + 1, [216, 214, 200]);
   }
   const paint = {
     12: [176, 48, 44],
@@ -318,22 +272,10 @@ function render(position) {
     if (t < 0.03) continue;
     const [l, top, r, b] = xyxy.map((v) => v / 2);
     fill(l, top, r, b, paint[kind]);
-    fill(
-      l + (r - l) * 0.14,
-      top + (b - top) * 0.1,
-      r - (r - l) * 0.14,
-      top + (b - top) * 0.42,
-      [30, 38, 46],
-    );
+    fill(l + (r - l) * 0.14, top + (b - top) * 0.1, r - (r - l) * 0.14, top + (b - top) * 0.42, [30, 38, 46]);
   }
   cellsOf(position).forEach((white, i) =>
-    fill(
-      (i * width) / 32,
-      0,
-      ((i + 1) * width) / 32,
-      height / 24,
-      white ? [250, 250, 250] : [6, 6, 6],
-    ),
+    fill((i * width) / 32, 0, ((i + 1) * width) / 32, height / 24, white ? [250, 250, 250] : [6, 6, 6]),
   );
   return { data, width, height };
 }

@@ -5,9 +5,7 @@
  * configuration. Tests may set `refusing` (a status for everything), `workers` and `ledger`.
  */
 export function startRest({ cameras, added, changed }) {
-  const configs = new Map(
-    cameras.map((of) => [of.id, { version: 1, config: firstConfig(of) }]),
-  );
+  const configs = new Map(cameras.map((of) => [of.id, { version: 1, config: firstConfig(of) }]));
   const rest = {
     refusing: undefined,
     workers: [
@@ -21,9 +19,7 @@ export function startRest({ cameras, added, changed }) {
         worker: "worker-1",
         role: "processor",
         seen_ms_ago: 640,
-        cameras: cameras
-          .filter(({ health }) => health === "live")
-          .map(({ id }) => id),
+        cameras: cameras.filter(({ health }) => health === "live").map(({ id }) => id),
       },
     ],
     ledger: cameras.map(({ id }, i) => ({
@@ -59,13 +55,9 @@ export function startRest({ cameras, added, changed }) {
       response
         .writeHead(status, { "content-type": "application/json", ...headers })
         .end(body === undefined ? "" : JSON.stringify(body));
-    const refuse = (status, detail) =>
-      say(status, { title: "Refused", status, detail });
+    const refuse = (status, detail) => say(status, { title: "Refused", status, detail });
     if (rest.refusing !== undefined)
-      return refuse(
-        rest.refusing,
-        "this needs a token with the role admin: ask for one",
-      );
+      return refuse(rest.refusing, "this needs a token with the role admin: ask for one");
     const body = await bodyOf(request);
     const known = configs.get(id);
     switch (`${request.method} ${kind}`) {
@@ -80,36 +72,21 @@ export function startRest({ cameras, added, changed }) {
           return refuse(422, error.message);
         }
       case "POST cameras":
-        if (configs.has(body.id))
-          return refuse(
-            409,
-            `there is a camera \`${body.id}\` already: choose another id`,
-          );
-        if (/^gopher:/.test(body.source.uri))
-          return refuse(422, "`gopher:` is no scheme known here: use rtsp://");
+        if (configs.has(body.id)) return refuse(409, `there is a camera \`${body.id}\` already: choose another id`);
+        if (/^gopher:/.test(body.source.uri)) return refuse(422, "`gopher:` is no scheme known here: use rtsp://");
         cameras.push(added(body.id));
         put(body.id, body);
         return say(201, body);
     }
-    if (kind !== "cameras" || known === undefined)
-      return refuse(404, `there is no camera \`${id}\``);
+    if (kind !== "cameras" || known === undefined) return refuse(404, `there is no camera \`${id}\``);
     switch (request.method) {
       case "GET":
-        return say(
-          200,
-          { state: null, config: known.config },
-          { etag: `"${known.version}"` },
-        );
+        return say(200, { state: null, config: known.config }, { etag: `"${known.version}"` });
       case "PUT": {
         const wanted = request.headers["if-match"];
-        if (wanted !== undefined && wanted !== `"${known.version}"`)
-          return refuse(412, "it was changed meanwhile");
+        if (wanted !== undefined && wanted !== `"${known.version}"`) return refuse(412, "it was changed meanwhile");
         put(id, body);
-        return say(
-          200,
-          { state: null, config: body },
-          { etag: `"${known.version + 1}"` },
-        );
+        return say(200, { state: null, config: body }, { etag: `"${known.version + 1}"` });
       }
       case "DELETE":
         configs.delete(id);
@@ -154,6 +131,9 @@ async function bodyOf(request) {
 
 /** The homography from pixels to metres with the least squared error of its equations; eight unknowns, the ninth is 1. */
 function homography(points) {
+  const [[x0, y0], ...others] = points.map(({ ground }) => ground);
+  const sides = others.flatMap(([ax, ay]) => others.map(([bx, by]) => (ax - x0) * (by - y0) - (ay - y0) * (bx - x0)));
+  if (sides.every((side) => side === 0)) throw new Error("the points lie on one line: spread them over the ground");
   const scale = 1000;
   const rows = points.flatMap(({ image, ground: [x, y] }) => {
     const [u, v] = image.map((pixel) => pixel / scale);
@@ -163,24 +143,16 @@ function homography(points) {
     ];
   });
   const normal = Array.from({ length: 8 }, (_, i) =>
-    Array.from({ length: 9 }, (_, j) =>
-      rows.reduce((sum, row) => sum + row[i] * row[j], 0),
-    ),
+    Array.from({ length: 9 }, (_, j) => rows.reduce((sum, row) => sum + row[i] * row[j], 0)),
   );
-  const h = [...solve(normal), 1].map((value, i) =>
-    i % 3 === 2 ? value : value / scale,
-  );
+  const h = [...solve(normal), 1].map((value, i) => (i % 3 === 2 ? value : value / scale));
   const matrix = [h.slice(0, 3), h.slice(3, 6), h.slice(6)];
   const inverse = adjugate(matrix);
   const residuals = points.map(({ image, ground }) => {
-    const [x, y, w] = inverse.map(
-      (row) => row[0] * ground[0] + row[1] * ground[1] + row[2],
-    );
+    const [x, y, w] = inverse.map((row) => row[0] * ground[0] + row[1] * ground[1] + row[2]);
     return Math.hypot(x / w - image[0], y / w - image[1]);
   });
-  const rms = Math.sqrt(
-    residuals.reduce((sum, r) => sum + r * r, 0) / residuals.length,
-  );
+  const rms = Math.sqrt(residuals.reduce((sum, r) => sum + r * r, 0) / residuals.length);
   return {
     world_from_image: matrix,
     image_from_world: inverse,
@@ -192,15 +164,7 @@ function homography(points) {
 /** Gauss with the largest pivot. */
 function solve(rows) {
   for (let i = 0; i < rows.length; i += 1) {
-    const pivot = rows
-      .slice(i)
-      .reduce((best, row) =>
-        Math.abs(row[i]) > Math.abs(best[i]) ? row : best,
-      );
-    if (Math.abs(pivot[i]) < 1e-12)
-      throw new Error(
-        "the points lie on one line: spread them over the ground",
-      );
+    const pivot = rows.slice(i).reduce((best, row) => (Math.abs(row[i]) > Math.abs(best[i]) ? row : best));
     rows.splice(rows.indexOf(pivot), 1, rows[i]);
     rows[i] = pivot.map((value) => value / pivot[i]);
     rows.forEach((row, j) => {

@@ -106,4 +106,5 @@ it("a poor fit is called good", () => {
   expect(verdict(8, 6, 1280).word).toBe("check");
   expect(verdict(30, 6, 1280).word).toBe("poor");
   expect(verdict(0, 4, 1280).word).toBe("check");
+  expect(verdict(NaN, 6, 1280).word).toBe("poor");
 });

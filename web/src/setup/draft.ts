@@ -225,7 +225,8 @@ export interface Verdict {
 /** Judges a fit by how far the points lie from it in the picture; of four points alone nothing can be told. */
 export function verdict(rmsPx: number, points: number, width: number): Verdict {
   const share = rmsPx / Math.max(1, width);
-  if (share > 0.01) {
+  // No number at all is poor, too.
+  if (!(share <= 0.01)) {
     return { word: "poor", text: "The points contradict each other: look at the worst one, and at its metres." };
   }
   if (points <= LEAST_POINTS) {

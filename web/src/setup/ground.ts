@@ -53,17 +53,25 @@ export interface Grid {
 const STEPS_M = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 const MOST_LINES = 36;
 const SAMPLES = 24;
+/** Beyond, lines would lie closer than one can see. */
+const FARTHEST = 6;
 
-/** Lines of the ground at whole metres over what the picture shows of it, the last stretch before the horizon left out. */
+/** Lines of the ground at whole metres over what the picture shows of it, up to so many times as far as the nearest. */
 export function groundGrid(ground: Ground, size: { width: number; height: number }): Grid | undefined {
-  const seen: Point[] = [];
+  const pixels: Point[] = [];
   for (let row = 0; row < SAMPLES; row += 1) {
     for (let column = 0; column < SAMPLES; column += 1) {
-      const pixel: Point = [((column + 0.5) / SAMPLES) * size.width, ((row + 0.5) / SAMPLES) * size.height];
-      const point = toGround(ground, pixel);
-      if (point !== undefined) seen.push(point);
+      pixels.push([((column + 0.5) / SAMPLES) * size.width, ((row + 0.5) / SAMPLES) * size.height]);
     }
   }
+  // What a pixel's coordinates are divided by falls with its distance.
+  const nearness = (pixel: Point): number => Math.abs(apply(ground.worldFromImage, pixel)[2]);
+  const shown = pixels.flatMap((pixel) => {
+    const point = toGround(ground, pixel);
+    return point === undefined ? [] : [{ point, near: nearness(pixel) }];
+  });
+  const nearest = Math.max(...shown.map(({ near }) => near));
+  const seen = shown.filter(({ near }) => near * FARTHEST >= nearest).map(({ point }) => point);
   if (seen.length === 0) return undefined;
   const [left, right] = extent(seen.map(([x]) => x));
   const [near, far] = extent(seen.map(([, y]) => y));
@@ -88,11 +96,8 @@ export function metresBetween(ground: Ground, a: Point, b: Point): number | unde
   return from === undefined || to === undefined ? undefined : Math.hypot(to[0] - from[0], to[1] - from[1]);
 }
 
-/** From the first to the last but one in ten: the last tenth reaches to the horizon. */
-function extent(values: number[]): [number, number] {
-  const sorted = values.sort((a, b) => a - b);
-  const at = (share: number): number => sorted[Math.round(share * (sorted.length - 1))] ?? 0;
-  return [at(0.05), at(0.95)];
+function extent(values: readonly number[]): [number, number] {
+  return [Math.min(...values), Math.max(...values)];
 }
 
 type Homogeneous = readonly [number, number, number];

@@ -59,7 +59,8 @@ export class Setup {
         );
       }
       batch(() => {
-        if (answer !== undefined && answer.config !== null) this.saved.value = { config: answer.config, etag: answer.etag };
+        if (answer !== undefined && answer.config !== null)
+          this.saved.value = { config: answer.config, etag: answer.etag };
         const kept = recall(camera);
         this.history.value = kept === undefined ? begin(this.asSaved.value) : edit(begin(this.asSaved.value), kept);
         this.error.value = undefined;

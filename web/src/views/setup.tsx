@@ -102,7 +102,9 @@ export function SetupView({ camera: id, part }: { camera: string; part: Part }) 
           )}
         </section>
         <SaveBar setup={setup} save={() => void setup.save()} label="Save">
-          <Arrivals setup={setup} camera={camera} />
+          {setup.savedAtMs.value === undefined || camera === undefined ? undefined : (
+            <Arrivals savedAtMs={setup.savedAtMs.value} camera={camera} />
+          )}
         </SaveBar>
       </aside>
     </div>
@@ -134,8 +136,8 @@ function EditedPicture({ setup, camera, situation: doing, part, calibrating }: E
           <CalibrationEditor setup={setup} size={size} calibrating={calibrating} />
         )}
       </Picture>
-      <p class="picture-words">
-        {!has && part !== "source" && "Points can be set as soon as there is a picture."}
+      <p class="picture-words" hidden={part === "source"}>
+        {!has && "Points can be set as soon as there is a picture."}
         {has && part === "calibration" && (
           <>
             <span>{still ? "The picture stands still, so that you can point at it." : "The picture is live."}</span>
@@ -176,9 +178,7 @@ function Still() {
 }
 
 /** After a save: that results come by the new settings. */
-function Arrivals({ setup, camera }: { setup: Setup; camera: CameraState | undefined }) {
-  const savedAtMs = setup.savedAtMs.value;
-  if (savedAtMs === undefined || camera === undefined) return null;
+function Arrivals({ savedAtMs, camera }: { savedAtMs: number; camera: CameraState }) {
   const { seen, tracks } = session.feed(camera.camera).numbers.value;
   const sinceMs = session.nowMs.value - savedAtMs;
   const fresh = seen.resultAgeMs !== undefined && seen.resultAgeMs < sinceMs;

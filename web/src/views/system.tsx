@@ -88,40 +88,26 @@ function Workers({ workers: all }: { workers: readonly WorkerState[] }) {
     );
   }
   return (
-    <div class="table" tabIndex={0} role="region" aria-label="Workers">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Worker</th>
-            <th scope="col">Seen</th>
-            <th scope="col">Cameras that it holds</th>
-          </tr>
-        </thead>
-        <tbody>
-          {all.map(({ worker, role, seen_ms_ago: ms, cameras }) => (
-            <tr key={`${role} ${worker}`}>
-              <td>
-                <span class={`swatch ${role}`} />
-                {worker} <span class="soft">{role}</span>
-              </td>
-              <td>
-                <span class={`state ${ms < SILENT_MS ? "good" : "warn"}`}>
-                  <Mark shape={ms < SILENT_MS ? "dot" : "triangle"} />
-                  {age(ms)} ago
-                </span>
-              </td>
-              <td class="wraps">
-                {cameras.length === 0 ? (
-                  <span class="soft">none</span>
-                ) : (
-                  cameras.map((id) => <CameraLink key={id} id={id} />)
-                )}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <ul class="workers">
+      {all.map(({ worker, role, seen_ms_ago: ms, cameras }) => (
+        <li key={`${role} ${worker}`}>
+          <span>
+            <span class={`swatch ${role}`} />
+            {worker} <span class="soft">{role}</span>
+          </span>
+          <span class={`state ${ms < SILENT_MS ? "good" : "warn"}`}>
+            <Mark shape={ms < SILENT_MS ? "dot" : "triangle"} />
+            {age(ms)} ago
+          </span>
+          <span>
+            {cameras.length === 0 && <span class="soft">holds no camera</span>}
+            {cameras.map((id) => (
+              <CameraLink key={id} id={id} />
+            ))}
+          </span>
+        </li>
+      ))}
+    </ul>
   );
 }
 
@@ -142,12 +128,11 @@ function Streams({ cameras }: { cameras: readonly CameraState[] }) {
     );
   }
   return (
-    <div class="table" tabIndex={0} role="region" aria-label="Streams">
+    <div class="table" tabIndex={0} role="region" aria-label="List of streams">
       <table>
         <thead>
           <tr>
             <th scope="col">Camera</th>
-            <th scope="col">State</th>
             <th scope="col" class="number">
               FPS in
             </th>
@@ -157,7 +142,9 @@ function Streams({ cameras }: { cameras: readonly CameraState[] }) {
             <th scope="col" class="number">
               Waiting
             </th>
-            <th scope="col">Processor</th>
+            <th scope="col" class="optional">
+              Processor
+            </th>
           </tr>
         </thead>
         <tbody>
@@ -165,14 +152,12 @@ function Streams({ cameras }: { cameras: readonly CameraState[] }) {
             <tr key={camera.camera}>
               <td>
                 <CameraLink id={camera.camera} />
-              </td>
-              <td>
                 <State situation={situation(camera, session.connection.value, NOT_SEEN)} />
               </td>
               <td class="number">{rate(camera.fps_in)}</td>
               <td class="number">{rate(camera.fps_out)}</td>
               <td class="number">{count(camera.backlog)}</td>
-              <td>{camera.owner ?? <span class="soft">none</span>}</td>
+              <td class="optional">{camera.owner ?? <span class="soft">none</span>}</td>
             </tr>
           ))}
         </tbody>
@@ -230,9 +215,11 @@ function Account({ entry }: { entry: LedgerEntry }) {
         {parts
           .filter(({ name, n }) => name !== "unexplained" || n > 0)
           .map(({ name, n, why }, i) => (
-            <span key={name} class={name}>
+            <span key={name}>
               {i > 0 && "+ "}
-              <strong>{count(n)}</strong> {name}
+              <span class={name}>
+                <strong>{count(n)}</strong> {name}
+              </span>
               {why !== "" && <span class="soft"> ({why})</span>}
             </span>
           ))}

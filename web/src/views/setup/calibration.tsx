@@ -7,6 +7,7 @@ import {
   type CalibrationDraft,
   type CalibrationMode,
   calibrationPoints,
+  LEAST_POINTS,
   missingWords,
   verdict,
 } from "../../setup/draft";
@@ -47,8 +48,8 @@ export function useCalibrating(setup: Setup, size: Size | null): Calibrating {
   }, [matrix, width, height]);
   const grid = useMemo(() => ground && groundGrid(ground, { width, height }), [ground, width, height]);
   const ruler = ends ?? [
-    [width * 0.4, height * 0.8],
-    [width * 0.6, height * 0.8],
+    [width * 0.4, height * 0.87],
+    [width * 0.6, height * 0.87],
   ];
   return { fit, ground, grid, ruler, setRuler };
 }
@@ -340,7 +341,7 @@ function Result({ calibration, size, calibrating: { fit, ground, grid, ruler } }
           <p class={`state ${tone ?? ""}`}>
             <Mark shape={judged.word === "good" ? "dot" : judged.word === "check" ? "triangle" : "cross"} />
             <strong>{judged.word}</strong>
-            {` · ${calibrated.rms_px.toFixed(1)} px off (root mean square)`}
+            {n > LEAST_POINTS && ` · ${calibrated.rms_px.toFixed(1)} px off (root mean square)`}
           </p>
           <p class="hint">{judged.text}</p>
         </>

@@ -19,7 +19,7 @@ export function SaveBar({ setup, save, label, children }: SaveBarProps) {
   const [problem] = changed ? setup.problems.value : [];
   const saving = setup.doing.value === "saving";
   return (
-    <section class="card save-bar" aria-label="Save">
+    <section class={`card save-bar ${changed ? "changed" : ""}`} aria-label="Save">
       <div class="save-words" role="status">
         {error !== undefined ? (
           <span class="state bad wraps">
@@ -34,7 +34,7 @@ export function SaveBar({ setup, save, label, children }: SaveBarProps) {
         ) : changed ? (
           "Not saved yet."
         ) : (
-          children
+          (children ?? "Nothing to save.")
         )}
       </div>
       <div class="save-buttons">

@@ -44,10 +44,7 @@ export function SourceForm({ setup }: { setup: Setup }) {
           change({ name }, "name");
         }}
       />
-      <Field
-        label="Source"
-        hint={EXAMPLES.find(({ uri }) => schemeOf(uri) === schemeOf(draft.uri))?.about ?? "A path or an address."}
-      >
+      <Field label="Source" hint={hintOf(draft.uri)}>
         {(id, hintId) => (
           <>
             <input
@@ -178,6 +175,11 @@ function Classes({ known, chosen, change }: ClassesProps) {
       </p>
     </fieldset>
   );
+}
+
+function hintOf(address: string): string {
+  const example = EXAMPLES.find(({ uri }) => schemeOf(uri) === schemeOf(address));
+  return address.trim() === "" || example === undefined ? "A path or an address; choose an example." : example.about;
 }
 
 function schemeOf(uri: string): string {
