@@ -227,7 +227,7 @@ export function verdict(rmsPx: number, points: number, width: number): Verdict {
   const share = rmsPx / Math.max(1, width);
   // No number at all is poor, too.
   if (!(share <= 0.01)) {
-    return { word: "poor", text: "The points contradict each other: look at the worst one, and at its metres." };
+    return { word: "poor", text: "The points contradict each other: begin with the worst one, and with its metres." };
   }
   if (points <= LEAST_POINTS) {
     return { word: "check", text: "Four points always fit: check a length that you know with the ruler." };

@@ -51,7 +51,7 @@ export interface Grid {
 }
 
 const STEPS_M = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
-const MOST_LINES = 36;
+const MOST_LINES = 24;
 const SAMPLES = 24;
 /** Beyond, lines would lie closer than one can see. */
 const FARTHEST = 6;

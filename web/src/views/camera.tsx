@@ -37,12 +37,12 @@ export function CameraView({ camera: id }: { camera: string }) {
         <h1>{camera.name || id}</h1>
         <State situation={doing} />
         <a
-          class="tool worded setup-link"
+          class="tool worded last"
           href={routeHref({ view: "setup", camera: id, part: "source" })}
           title="Source, region and calibration"
         >
           <Icon name="setup" />
-          Set up
+          <span>Set up</span>
         </a>
         <Neighbours camera={id} />
       </div>

@@ -36,7 +36,7 @@ function Panel() {
     ["Paint", quantiles(session.paintMs.value), "All pictures and overlays of one refresh: median and 95th percentile"],
     ["Missed", count(missed), "Messages that this browser was too slow for"],
     ["Round trip", milliseconds(session.roundTripMs.value), "To the gateway and back; the shortest of the last pings"],
-    ["Clock", milliseconds(session.clockOffsetMs.value), "What the gateway's clock is ahead of this browser's"],
+    ["Clock offset", milliseconds(session.clockOffsetMs.value), "What the gateway's clock is ahead of this browser's"],
   ];
   return (
     <aside class="debug" aria-label="Debug panel">

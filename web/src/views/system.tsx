@@ -31,7 +31,7 @@ export function SystemView() {
         <h1>System</h1>
         <button
           type="button"
-          class="tool worded setup-link"
+          class="tool worded last"
           aria-pressed={debugOpen.value}
           title="Debug panel (d)"
           onClick={toggleDebug}

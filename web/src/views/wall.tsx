@@ -126,7 +126,7 @@ function Summary({ cameras, found }: { cameras: readonly CameraState[]; found: n
           </li>
         ))}
       </ul>
-      <a class="tool worded add-link" href="#/add">
+      <a class="tool worded last" href="#/add">
         <Icon name="add" />
         Add a camera
       </a>

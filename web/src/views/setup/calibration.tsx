@@ -220,10 +220,7 @@ export function CalibrationPanel({ setup, size, calibrating }: PanelProps) {
         </>
       )}
       {mode === "points" && (
-        <>
-          <p>Click points of the ground and type where they are: X to the right, Y away, from any origin.</p>
-          <Points setup={setup} fit={calibrating.fit} />
-        </>
+        <p>Click points of the ground and type where they are: X to the right, Y away, from any origin.</p>
       )}
       {(mode === "rectangle" || mode === "points") && (
         <p class="card-row">
@@ -241,6 +238,7 @@ export function CalibrationPanel({ setup, size, calibrating }: PanelProps) {
         </p>
       )}
       <Result calibration={calibration} size={size} calibrating={calibrating} />
+      {mode === "points" && <Points setup={setup} fit={calibrating.fit} />}
     </>
   );
 }
@@ -261,6 +259,11 @@ function Points({ setup, fit }: { setup: Setup; fit: Fit }) {
   if (points.length === 0) return null;
   return (
     <ol class="points">
+      <li class="heads" aria-hidden="true">
+        <span />
+        <span>X, right</span>
+        <span>Y, away</span>
+      </li>
       {points.map(({ x, y }, i) => {
         const set = (part: { x?: number | undefined; y?: number | undefined }, axis: string): void => {
           change({ points: points.map((point, j) => (j === i ? { ...point, ...part } : point)) }, `${axis} ${i}`);
