@@ -2,6 +2,7 @@
 // another, say where it is:
 //   PEREGRINE_URL             the gateway, http://127.0.0.1:8080
 //   PEREGRINE_CAMERA          a synthetic camera; the first there is, unless said
+//   PEREGRINE_REST            1 where cameras may be added and changed over REST
 //   PEREGRINE_STACK_CONTROL   changes the stack, as in `stack ctl --run-dir DIR`: is given `stop gateway`, `start gateway`
 
 import assert from "node:assert/strict";
@@ -22,6 +23,7 @@ import {
 
 const url = process.env.PEREGRINE_URL?.replace(/\/*$/, "/");
 const control = process.env.PEREGRINE_STACK_CONTROL;
+const writable = process.env.PEREGRINE_REST === "1" ? "1" : undefined;
 const without = (value, name) =>
   value ? false : `${name} is not set: run this by cargo test -p peregrine-e2e --test browser`;
 
@@ -149,7 +151,9 @@ describe("dashboard on a running system", { skip: without(url, "PEREGRINE_URL") 
     async () => {
       const tell = async (...words) => {
         const [program, ...arguments_] = control.split(" ");
-        await promisify(execFile)(program, [...arguments_, ...words], { timeout: 60_000 });
+        await promisify(execFile)(program, [...arguments_, ...words], {
+          timeout: 60_000,
+        });
       };
       const { frameId } = await withBoxes();
       await page.evaluate(() => (window.sameDocument = true));
@@ -193,6 +197,87 @@ describe("dashboard on a running system", { skip: without(url, "PEREGRINE_URL") 
     },
   );
 
+  describe("setting up a camera in the browser", { skip: without(writable, "PEREGRINE_REST") }, () => {
+    const SCENE = { width: 768, height: 432 };
+    const id = "street";
+    let own;
+    before(async () => {
+      own = await openPage(browser, `${url}#/add`);
+    });
+    after(() => own?.context().close());
+    const button = (name) => own.getByRole("button", { name, exact: true });
+
+    test("a synthetic camera that is added does not show its boxes", async () => {
+      await own
+        .getByRole("textbox", { name: "Source", exact: true })
+        .fill(`synthetic:road?w=${SCENE.width}&h=${SCENE.height}&fps=10`);
+      await own.getByRole("textbox", { name: "Name", exact: true }).fill("Street");
+      assert.equal(await own.getByRole("textbox", { name: "Id", exact: true }).inputValue(), id);
+      await button("Add").click();
+      await own.waitForURL(/#\/camera\/street\/setup$/);
+      const shown = await until(
+        () => shownFrame(own, id),
+        (frame) => frame !== null && frame.boxes > 0,
+        "a picture with boxes",
+        60_000,
+      );
+      assert.equal(shown.resultId, shown.frameId);
+      assert.equal(shown.frameNumber, shown.position % 2 ** 24);
+      assert.deepEqual(own.complaints, []);
+    });
+
+    test("speeds by a calibration of clicks are wrong by 3% or more", async () => {
+      await own.goto(`${url}#/camera/${id}/setup/calibration`);
+      await own.locator(".still").waitFor();
+      await own.getByText("Rectangle", { exact: true }).click();
+      const box = await own.locator(".editor").boundingBox();
+      // The outer lines of the road, which its documentation says are 14 m apart, at 20 m and at 50 m.
+      for (const ground of [
+        [-7, 20],
+        [7, 20],
+        [7, 50],
+        [-7, 50],
+      ]) {
+        // prettier-ignore
+        const [x, y] = imageOf(ground, SCENE);
+        await own.mouse.click(box.x + (x / SCENE.width) * box.width, box.y + (y / SCENE.height) * box.height);
+      }
+      await own.getByRole("spinbutton", { name: "Width" }).fill("14");
+      await own.getByRole("spinbutton", { name: "Length" }).fill("30");
+      await own.getByTestId("ruler").waitFor();
+      await screenshot(own, "live-calibration");
+      await button("Save").click();
+      await until(
+        () => own.locator(".save-words").innerText(),
+        (text) => /^Saved, and/.test(text),
+        "results by the new calibration",
+        10_000,
+      );
+      const { config } = await (await fetch(`${url}api/cameras/${id}`)).json();
+      const answer = await fetch(`${url}api/calibration`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ points: config.calibration.points }),
+      });
+      const { world_from_image: matrix } = await answer.json();
+      const errors = speedErrors(matrix, SCENE);
+      const worst = Math.max(...errors);
+      console.log(`calibrated by clicks: worst speed error ${(100 * worst).toFixed(2)}% of ${errors.length} places`);
+      assert.ok(worst < 0.03, `a vehicle's speed is wrong by ${(100 * worst).toFixed(1)}%`);
+    });
+
+    test("a camera that is removed stays", async () => {
+      await own.goto(`${url}#/camera/${id}/setup`);
+      await button("Remove this camera…").click();
+      await button("Remove").click();
+      await until(
+        () => own.locator(`a.tile-name[title="${id}"]`).count(),
+        (n) => n === 0,
+        "a wall without it",
+      );
+    });
+  });
+
   for (const [scheme, size, width, height] of [
     ["dark", "wide", 1440, 900],
     ["light", "narrow", 360, 740],
@@ -216,10 +301,40 @@ describe("dashboard on a running system", { skip: without(url, "PEREGRINE_URL") 
         );
         await other.waitForTimeout(1_500);
         assert.deepEqual(await accessibilityProblems(other), [], name);
-        await screenshot(other, `live-${name}-${scheme}-${size}`, { fullPage: true });
+        await screenshot(other, `live-${name}-${scheme}-${size}`, {
+          fullPage: true,
+        });
       }
       assert.deepEqual(other.complaints, []);
       await other.context().close();
     });
   }
 });
+
+// The synthetic scene's camera: a pinhole 10 m over the ground that looks 13.5° down along the road, with a focal length
+// of one and a half heights of the picture.
+const PITCH = (13.5 * Math.PI) / 180;
+
+/** Where a point of the ground in metres is seen, in pixels. */
+function imageOf([x, y], { width, height }) {
+  const depth = y * Math.cos(PITCH) + 10 * Math.sin(PITCH);
+  const down = 10 * Math.cos(PITCH) - y * Math.sin(PITCH);
+  return [width / 2 + (1.5 * height * x) / depth, height / 2 + (1.5 * height * down) / depth];
+}
+
+/** By which part the speed of a vehicle on each lane is wrong by this matrix, at every other metre of the way. */
+function speedErrors(matrix, size) {
+  const groundOf = (pixel) => {
+    const [x, y, w] = matrix.map((row) => row[0] * pixel[0] + row[1] * pixel[1] + row[2]);
+    return [x / w, y / w];
+  };
+  const errors = [];
+  for (const lane of [-5.25, -1.75, 1.75, 5.25]) {
+    for (let y = 18; y <= 60; y += 2) {
+      // One metre of the way, as it is seen, measured by the calibration.
+      const [from, to] = [y, y + 1].map((at) => groundOf(imageOf([lane, at], size)));
+      errors.push(Math.abs(Math.hypot(to[0] - from[0], to[1] - from[1]) - 1));
+    }
+  }
+  return errors;
+}

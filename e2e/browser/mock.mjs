@@ -14,10 +14,24 @@ import { WebSocketServer } from "ws";
 
 import { cellsOf } from "./frame-number.mjs";
 import { History, Position } from "./mock-playback.mjs";
+import { startRest } from "./rest.mjs";
 
 const DIST = fileURLToPath(new URL("../../web/dist", import.meta.url));
-const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
-const HEALTH = { starting: 0, live: 1, reconnecting: 2, no_owner: 3, no_producer: 4, ended: 5, failed: 6 };
+const TYPES = {
+  ".html": "text/html",
+  ".js": "text/javascript",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
+};
+const HEALTH = {
+  starting: 0,
+  live: 1,
+  reconnecting: 2,
+  no_owner: 3,
+  no_producer: 4,
+  ended: 5,
+  failed: 6,
+};
 const SOURCE = [1280, 720];
 const PREVIEW = [640, 360];
 const CLASSES = ["person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck"];
@@ -43,10 +57,14 @@ export function camera(id, overrides = {}) {
 /** Starts the gateway; `cameras` may be changed while it runs, `changed()` tells the clients. With `token` it asks for it. */
 export async function startMock({ cameras, port = 0, fps = undefined, token = undefined }) {
   const server = createServer((request, response) => {
-    if (request.url !== "/api/session") return serveFile(request, response);
-    const welcome = token === undefined || request.headers.authorization === `Bearer ${token}`;
-    response.writeHead(welcome ? 200 : 401, { "content-type": "application/json" });
-    response.end(JSON.stringify(welcome ? { name: null, role: "admin" } : { title: "Unauthorized", status: 401 }));
+    if (request.url === "/api/session") {
+      const welcome = token === undefined || request.headers.authorization === `Bearer ${token}`;
+      response.writeHead(welcome ? 200 : 401, { "content-type": "application/json" });
+      return response.end(
+        JSON.stringify(welcome ? { name: null, role: "admin" } : { title: "Unauthorized", status: 401 }),
+      );
+    }
+    return request.url.startsWith("/api/") ? rest.answer(request, response) : serveFile(request, response);
   });
   const sockets = new WebSocketServer({
     server,
@@ -80,9 +98,10 @@ export async function startMock({ cameras, port = 0, fps = undefined, token = un
     });
   });
 
-  const timers = cameras.map((of, index) => {
+  const timers = [];
+  const run = (of, index) => {
     let n = index * 17;
-    return setInterval(
+    const timer = setInterval(
       () => {
         if (of.health !== "live" || of.frozen) return;
         n += 1;
@@ -99,14 +118,24 @@ export async function startMock({ cameras, port = 0, fps = undefined, token = un
       },
       1000 / (fps ?? of.fps),
     );
-  });
+    timers.push(timer);
+  };
+  cameras.forEach(run);
+  const changed = () => clients.forEach(({ socket }) => send(socket, "cameras", [cameras.map(cameraState)]));
+  const added = (id) => {
+    const of = camera(id, { calibrated: false });
+    run(of, timers.length);
+    return of;
+  };
+  const rest = startRest({ cameras, added, changed });
   await new Promise((done) => server.listen(port, "127.0.0.1", done));
   return {
     url: `http://127.0.0.1:${server.address().port}/`,
     painted,
+    rest,
     /** What each client is subscribed to now. */
     subscriptions: () => [...clients].map(({ wants }) => [...wants.keys()].sort()),
-    changed: () => clients.forEach(({ socket }) => send(socket, "cameras", [cameras.map(cameraState)])),
+    changed,
     tell: (kind, value) => clients.forEach(({ socket }) => send(socket, kind, value)),
     raw: (bytes) => clients.forEach(({ socket }) => socket.send(bytes)),
     /** From now on serves pages and nothing else. */
@@ -267,7 +296,12 @@ function render(position) {
     if (Math.floor(12 * depth ** 0.6 + position / 6) % 2 === 0)
       fill(width / 2 - 4 * depth, y, width / 2 + 4 * depth, y + 1, [216, 214, 200]);
   }
-  const paint = { 12: [176, 48, 44], 17: [222, 224, 226], 21: [46, 74, 122], 23: [40, 44, 52] };
+  const paint = {
+    12: [176, 48, 44],
+    17: [222, 224, 226],
+    21: [46, 74, 122],
+    23: [40, 44, 52],
+  };
   for (const { kind, xyxy, t } of vehicles(position)) {
     if (t < 0.03) continue;
     const [l, top, r, b] = xyxy.map((v) => v / 2);
@@ -286,7 +320,9 @@ async function serveFile(request, response) {
   try {
     if (!file.startsWith(DIST)) throw new Error("outside");
     await stat(file);
-    response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream" });
+    response.writeHead(200, {
+      "content-type": TYPES[extname(file)] ?? "application/octet-stream",
+    });
     createReadStream(file).pipe(response);
   } catch {
     response.writeHead(404).end("not found");

@@ -9,6 +9,10 @@ it("every view survives the way through the address", () => {
     { view: "camera", camera: "gate-north" },
     { view: "camera", camera: "a/b c%" },
     { view: "camera", camera: "yard", at: "1700000000000-2" },
+    { view: "setup", camera: "a/b c%", part: "source" },
+    { view: "setup", camera: "gate-north", part: "calibration" },
+    { view: "add" },
+    { view: "system" },
   ];
   for (const route of routes) expect(parseRoute(routeHref(route))).toEqual(route);
 });

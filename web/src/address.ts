@@ -1,16 +1,26 @@
+import type { Part } from "./setup/draft";
+
 /** What the address says. */
-export type Route = { view: "wall"; search: string } | { view: "camera"; camera: string; at?: string };
+export type Route =
+  | { view: "wall"; search: string }
+  | { view: "camera"; camera: string; at?: string }
+  | { view: "add" }
+  | { view: "setup"; camera: string; part: Part }
+  | { view: "system" };
 
 const FRAME_ID = /^\d{1,16}-\d{1,16}$/;
 
 export function parseRoute(hash: string): Route {
   const [path = "", query = ""] = hash.replace(/^#/, "").split("?");
-  const [, view, camera] = path.split("/");
+  const [, view, camera, more, part] = path.split("/");
+  if (view === "add") return { view };
+  if (view === "system") return { view };
   if (view === "camera" && camera !== undefined && camera !== "") {
     try {
+      const id = decodeURIComponent(camera);
+      if (more === "setup") return { view: more, camera: id, part: partOf(part) };
       const at = new URLSearchParams(query).get("at") ?? "";
-      const moment = FRAME_ID.test(at) ? { at } : {};
-      return { view: "camera", camera: decodeURIComponent(camera), ...moment };
+      return { view, camera: id, ...(FRAME_ID.test(at) ? { at } : {}) };
     } catch {
       return { view: "wall", search: "" };
     }
@@ -19,9 +29,21 @@ export function parseRoute(hash: string): Route {
 }
 
 export function routeHref(route: Route): string {
-  if (route.view === "camera") {
-    const moment = route.at === undefined ? "" : `?at=${route.at}`;
-    return `#/camera/${encodeURIComponent(route.camera)}${moment}`;
+  switch (route.view) {
+    case "camera": {
+      const moment = route.at === undefined ? "" : `?at=${route.at}`;
+      return `#/camera/${encodeURIComponent(route.camera)}${moment}`;
+    }
+    case "setup":
+      return `#/camera/${encodeURIComponent(route.camera)}/setup${route.part === "source" ? "" : `/${route.part}`}`;
+    case "add":
+    case "system":
+      return `#/${route.view}`;
+    case "wall":
+      return route.search === "" ? "#/" : `#/?${new URLSearchParams({ search: route.search }).toString()}`;
   }
-  return route.search === "" ? "#/" : `#/?${new URLSearchParams({ search: route.search }).toString()}`;
+}
+
+function partOf(text: string | undefined): Part {
+  return text === "region" || text === "calibration" ? text : "source";
 }

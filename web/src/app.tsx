@@ -1,20 +1,25 @@
 import { useEffect } from "preact/hooks";
 
+import type { Route } from "./address";
 import { listenToKeys } from "./keys";
 import { route } from "./route";
 import { session } from "./session";
 import { tokenWanted } from "./token";
+import { AddView } from "./views/add";
 import { CameraView } from "./views/camera";
+import { DebugPanel } from "./views/debug";
 import { Header } from "./views/header";
 import { HelpDialog } from "./views/help";
 import { Notice } from "./views/notice";
+import { SetupView } from "./views/setup";
+import { SystemView } from "./views/system";
 import { TokenView } from "./views/token";
 import { Wall } from "./views/wall";
 
 export function App() {
   const at = route.value;
   useEffect(() => listenToKeys(), []);
-  const title = at.view === "camera" ? `${session.nameOf(at.camera)} · Peregrine` : "Peregrine";
+  const title = titleOf(at);
   useEffect(() => {
     document.title = title;
   }, [title]);
@@ -25,18 +30,43 @@ export function App() {
       </a>
       <Header />
       <main id="main" tabIndex={-1}>
-        {tokenWanted.value !== undefined ? (
-          <TokenView />
-        ) : at.view === "wall" ? (
-          <Wall search={at.search} />
-        ) : (
-          <CameraView key={at.camera} camera={at.camera} at={at.at} />
-        )}
+        {tokenWanted.value !== undefined ? <TokenView /> : <View at={at} />}
       </main>
+      <DebugPanel />
       <Notice />
       <HelpDialog />
     </>
   );
+}
+
+function View({ at }: { at: Route }) {
+  switch (at.view) {
+    case "wall":
+      return <Wall search={at.search} />;
+    case "camera":
+      return <CameraView key={at.camera} camera={at.camera} at={at.at} />;
+    case "add":
+      return <AddView />;
+    case "setup":
+      return <SetupView key={at.camera} camera={at.camera} part={at.part} />;
+    case "system":
+      return <SystemView />;
+  }
+}
+
+function titleOf(at: Route): string {
+  switch (at.view) {
+    case "wall":
+      return "Peregrine";
+    case "camera":
+      return `${session.nameOf(at.camera)} · Peregrine`;
+    case "add":
+      return "Add a camera · Peregrine";
+    case "setup":
+      return `Set up ${session.nameOf(at.camera)} · Peregrine`;
+    case "system":
+      return "System · Peregrine";
+  }
 }
 
 /** The address holds the view, so this link moves the focus itself. */

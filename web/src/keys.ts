@@ -5,6 +5,7 @@ import { session } from "./session";
 import { nextTheme, nextUnit } from "./settings";
 
 export const helpOpen = signal(false);
+export const debugOpen = signal(false);
 /** The search field takes the focus as soon as it is there. */
 export const searchWanted = signal(false);
 
@@ -19,6 +20,7 @@ export const KEYS: readonly { keys: readonly string[]; does: string }[] = [
   { keys: ["l"], does: "Live again" },
   { keys: ["u"], does: "km/h or mph" },
   { keys: ["t"], does: "Theme: as the system, dark, light" },
+  { keys: ["d"], does: "Debug panel: connection and costs" },
   { keys: ["?"], does: "This help" },
 ];
 
@@ -32,12 +34,11 @@ export function listenToKeys(): () => void {
 
 function onKey(event: KeyboardEvent): void {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || helpOpen.value) return;
-  const { target } = event;
-  if (target instanceof HTMLSelectElement || (target instanceof HTMLInputElement && target.type !== "range")) {
-    if (event.key === "Escape") target.blur();
+  if (isField(event.target)) {
+    if (event.key === "Escape") event.target.blur();
     return;
   }
-  if (playbackKey(event.key, target)) {
+  if (playbackKey(event.key, event.target)) {
     event.preventDefault();
     return;
   }
@@ -49,7 +50,7 @@ function onKey(event: KeyboardEvent): void {
       helpOpen.value = true;
       break;
     case "Escape":
-      if (here().view !== "wall") go({ view: "wall", search: "" });
+      leave();
       break;
     case "ArrowLeft":
     case "ArrowUp":
@@ -64,6 +65,9 @@ function onKey(event: KeyboardEvent): void {
       break;
     case "t":
       nextTheme();
+      break;
+    case "d":
+      toggleDebug();
       break;
     default:
       return;
@@ -93,6 +97,23 @@ function playbackKey(key: string, target: EventTarget | null): boolean {
   }
 }
 
+export function toggleDebug(): void {
+  debugOpen.value = !debugOpen.value;
+}
+
+/** Whether keys are for the element itself; those of a checkbox, a button or a slider are not its letters. */
+function isField(target: EventTarget | null): target is HTMLElement {
+  if (target instanceof HTMLSelectElement) return true;
+  return target instanceof HTMLInputElement && !["checkbox", "radio", "range"].includes(target.type);
+}
+
+/** From the setup back to its camera, from anywhere else to the wall. */
+function leave(): void {
+  const at = here();
+  if (at.view === "setup") go({ view: "camera", camera: at.camera });
+  else if (at.view !== "wall") go({ view: "wall", search: "" });
+}
+
 function search(): void {
   searchWanted.value = true;
   if (here().view !== "wall") go({ view: "wall", search: "" });
@@ -109,7 +130,7 @@ function step(by: number, vertical: boolean): void {
     tiles[current < 0 ? 0 : current + by * columns]?.focus();
     return;
   }
-  if (vertical) return;
+  if (vertical || at.view !== "camera") return;
   const neighbour = neighbourOf(at.camera, by);
   if (neighbour !== undefined) go({ view: "camera", camera: neighbour });
 }

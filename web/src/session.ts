@@ -4,6 +4,7 @@ import { Feed } from "./feed";
 import { browserNow } from "./link/clock";
 import type { Connection, FromWorker, ToWorker } from "./link/messages";
 import { checkIn, token } from "./token";
+import { Durations, type Quantiles, type Traffic } from "./link/traffic";
 import type { CameraState } from "./wire";
 
 /** Numbers on the screen change this often at most. */
@@ -15,6 +16,12 @@ export class Session {
   /** None before the gateway said which cameras there are. */
   readonly cameras = signal<readonly CameraState[] | undefined>(undefined);
   readonly roundTripMs = signal<number | undefined>(undefined);
+  /** What the gateway's clock is ahead of the browser's. */
+  readonly clockOffsetMs = signal<number | undefined>(undefined);
+  /** What the connection carries; only while somebody measures. */
+  readonly traffic = signal<Traffic | undefined>(undefined);
+  /** How long the page's thread is taken by painting once. */
+  readonly paintMs = signal<Quantiles | undefined>(undefined);
   /** What the gateway last complained about. */
   readonly problem = signal<string | undefined>(undefined);
   /** Messages that this client was too slow for, by camera. */
@@ -27,6 +34,7 @@ export class Session {
   /** Cameras on the screen with the width they are wanted in; they are asked for only while the page is visible. */
   private readonly watched = new Map<string, number>();
   private readonly dirty = new Set<Feed>();
+  private readonly painting = new Durations();
   private offsetMs = 0;
   private paintRequested = false;
 
@@ -104,6 +112,12 @@ export class Session {
     if (this.watched.delete(camera)) this.send({ kind: "unwatch", camera });
   }
 
+  /** Measures the connection from now on, or no more. */
+  measure(on: boolean): void {
+    this.send({ kind: "measure", on });
+    if (!on) this.traffic.value = undefined;
+  }
+
   /** Draws what is on the screen again. */
   redraw(): void {
     for (const feed of this.feeds.values()) feed.redraw();
@@ -150,6 +164,7 @@ export class Session {
         break;
       case "clock":
         this.offsetMs = message.offsetMs;
+        this.clockOffsetMs.value = message.offsetMs;
         this.roundTripMs.value = message.roundTripMs;
         break;
       case "missed":
@@ -157,6 +172,10 @@ export class Session {
         break;
       case "problem":
         this.problem.value = message.message;
+        break;
+      case "traffic":
+        this.traffic.value = message.traffic;
+        this.paintMs.value = this.painting.quantiles();
         break;
     }
   }
@@ -184,8 +203,10 @@ export class Session {
     this.paintRequested = true;
     requestAnimationFrame(() => {
       this.paintRequested = false;
+      const begin = performance.now();
       for (const each of this.dirty) each.paint(this.offsetMs);
       this.dirty.clear();
+      this.painting.add(performance.now() - begin);
     });
   }
 

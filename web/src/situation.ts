@@ -123,7 +123,7 @@ export function situation(camera: CameraState, connection: Connection, seen: See
         old: true,
         help: {
           title: camera.error ?? "The source cannot be opened",
-          next: "Correct the source in the camera's configuration; the producer then opens it at once.",
+          next: "Correct the source under “Set up”; the producer then opens it at once.",
         },
       };
     case "live":

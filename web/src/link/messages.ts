@@ -1,4 +1,5 @@
 import type { CameraState, FrameResult, Playback } from "../wire";
+import type { Traffic } from "./traffic";
 
 /** From the page to the worker that holds the connection. */
 export type ToWorker =
@@ -9,6 +10,8 @@ export type ToWorker =
   /** A picture was painted or replaced by a newer one: room for another. */
   | { kind: "released"; camera: string; painted: Painted | undefined }
   | { kind: "ask"; camera: string; requestId: number; ask: Ask }
+  /** Report what the connection carries from now on, or no more. */
+  | { kind: "measure"; on: boolean }
   /** Do not wait for the next attempt. */
   | { kind: "retry" };
 
@@ -38,6 +41,7 @@ export type FromWorker =
   | { kind: "playback"; playback: Playback; jumped: boolean }
   | { kind: "clock"; offsetMs: number; roundTripMs: number }
   | { kind: "missed"; camera: string; total: number }
+  | { kind: "traffic"; traffic: Traffic }
   | { kind: "problem"; message: string };
 
 /** A result with what the way here added. Times are milliseconds of the browser's clock but for `seenAtUs`. */

@@ -11,6 +11,7 @@ import { compareIds, FrameMatch } from "./match";
 import type { Arrival, Ask, Connection, FromWorker, ToWorker } from "./messages";
 import { offeredProtocols } from "./protocols";
 import { Reconnect } from "./reconnect";
+import { Meter } from "./traffic";
 
 /** A picture waits this many frames for its result: two seconds at 30 a second. */
 const MATCH_CAPACITY = 64;
@@ -27,12 +28,15 @@ const CONNECT_WITHIN_MS = 5_000;
 const RESUME_WITHIN_MS = 30_000;
 /** Played fast, not every frame brings its picture: for so long the last one stays. */
 const PICTURE_STAYS_MS = 500;
+/** How often the page is told what the connection carries, while it wants to know. */
+const MEASURE_EVERY_MS = 250;
 
 const page = self as unknown as DedicatedWorkerGlobalScope;
 const decoder = new Decoder();
 const encoder = new Encoder();
 const clock = new ClockOffset();
 const reconnect = new Reconnect();
+const meter = new Meter();
 
 /** What is wanted of a camera and on its way. */
 interface Watched {
@@ -65,6 +69,7 @@ let greeted = false;
 let retryTimer: ReturnType<typeof setTimeout> | undefined;
 let pingTimer: ReturnType<typeof setTimeout> | undefined;
 let deadline: ReturnType<typeof setTimeout> | undefined;
+let measuring: ReturnType<typeof setInterval> | undefined;
 
 page.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   switch (data.kind) {
@@ -84,6 +89,9 @@ page.onmessage = ({ data }: MessageEvent<ToWorker>) => {
       break;
     case "ask":
       ask(data.camera, data.requestId, data.ask);
+      break;
+    case "measure":
+      measure(data.on);
       break;
     case "retry":
       if (socket === undefined) connect();
@@ -162,6 +170,14 @@ function released(camera: string, painted: { id: string; deliverUs: number; pain
   }
 }
 
+function measure(on: boolean): void {
+  clearInterval(measuring);
+  if (!on) return;
+  measuring = setInterval(() => {
+    post({ kind: "traffic", traffic: meter.take(browserNow()) });
+  }, MEASURE_EVERY_MS);
+}
+
 // ---- the connection ----
 
 function connect(): void {
@@ -182,6 +198,7 @@ function connect(): void {
     try {
       message = readServerMessage(decoder.decode(new Uint8Array(data)));
       receive(message, opening);
+      meter.message(data.byteLength, browserNow() - lastHeardMs);
     } catch (error) {
       problem(`The gateway sent something that this page cannot read (${String(error)}). Reload the page.`);
     }
@@ -348,8 +365,11 @@ async function showNext(camera: string, entry: Watched): Promise<void> {
   entry.next = undefined;
   entry.decoding = true;
   entry.inFlight += 1;
+  const begin = browserNow();
   try {
     const picture = await createImageBitmap(new Blob([preview.jpeg as BlobPart], { type: "image/jpeg" }));
+    const decodedAtMs = browserNow();
+    meter.pictureDecoded(decodedAtMs - begin);
     const { handedOver } = entry;
     if (entry.epoch !== epoch || (handedOver !== undefined && compareIds(arrival.id, handedOver) < 0)) {
       // Meanwhile the page has gone elsewhere.
@@ -357,8 +377,7 @@ async function showNext(camera: string, entry: Watched): Promise<void> {
       picture.close();
     } else {
       entry.handedOver = arrival.id;
-      const decoded = { ...arrival, decodedAtMs: browserNow() };
-      post({ kind: "frame", camera, arrival: decoded, pictureId: preview.id, picture }, [picture]);
+      post({ kind: "frame", camera, arrival: { ...arrival, decodedAtMs }, pictureId: preview.id, picture }, [picture]);
     }
   } catch (error) {
     entry.inFlight -= 1;

@@ -41,6 +41,14 @@ export function CameraView({ camera: id, at }: { camera: string; at: string | un
         </a>
         <h1>{camera.name || id}</h1>
         <State situation={doing} />
+        <a
+          class="tool worded last"
+          href={routeHref({ view: "setup", camera: id, part: "source" })}
+          title="Source, region and calibration"
+        >
+          <Icon name="setup" />
+          <span>Set up</span>
+        </a>
         <Neighbours camera={id} />
       </div>
       <div class="camera-main">

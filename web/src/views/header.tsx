@@ -19,6 +19,15 @@ export function Header() {
       <div class="tools">
         <UnitButton />
         <ThemeButton />
+        <a
+          class="tool"
+          href="#/system"
+          aria-label="System"
+          title="System: workers and where every frame went"
+          aria-current={route.value.view === "system" ? "page" : undefined}
+        >
+          <Icon name="system" />
+        </a>
         <button
           class="tool"
           type="button"

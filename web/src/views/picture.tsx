@@ -1,3 +1,4 @@
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
 import type { OverlayOptions } from "../draw/overlay";
@@ -12,10 +13,12 @@ interface PictureProps {
   situation: Situation;
   /** With labels at the boxes and the full text of what to do; tiles have no room for it. */
   large: boolean;
+  /** What lies on the picture, as wide and high as it. */
+  children?: ComponentChildren;
 }
 
 /** The live picture of a camera with its overlay; asks for frames only while it is on the screen. */
-export function Picture({ camera, situation, large }: PictureProps) {
+export function Picture({ camera, situation, large, children }: PictureProps) {
   const frame = useRef<HTMLDivElement>(null);
   const picture = useRef<HTMLCanvasElement>(null);
   const overlay = useRef<HTMLCanvasElement>(null);
@@ -98,6 +101,7 @@ export function Picture({ camera, situation, large }: PictureProps) {
             {badgeWords(seen)}
           </span>
         )}
+        {children}
       </div>
     </div>
   );

@@ -57,7 +57,7 @@ export function Tracks({ tracks, classes, calibrated }: TracksProps) {
         )}
       </div>
       {!calibrated && (
-        <p class="nothing">No speeds: this camera is not calibrated. Give it four points of the ground.</p>
+        <p class="nothing">No speeds: this camera is not calibrated. “Set up” does it with four clicks.</p>
       )}
     </section>
   );

@@ -5,7 +5,7 @@ import { session } from "../session";
 import { situation, type Situation } from "../situation";
 import type { CameraState } from "../wire";
 import { Picture } from "./picture";
-import { Mark } from "./shapes";
+import { Icon, Mark } from "./shapes";
 import { Empty } from "./empty";
 
 /** All cameras at once: is everything alive? */
@@ -38,9 +38,13 @@ export function Wall({ search }: { search: string }) {
     return (
       <Empty
         title="No cameras yet"
-        text="Start one from any video file or address; it appears here by itself. For example"
+        text="Add one from any video file or address, or start the whole system with one. For example"
         command="./dev demo --video traffic.mp4"
-      />
+      >
+        <a class="button" href="#/add">
+          Add a camera
+        </a>
+      </Empty>
     );
   }
   const wanted = search.trim().toLowerCase();
@@ -122,6 +126,10 @@ function Summary({ cameras, found }: { cameras: readonly CameraState[]; found: n
           </li>
         ))}
       </ul>
+      <a class="tool worded last" href="#/add">
+        <Icon name="add" />
+        Add a camera
+      </a>
     </div>
   );
 }

@@ -1,0 +1,183 @@
+// The mock gateway's REST side, from its own hand: cameras and their configuration, calibration, workers, the ledger.
+
+/**
+ * Answers `/api/…`. `cameras` is the mock's own list; `added` and `changed` tell it that there is a new one, or another
+ * configuration. Tests may set `refusing` (a status for everything), `workers` and `ledger`.
+ */
+export function startRest({ cameras, added, changed }) {
+  const configs = new Map(cameras.map((of) => [of.id, { version: 1, config: firstConfig(of) }]));
+  const rest = {
+    refusing: undefined,
+    workers: [
+      {
+        worker: "producer-1",
+        role: "producer",
+        seen_ms_ago: 310,
+        cameras: cameras.map(({ id }) => id),
+      },
+      {
+        worker: "worker-1",
+        role: "processor",
+        seen_ms_ago: 640,
+        cameras: cameras.filter(({ health }) => health === "live").map(({ id }) => id),
+      },
+    ],
+    ledger: cameras.map(({ id }, i) => ({
+      camera: id,
+      published: 18_240 + 37 * i,
+      processed: 17_930 + 37 * i,
+      skipped: [{ reason: "too_old", count: 286 }],
+      lost: [{ reason: "queue_full", count: 21 }],
+      waiting: 3,
+      balanced: true,
+    })),
+    config: (id) => configs.get(id)?.config,
+    /** Somebody else changes a camera. */
+    changeElsewhere(id, part) {
+      put(id, { ...configs.get(id).config, ...part });
+    },
+    answer,
+  };
+
+  function put(id, config) {
+    configs.set(id, { version: (configs.get(id)?.version ?? 0) + 1, config });
+    const of = cameras.find((each) => each.id === id);
+    of.name = config.name;
+    of.region = config.analysis.region;
+    of.calibrated = config.calibration !== undefined;
+    changed();
+  }
+
+  async function answer(request, response) {
+    const { pathname } = new URL(request.url, "http://localhost");
+    const [, , kind, id] = pathname.split("/").map(decodeURIComponent);
+    const say = (status, body, headers = {}) =>
+      response
+        .writeHead(status, { "content-type": "application/json", ...headers })
+        .end(body === undefined ? "" : JSON.stringify(body));
+    const refuse = (status, detail) => say(status, { title: "Refused", status, detail });
+    if (rest.refusing !== undefined)
+      return refuse(rest.refusing, "this needs a token with the role admin: ask for one");
+    const body = await bodyOf(request);
+    const known = configs.get(id);
+    switch (`${request.method} ${kind}`) {
+      case "GET workers":
+        return say(200, { workers: rest.workers });
+      case "GET ledger":
+        return say(200, { cameras: rest.ledger });
+      case "POST calibration":
+        try {
+          return say(200, homography(body.points));
+        } catch (error) {
+          return refuse(422, error.message);
+        }
+      case "POST cameras":
+        if (configs.has(body.id)) return refuse(409, `there is a camera \`${body.id}\` already: choose another id`);
+        if (/^gopher:/.test(body.source.uri)) return refuse(422, "`gopher:` is no scheme known here: use rtsp://");
+        cameras.push(added(body.id));
+        put(body.id, body);
+        return say(201, body);
+    }
+    if (kind !== "cameras" || known === undefined) return refuse(404, `there is no camera \`${id}\``);
+    switch (request.method) {
+      case "GET":
+        return say(200, { state: null, config: known.config }, { etag: `"${known.version}"` });
+      case "PUT": {
+        const wanted = request.headers["if-match"];
+        if (wanted !== undefined && wanted !== `"${known.version}"`) return refuse(412, "it was changed meanwhile");
+        put(id, body);
+        return say(200, { state: null, config: body }, { etag: `"${known.version + 1}"` });
+      }
+      case "DELETE":
+        configs.delete(id);
+        cameras.splice(
+          cameras.findIndex((each) => each.id === id),
+          1,
+        );
+        changed();
+        return say(204);
+      default:
+        return refuse(405, "use GET, PUT or DELETE");
+    }
+  }
+  return rest;
+}
+
+function firstConfig({ id, name, region }) {
+  return {
+    id,
+    name,
+    source: {
+      uri: `rtsp://***@${id}.local/main`,
+      pace: "realtime",
+      loop: false,
+      every: 1,
+    },
+    analysis: {
+      classes: [],
+      confidence: 0.35,
+      nms_iou: 0.5,
+      region,
+      track: { max_tracks: 256 },
+    },
+  };
+}
+
+async function bodyOf(request) {
+  let text = "";
+  for await (const part of request) text += part;
+  return text === "" ? undefined : JSON.parse(text);
+}
+
+/** The homography from pixels to metres with the least squared error of its equations; eight unknowns, the ninth is 1. */
+function homography(points) {
+  const [[x0, y0], ...others] = points.map(({ ground }) => ground);
+  const sides = others.flatMap(([ax, ay]) => others.map(([bx, by]) => (ax - x0) * (by - y0) - (ay - y0) * (bx - x0)));
+  if (sides.every((side) => side === 0)) throw new Error("the points lie on one line: spread them over the ground");
+  const scale = 1000;
+  const rows = points.flatMap(({ image, ground: [x, y] }) => {
+    const [u, v] = image.map((pixel) => pixel / scale);
+    return [
+      [u, v, 1, 0, 0, 0, -u * x, -v * x, x],
+      [0, 0, 0, u, v, 1, -u * y, -v * y, y],
+    ];
+  });
+  const normal = Array.from({ length: 8 }, (_, i) =>
+    Array.from({ length: 9 }, (_, j) => rows.reduce((sum, row) => sum + row[i] * row[j], 0)),
+  );
+  const h = [...solve(normal), 1].map((value, i) => (i % 3 === 2 ? value : value / scale));
+  const matrix = [h.slice(0, 3), h.slice(3, 6), h.slice(6)];
+  const inverse = adjugate(matrix);
+  const residuals = points.map(({ image, ground }) => {
+    const [x, y, w] = inverse.map((row) => row[0] * ground[0] + row[1] * ground[1] + row[2]);
+    return Math.hypot(x / w - image[0], y / w - image[1]);
+  });
+  const rms = Math.sqrt(residuals.reduce((sum, r) => sum + r * r, 0) / residuals.length);
+  return {
+    world_from_image: matrix,
+    image_from_world: inverse,
+    residuals_px: residuals,
+    rms_px: rms,
+  };
+}
+
+/** Gauss with the largest pivot. */
+function solve(rows) {
+  for (let i = 0; i < rows.length; i += 1) {
+    const pivot = rows.slice(i).reduce((best, row) => (Math.abs(row[i]) > Math.abs(best[i]) ? row : best));
+    rows.splice(rows.indexOf(pivot), 1, rows[i]);
+    rows[i] = pivot.map((value) => value / pivot[i]);
+    rows.forEach((row, j) => {
+      if (j !== i) rows[j] = row.map((value, k) => value - row[i] * rows[i][k]);
+    });
+  }
+  return rows.map((row) => row[8]);
+}
+
+function adjugate([[a, b, c], [d, e, f], [g, h, i]]) {
+  return [
+    [e * i - f * h, c * h - b * i, b * f - c * e],
+    [f * g - d * i, a * i - c * g, c * d - a * f],
+    [d * h - e * g, b * g - a * h, a * e - b * d],
+  ];
+}

@@ -1,0 +1,110 @@
+import { expect, it } from "vitest";
+
+import type { CameraConfig, Point } from "./config";
+import {
+  calibrationPoints,
+  configOf,
+  draftOf,
+  missingWords,
+  NEW_DRAFT,
+  problemsOf,
+  suggestId,
+  verdict,
+  withoutCredentials,
+} from "./draft";
+
+const CORNERS: Point[] = [
+  [300, 600],
+  [900, 600],
+  [700, 300],
+  [450, 300],
+];
+const FULL: CameraConfig = {
+  id: "gate",
+  name: "Gate",
+  source: { uri: "rtsp://***@cam/1", fps: 7, pace: "fast", loop: true, every: 2 },
+  analysis: { classes: ["car"], confidence: 0.4, nms_iou: 0.6, region: CORNERS, track: { max_tracks: 9 } },
+  calibration: { points: CORNERS.map((image, i) => ({ image, ground: [i, i * i] as const })) },
+};
+
+it("what the page does not know is lost by saving", () => {
+  expect(configOf(draftOf(FULL), FULL)).toEqual(FULL);
+  const matrix = {
+    ...FULL,
+    calibration: {
+      world_from_image: [
+        [1, 0, 0],
+        [0, 1, 0],
+        [0, 0, 1],
+      ],
+    },
+  };
+  expect(configOf(draftOf(matrix), matrix)).toEqual(matrix);
+});
+
+it("a rectangle comes back as something else", () => {
+  const calibration = {
+    ...NEW_DRAFT.calibration,
+    mode: "rectangle" as const,
+    corners: CORNERS,
+    widthM: 3.5,
+    lengthM: 20,
+  };
+  const saved = configOf({ ...NEW_DRAFT, id: "a", uri: "b", calibration }, undefined);
+  expect(saved.calibration?.points?.map(({ ground }) => ground)).toEqual([
+    [0, 0],
+    [3.5, 0],
+    [3.5, 20],
+    [0, 20],
+  ]);
+  expect(draftOf(saved).calibration).toMatchObject({ mode: "rectangle", corners: CORNERS, widthM: 3.5, lengthM: 20 });
+});
+
+it("a calibration that is removed stays", () => {
+  const draft = draftOf(FULL);
+  expect(configOf({ ...draft, calibration: { ...draft.calibration, mode: "none" } }, FULL).calibration).toBeUndefined();
+});
+
+it("half a calibration is sent", () => {
+  const half = {
+    ...NEW_DRAFT.calibration,
+    mode: "points" as const,
+    points: CORNERS.map((image) => ({ image, x: 1, y: undefined })),
+  };
+  expect(calibrationPoints(half)).toBeUndefined();
+  expect(missingWords(half)).toMatch(/metres of each point/);
+  expect(missingWords({ ...half, points: half.points.slice(0, 1) })).toMatch(/3 more points/);
+  expect(missingWords({ ...half, mode: "rectangle", corners: CORNERS.slice(0, 2) })).toMatch(/far right/);
+  expect(calibrationPoints({ ...half, mode: "rectangle", corners: CORNERS, widthM: -1, lengthM: 2 })).toBeUndefined();
+});
+
+it("a draft that cannot be right can be saved", () => {
+  const fine = { ...NEW_DRAFT, id: "gate", uri: "clip.mp4" };
+  expect(problemsOf(fine)).toEqual([]);
+  const bad = { ...fine, id: "-gate", uri: " ", confidence: 2, region: CORNERS.slice(0, 2) };
+  expect(problemsOf(bad).map(({ part }) => part)).toEqual(["source", "source", "source", "region"]);
+  const crossed = [CORNERS[0], CORNERS[2], CORNERS[1], CORNERS[3]] as Point[];
+  expect(problemsOf({ ...fine, region: crossed })).toHaveLength(1);
+});
+
+it("a suggested id is taken, or carries a password", () => {
+  expect(suggestId("Tor Süd", "", new Set())).toBe("tor-sud");
+  expect(suggestId("", "rtsp://admin:se@cret@cam-7.local:554/main", new Set())).toBe("cam-7-local");
+  expect(suggestId("", "/videos/Parking Lot.mp4", new Set(["parking-lot", "parking-lot-2"]))).toBe("parking-lot-3");
+  expect(suggestId("", "synthetic:road?w=768&h=432", new Set())).toBe("road");
+  expect(suggestId("", "v4l2:/dev/video0", new Set())).toBe("video0");
+  expect(suggestId("", "", new Set())).toBe("camera");
+});
+
+it("a password is kept by the browser", () => {
+  expect(withoutCredentials("rtsp://admin:se@cret@cam/1")).toBe("rtsp://***@cam/1");
+  expect(withoutCredentials("/videos/a.mp4")).toBe("/videos/a.mp4");
+});
+
+it("a poor fit is called good", () => {
+  expect(verdict(1, 6, 1280).word).toBe("good");
+  expect(verdict(8, 6, 1280).word).toBe("check");
+  expect(verdict(30, 6, 1280).word).toBe("poor");
+  expect(verdict(0, 4, 1280).word).toBe("check");
+  expect(verdict(NaN, 6, 1280).word).toBe("poor");
+});

@@ -1,0 +1,176 @@
+import { batch, computed, effect, signal } from "@preact/signals";
+
+import { addCamera, ApiError, changeCamera, errorWords, getCamera, removeCamera } from "../api";
+import { browserNow } from "../link/clock";
+import type { CameraConfig } from "./config";
+import { configOf, type Draft, draftOf, NEW_DRAFT, problemsOf, withoutCredentials } from "./draft";
+import { begin, edit, type History, redo, settle, undo } from "./history";
+
+export type Doing = "loading" | "ready" | "failed" | "saving";
+
+/** What the gateway has. */
+interface Saved {
+  config: CameraConfig;
+  etag: string | undefined;
+}
+
+/** One camera, or a new one, while it is set up: what is saved, what is not, and the way back. */
+export class Setup {
+  readonly doing = signal<Doing>("loading");
+  /** Why it could not be read, saved or removed. */
+  readonly error = signal<ApiError | undefined>(undefined);
+  /** When it was last saved, by the browser's clock. */
+  readonly savedAtMs = signal<number | undefined>(undefined);
+  readonly history = signal<History<Draft>>(begin(NEW_DRAFT));
+  readonly draft = computed(() => this.history.value.present);
+  readonly problems = computed(() => problemsOf(this.draft.value));
+  readonly changed = computed(() => JSON.stringify(this.draft.value) !== JSON.stringify(this.asSaved.value));
+
+  private readonly saved = signal<Saved | undefined>(undefined);
+  private readonly asSaved = computed(() =>
+    this.saved.value === undefined ? NEW_DRAFT : draftOf(this.saved.value.config),
+  );
+
+  /** `camera` is undefined for one that is to be added. */
+  constructor(readonly camera: string | undefined) {}
+
+  /** Reads what the gateway has and what this browser kept. Returns how to stop keeping. */
+  start(): () => void {
+    const giveUp = new AbortController();
+    void this.load(giveUp.signal);
+    const stopKeeping = effect(() => {
+      if (this.doing.value === "ready") keep(this.camera, this.changed.value ? this.draft.value : undefined);
+    });
+    return () => {
+      giveUp.abort();
+      stopKeeping();
+    };
+  }
+
+  async load(signal?: AbortSignal): Promise<void> {
+    const { camera } = this;
+    this.doing.value = "loading";
+    try {
+      const answer = camera === undefined ? undefined : await getCamera(camera, signal);
+      if (answer?.config === null) {
+        throw new ApiError(
+          0,
+          "This camera's configuration cannot be read: correct it where it was written, or add it anew.",
+        );
+      }
+      batch(() => {
+        if (answer !== undefined && answer.config !== null)
+          this.saved.value = { config: answer.config, etag: answer.etag };
+        const kept = recall(camera);
+        this.history.value = kept === undefined ? begin(this.asSaved.value) : edit(begin(this.asSaved.value), kept);
+        this.error.value = undefined;
+        this.doing.value = "ready";
+      });
+    } catch (error) {
+      if (signal?.aborted !== true) this.fail(error, "failed");
+    }
+  }
+
+  /** Edits that follow each other and are `about` the same thing are undone at once. */
+  change(part: Partial<Draft>, about?: string): void {
+    this.history.value = edit(this.history.value, { ...this.draft.value, ...part }, about);
+  }
+
+  /** The next edit is a step of its own. */
+  settle(): void {
+    this.history.value = settle(this.history.value);
+  }
+
+  undo(): void {
+    this.history.value = undo(this.history.value);
+  }
+
+  redo(): void {
+    this.history.value = redo(this.history.value);
+  }
+
+  /** Back to what is saved; that can be undone. */
+  discard(): void {
+    this.error.value = undefined;
+    this.history.value = edit(this.history.value, this.asSaved.value);
+  }
+
+  /** Whether it is saved now. `overwrite`: also what somebody else changed meanwhile. */
+  async save(overwrite = false): Promise<boolean> {
+    const { camera } = this;
+    const saved = this.saved.value;
+    const config = configOf(this.draft.value, saved?.config);
+    this.doing.value = "saving";
+    try {
+      if (camera === undefined) {
+        await addCamera(config);
+        keep(camera, undefined);
+        return true;
+      }
+      await changeCamera(config, overwrite ? undefined : saved?.etag);
+      const answer = await getCamera(config.id);
+      batch(() => {
+        this.saved.value = { config: answer.config ?? config, etag: answer.etag };
+        this.history.value = edit(this.history.value, this.asSaved.value);
+        this.savedAtMs.value = browserNow();
+        this.error.value = undefined;
+        this.doing.value = "ready";
+      });
+      return true;
+    } catch (error) {
+      this.fail(error, "ready");
+      return false;
+    }
+  }
+
+  /** Whether the camera is gone. */
+  async remove(): Promise<boolean> {
+    if (this.camera === undefined) return false;
+    this.doing.value = "saving";
+    try {
+      await removeCamera(this.camera);
+      keep(this.camera, undefined);
+      return true;
+    } catch (error) {
+      this.fail(error, "ready");
+      return false;
+    }
+  }
+
+  /** A calibration that was given as a matrix, which this page only shows. */
+  savedMatrix(): readonly (readonly number[])[] | undefined {
+    return this.saved.value?.config.calibration?.world_from_image;
+  }
+
+  private fail(error: unknown, doing: Doing): void {
+    batch(() => {
+      this.error.value = error instanceof ApiError ? error : new ApiError(0, errorWords(error));
+      this.doing.value = doing;
+    });
+  }
+}
+
+// ---- what this browser keeps until it is saved ----
+
+const keyOf = (camera: string | undefined): string => `peregrine.draft.${camera ?? ""}`;
+
+function keep(camera: string | undefined, draft: Draft | undefined): void {
+  try {
+    if (draft === undefined) sessionStorage.removeItem(keyOf(camera));
+    else sessionStorage.setItem(keyOf(camera), JSON.stringify({ ...draft, uri: withoutCredentials(draft.uri) }));
+  } catch {
+    // Storage can be forbidden or full: then a reload begins with what is saved.
+  }
+}
+
+function recall(camera: string | undefined): Draft | undefined {
+  try {
+    const text = sessionStorage.getItem(keyOf(camera));
+    if (text === null) return undefined;
+    const kept = JSON.parse(text) as Partial<Draft>;
+    // Of another release of this page: what is missing has its default.
+    return { ...NEW_DRAFT, ...kept, calibration: { ...NEW_DRAFT.calibration, ...kept.calibration } };
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,65 @@
+import { plural } from "../../format";
+import { addCorner, moveCorner, removeCorner } from "../../setup/polygon";
+import type { Setup } from "../../setup/setup";
+import type { Size } from "../../wire";
+import { Editor, svgPoints } from "./editor";
+
+/** The region of interest on the live picture. */
+export function RegionEditor({ setup, size }: { setup: Setup; size: Size }) {
+  const { region } = setup.draft.value;
+  return (
+    <Editor
+      size={size}
+      label="Region: a click or Enter adds a corner at the crosshair, arrow keys move it, Delete removes the last corner"
+      handles={region.map((at, i) => ({
+        name: `Corner ${i + 1}`,
+        text: String(i + 1),
+        at,
+        kind: "corner",
+        move: (to) => {
+          setup.change({ region: moveCorner(region, i, to) }, `corner ${i}`);
+        },
+        remove: () => {
+          setup.change({ region: removeCorner(region, i) });
+        },
+      }))}
+      add={(at, reach) => {
+        setup.change({ region: addCorner(region, at, reach) });
+      }}
+      settle={() => {
+        setup.settle();
+      }}
+    >
+      {(scale) => <polygon class={`outline ${region.length >= 3 ? "closed" : ""}`} points={svgPoints(region, scale)} />}
+    </Editor>
+  );
+}
+
+export function RegionPanel({ setup }: { setup: Setup }) {
+  const { region } = setup.draft.value;
+  return (
+    <>
+      <p>
+        Click the corners of the ground on which objects count, one after the other. Drag a corner to move it; a click
+        on an edge parts it. An object is where its foot is.
+      </p>
+      <p class="card-row">
+        <strong>{region.length === 0 ? "The whole picture" : plural(region.length, "corner")}</strong>
+        <button
+          type="button"
+          class="button second"
+          disabled={region.length === 0}
+          onClick={() => {
+            setup.change({ region: [] });
+          }}
+        >
+          Whole picture
+        </button>
+      </p>
+      <p class="hint">
+        By keyboard: Tab to the picture, arrow keys move the crosshair (Shift: by one pixel), Enter adds a corner. Tab
+        on to the corners: arrow keys move one, Delete removes it.
+      </p>
+    </>
+  );
+}
