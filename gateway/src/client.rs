@@ -27,6 +27,7 @@ use crate::{
     metrics::CameraMetrics,
     outbox::{Delivery, DeliveryKind, OutboxLimits, Outgoing},
     relay::{Hub, Member},
+    steps::Following,
 };
 
 /// The client is asked for a sign of life this often.
@@ -96,6 +97,7 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection) {
     let App { hub, session: limits, .. } = &app;
     let peer = connection.peer;
     let member = hub.join(limits.outbox);
+    let following = app.steps.join(member.outbox.clone());
     hub.metrics.connected.increment(1);
     debug!(%peer, "client connected");
     let (mut sink, stream) = socket.split();
@@ -106,7 +108,7 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection) {
         server_time_us: wall_clock_us(),
     }));
     let end = tokio::select! {
-        end = receive(stream, &app, &member, &unpainted) => end,
+        end = receive(stream, &app, &member, &following, &unpainted) => end,
         end = send(&mut sink, hub, &member, &unpainted, limits.stalled, &connection.written) => end,
         () = app.shutdown.requested() => SessionEnd::ShuttingDown,
     };
@@ -114,6 +116,7 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection) {
     say_farewell(&mut sink, &member, end).await;
     hub.metrics.connected.decrement(1);
     hub.metrics.ended(end);
+    drop(following);
     drop(member);
     match end {
         SessionEnd::ClosedByClient | SessionEnd::ConnectionLost | SessionEnd::ShuttingDown => {
@@ -128,6 +131,7 @@ async fn receive(
     mut stream: SplitStream<WebSocket>,
     app: &App,
     member: &Member,
+    following: &Following,
     unpainted: &Unpainted,
 ) -> SessionEnd {
     // So that the first choice of cameras meets those that there are now.
@@ -142,7 +146,7 @@ async fn receive(
         };
         let understood = match message {
             Message::Binary(bytes) => match decode::<ClientMessage>(&bytes) {
-                Ok(message) => obey(message, member, unpainted),
+                Ok(message) => obey(message, member, following, unpainted),
                 Err(error) => Err(error.to_string()),
             },
             Message::Text(_) => {
@@ -161,7 +165,12 @@ async fn receive(
 }
 
 /// Does what a message asks for; an error is a sentence for the client.
-fn obey(message: ClientMessage, member: &Member, unpainted: &Unpainted) -> Result<(), String> {
+fn obey(
+    message: ClientMessage,
+    member: &Member,
+    following: &Following,
+    unpainted: &Unpainted,
+) -> Result<(), String> {
     match message {
         ClientMessage::Subscribe(choice) => {
             let unknown = member.subscribe(choice).map_err(|error| error.to_string())?;
@@ -182,6 +191,9 @@ fn obey(message: ClientMessage, member: &Member, unpainted: &Unpainted) -> Resul
             server_time_us: wall_clock_us(),
         })),
         ClientMessage::Painted(painted) => unpainted.painted(&painted),
+        ClientMessage::SubscribeSteps(choice) => {
+            following.choose(choice.streams).map_err(|error| error.to_string())?;
+        }
     }
     Ok(())
 }
@@ -303,8 +315,9 @@ struct Written {
 
 impl Unpainted {
     fn written(&self, delivery: Delivery) {
+        let Some(metrics) = delivery.metrics else { return };
         let relay = delivery.seen.elapsed();
-        delivery.metrics.relayed(relay);
+        metrics.relayed(relay);
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() == UNPAINTED {
             waiting.pop_front();
@@ -312,7 +325,7 @@ impl Unpainted {
         waiting.push_back(Written {
             camera: delivery.camera,
             id: delivery.id,
-            metrics: delivery.metrics,
+            metrics,
             relay,
             written_at_us: wall_clock_us(),
         });

@@ -10,7 +10,7 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{any, get},
+    routing::{any, get, post},
 };
 use peregrine_daemon::{Metric, Shutdown};
 use peregrine_streams::Redis;
@@ -18,11 +18,14 @@ use tokio::sync::Semaphore;
 
 use crate::{
     client::{self, SessionLimits},
+    frames,
+    ingest::{self, Ingest},
     listen::Connection,
     origin::Origins,
     relay::Hub,
     rest::{self, Refused},
     state::States,
+    steps::Steps,
     web::{self, Web},
 };
 
@@ -35,6 +38,8 @@ pub(crate) struct App {
     pub(crate) redis: Redis,
     pub(crate) hub: Arc<Hub>,
     pub(crate) states: Arc<States>,
+    pub(crate) steps: Arc<Steps>,
+    pub(crate) ingest: Arc<Ingest>,
     pub(crate) web: Web,
     pub(crate) origins: Arc<Origins>,
     pub(crate) session: SessionLimits,
@@ -54,6 +59,8 @@ impl FromRef<App> for Web {
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .route("/ws", any(connect))
+        .route("/ws/ingest/{camera}", any(frames::connect))
+        .route("/ingest/{stream}", post(ingest::take_steps).fallback(ingest::post_only))
         .route("/api/version", get(rest::version))
         .route("/api/cameras", get(rest::cameras))
         .route("/api/cameras/{id}", get(rest::camera))

@@ -2,11 +2,14 @@
 //!
 //! [`run`] is the whole daemon. `subscribe` reads from Redis what clients want, `relay` fans it out into the
 //! `outbox` of each, `client` is one client's session; `state` knows how the cameras are doing; `rest` and `web`
-//! answer plain requests.
+//! answer plain requests. `ingest` takes steps made elsewhere, `steps` fans them out;
+//! `frames` takes pictures of browsers' cameras.
 
 mod client;
 mod config;
+mod frames;
 mod http;
+mod ingest;
 mod listen;
 mod metrics;
 mod origin;
@@ -15,6 +18,7 @@ mod relay;
 mod rest;
 mod run;
 mod state;
+mod steps;
 mod subscribe;
 mod web;
 

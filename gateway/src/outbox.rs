@@ -1,5 +1,5 @@
 //! What waits for one client: a data queue that drops its oldest message, a control queue that ends the
-//! session when it is full, and the newest camera list. Filling never waits, so one client costs nobody else.
+//! session when it is full, and the newest of each list and map. Filling never waits, so one client costs nobody else.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use peregrine_proto::{CameraId, FrameId, Missed, ServerMessage, encode};
+use peregrine_proto::{CameraId, FrameId, Missed, ServerMessage, StreamId, encode};
 use tokio::sync::Notify;
 
 use crate::{client::SessionEnd, metrics::CameraMetrics};
@@ -24,9 +24,10 @@ pub struct OutboxLimits {
     pub control: usize,
 }
 
-/// A result or a picture on its way to a client, encoded once for all of them.
+/// A result, a picture or a step on its way to a client, encoded once for all of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
+    /// The camera, or the stream of a step.
     pub(crate) camera: CameraId,
     pub(crate) id: FrameId,
     pub(crate) kind: DeliveryKind,
@@ -34,25 +35,39 @@ pub(crate) struct Delivery {
     pub(crate) seen: Instant,
     /// A whole `ServerMessage`.
     pub(crate) bytes: Bytes,
-    pub(crate) metrics: Arc<CameraMetrics>,
+    /// Those of its camera; none for a step.
+    pub(crate) metrics: Option<Arc<CameraMetrics>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryKind {
     Result,
     Preview,
+    Step,
 }
 
 impl DeliveryKind {
-    pub(crate) const ALL: [Self; 2] = [Self::Result, Self::Preview];
+    pub(crate) const ALL: [Self; 3] = [Self::Result, Self::Preview, Self::Step];
 
     /// The label in metrics.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Result => "result",
             Self::Preview => "preview",
+            Self::Step => "step",
         }
     }
+}
+
+/// How many messages of each kind were dropped, in the order of [`DeliveryKind::ALL`].
+pub(crate) type Dropped = [u64; DeliveryKind::ALL.len()];
+
+/// Of what only the newest matters: a later one replaces it. They are sent in this order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Newest {
+    Cameras,
+    Streams,
+    Map(StreamId),
 }
 
 /// The next thing to write to a client.
@@ -82,8 +97,8 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Waiting {
     control: VecDeque<Bytes>,
-    /// Only the newest camera list matters: a later one replaces it.
-    cameras: Option<Bytes>,
+    /// Whole `ServerMessage`s.
+    newest: BTreeMap<Newest, Bytes>,
     data: VecDeque<Delivery>,
     data_bytes: usize,
     /// Messages dropped since the connection began.
@@ -99,8 +114,8 @@ impl Outbox {
     }
 
     /// Adds a result or a picture; returns how many older ones of each kind had to go.
-    pub(crate) fn data(&self, delivery: Delivery) -> [u64; 2] {
-        let mut dropped = [0; 2];
+    pub(crate) fn data(&self, delivery: Delivery) -> Dropped {
+        let mut dropped = Dropped::default();
         let mut waiting = self.lock();
         if waiting.end.is_some() {
             return dropped;
@@ -135,9 +150,9 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Leaves the newest camera list, an encoded `ServerMessage`.
-    pub(crate) fn cameras(&self, list: Bytes) {
-        self.lock().cameras = Some(list);
+    /// Leaves the newest of something, an encoded `ServerMessage`.
+    pub(crate) fn newest(&self, what: Newest, message: Bytes) {
+        self.lock().newest.insert(what, message);
         self.filled.notify_one();
     }
 
@@ -159,6 +174,12 @@ impl Outbox {
         waiting.data_bytes = waiting.data.iter().map(|delivery| delivery.bytes.len()).sum();
     }
 
+    /// Forgets what waits of a stream of steps that is no longer followed.
+    pub(crate) fn forget_steps(&self, stream: &StreamId) {
+        self.lock().newest.remove(&Newest::Map(stream.clone()));
+        self.forget(|delivery| delivery.kind == DeliveryKind::Step && delivery.camera == *stream);
+    }
+
     /// Waits for the next message, or for the end of the session. Safe to cancel.
     pub(crate) async fn next(&self) -> Result<Outgoing, SessionEnd> {
         loop {
@@ -170,13 +191,13 @@ impl Outbox {
         }
     }
 
-    /// The next message, if there is one: control first, then the camera list, then what was missed, then data.
+    /// The next message, if there is one: control first, then lists and maps, then what was missed, then data.
     pub(crate) fn try_next(&self) -> Option<Result<Outgoing, SessionEnd>> {
         let mut waiting = self.lock();
         if let Some(end) = waiting.end {
             return Some(Err(end));
         }
-        let control = waiting.control.pop_front().or_else(|| waiting.cameras.take());
+        let control = waiting.control.pop_front().or_else(|| Some(waiting.newest.pop_first()?.1));
         if let Some(bytes) = control {
             return Some(Ok(Outgoing::Control(bytes)));
         }
@@ -211,7 +232,7 @@ mod tests {
             kind: DeliveryKind::Result,
             seen: Instant::now(),
             bytes: vec![0; size].into(),
-            metrics: Arc::new(CameraMetrics::new(&CameraId::new(camera).unwrap())),
+            metrics: None,
         }
     }
 
@@ -248,11 +269,11 @@ mod tests {
     #[test]
     fn data_queue_is_bounded_in_bytes_but_a_large_message_passes_alone() {
         let outbox = Outbox::new(LIMITS);
-        assert_eq!(outbox.data(delivery("a", 1, 600)), [0, 0]);
-        assert_eq!(outbox.data(delivery("b", 2, 600)), [1, 0]);
-        assert_eq!(outbox.data(delivery("b", 3, 5000)), [1, 0]);
+        assert_eq!(outbox.data(delivery("a", 1, 600)), [0, 0, 0]);
+        assert_eq!(outbox.data(delivery("b", 2, 600)), [1, 0, 0]);
+        assert_eq!(outbox.data(delivery("b", 3, 5000)), [1, 0, 0]);
         assert_eq!(drain(&outbox).1, [3]);
-        assert_eq!(outbox.data(delivery("b", 4, 600)), [0, 0], "taken bytes are given back");
+        assert_eq!(outbox.data(delivery("b", 4, 600)), [0, 0, 0], "taken bytes are given back");
     }
 
     #[test]
@@ -270,15 +291,15 @@ mod tests {
             SessionEnd::ControlQueueFull,
             "first reason stands"
         );
-        assert_eq!(outbox.data(delivery("a", 1, 1)), [0, 0], "an ended session takes nothing");
+        assert_eq!(outbox.data(delivery("a", 1, 1)), [0, 0, 0], "an ended session takes nothing");
     }
 
     #[test]
     fn control_goes_before_data_and_only_the_newest_camera_list_is_sent() {
         let outbox = Outbox::new(LIMITS);
         outbox.data(delivery("a", 1, 1));
-        outbox.cameras(Bytes::from_static(b"old"));
-        outbox.cameras(Bytes::from_static(b"new"));
+        outbox.newest(Newest::Cameras, Bytes::from_static(b"old"));
+        outbox.newest(Newest::Cameras, Bytes::from_static(b"new"));
         outbox.control(&pong());
         let order: Vec<Bytes> =
             std::iter::from_fn(|| outbox.try_next()).map(|o| o.unwrap().bytes().clone()).collect();
@@ -293,7 +314,7 @@ mod tests {
         outbox.data(delivery("a", 1, 900));
         outbox.data(delivery("b", 2, 50));
         outbox.forget(|delivery| delivery.camera.as_str() == "a");
-        assert_eq!(outbox.data(delivery("b", 3, 900)), [0, 0]);
+        assert_eq!(outbox.data(delivery("b", 3, 900)), [0, 0, 0]);
         assert_eq!(drain(&outbox).1, [2, 3]);
     }
 

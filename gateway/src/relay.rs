@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::{
     metrics::{CameraMetrics, ClientMetrics},
-    outbox::{Delivery, DeliveryKind, Outbox, OutboxLimits},
+    outbox::{Delivery, DeliveryKind, Dropped, Newest, Outbox, OutboxLimits},
 };
 
 /// Most cameras that one client may name; who wants more subscribes to all.
@@ -121,7 +121,7 @@ impl Hub {
         let outbox = Arc::new(Outbox::new(limits));
         let mut inner = self.lock();
         if let Some(cameras) = &inner.cameras {
-            outbox.cameras(cameras.clone());
+            outbox.newest(Newest::Cameras, cameras.clone());
         }
         let key = inner.key();
         inner
@@ -165,7 +165,7 @@ impl Hub {
             return;
         }
         for member in inner.members.values() {
-            member.outbox.cameras(list.clone());
+            member.outbox.newest(Newest::Cameras, list.clone());
         }
         inner.cameras = Some(list);
     }
@@ -214,8 +214,8 @@ impl Hub {
         let bytes = Bytes::from(encode(message));
         let mut inner = self.lock();
         let Some(topic) = inner.topics.get_mut(camera) else { return };
-        let delivery =
-            Delivery { camera: camera.clone(), id, kind, seen, bytes, metrics: topic.metrics.clone() };
+        let metrics = Some(topic.metrics.clone());
+        let delivery = Delivery { camera: camera.clone(), id, kind, seen, bytes, metrics };
         let dropped = topic.deliver(&delivery);
         match kind {
             DeliveryKind::Result if topic.wants_results() => topic.result = Some(delivery),
@@ -419,12 +419,12 @@ impl Topic {
     }
 
     /// Lays a message into the outboxes; returns how many older ones of each kind had to go.
-    fn deliver(&self, delivery: &Delivery) -> [u64; 2] {
-        let mut dropped = [0; 2];
+    fn deliver(&self, delivery: &Delivery) -> Dropped {
+        let mut dropped = Dropped::default();
         for (_, outbox, wants) in &self.listeners {
             if wants.takes(delivery.kind) {
                 let gone = outbox.data(delivery.clone());
-                dropped = [dropped[0] + gone[0], dropped[1] + gone[1]];
+                dropped.iter_mut().zip(gone).for_each(|(sum, gone)| *sum += gone);
             }
         }
         dropped
@@ -445,6 +445,8 @@ impl Wants {
         match kind {
             DeliveryKind::Result => self.results,
             DeliveryKind::Preview => self.width.is_some(),
+            // No camera's: whoever follows the stream wants it.
+            DeliveryKind::Step => true,
         }
     }
 }

@@ -125,7 +125,8 @@ async fn overview(app: &App) -> Result<Arc<Overview>, Refused> {
     }
 }
 
-async fn known(app: &App, id: &str) -> Result<Known, Refused> {
+/// A camera as it is known now.
+pub(crate) async fn known(app: &App, id: &str) -> Result<Known, Refused> {
     let camera = CameraId::new(id).map_err(|error| Refused::not_found(error.to_string()))?;
     let overview = overview(app).await?;
     overview.cameras.get(&camera).cloned().ok_or_else(|| {
@@ -136,8 +137,8 @@ async fn known(app: &App, id: &str) -> Result<Known, Refused> {
 /// A request that was refused: a status and a sentence with the way out.
 #[derive(Debug)]
 pub(crate) struct Refused {
-    status: StatusCode,
-    detail: String,
+    pub(crate) status: StatusCode,
+    pub(crate) detail: String,
 }
 
 impl Refused {

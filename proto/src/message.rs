@@ -1,6 +1,9 @@
 use serde_bytes::ByteBuf;
 
-use crate::{CameraId, FrameId, Size, wire_enum, wire_struct, wire_union};
+use crate::{
+    CameraId, FrameId, Size, StepMapMessage, StepMessage, Streams, SubscribeSteps, wire_enum, wire_struct,
+    wire_union,
+};
 
 wire_struct! {
     /// Choose what to receive about a camera. A later one for the same camera replaces it.
@@ -56,6 +59,8 @@ wire_union! {
         Ping(Ping) = "ping",
         /// Report a painted frame.
         Painted(Painted) = "painted",
+        /// Choose whose steps to receive.
+        SubscribeSteps(SubscribeSteps) = "subscribe_steps",
     }
 }
 
@@ -173,7 +178,7 @@ wire_struct! {
 wire_struct! {
     /// The client was too slow and misses messages.
     pub struct Missed {
-        /// The camera.
+        /// The camera, or the stream of steps.
         pub camera: CameraId,
         /// Messages dropped since the connection began.
         pub total: u64,
@@ -205,5 +210,11 @@ wire_union! {
         Missed(Missed) = "missed",
         /// Tells what went wrong.
         Problem(Problem) = "problem",
+        /// Lists the streams of steps.
+        Streams(Streams) = "streams",
+        /// Brings a step.
+        Step(StepMessage) = "step",
+        /// Brings a stream's map.
+        StepMap(StepMapMessage) = "step_map",
     }
 }

@@ -41,7 +41,10 @@ fn every_named_type_is_declared() {
 fn leaf(wire: &WireType) -> Option<&'static str> {
     match wire {
         WireType::Named(name) => Some(name),
-        WireType::Optional(inner) | WireType::List(inner) | WireType::Array(inner, _) => leaf(inner),
+        WireType::Optional(inner)
+        | WireType::List(inner)
+        | WireType::Array(inner, _)
+        | WireType::Map(inner) => leaf(inner),
         _ => None,
     }
 }
@@ -66,6 +69,8 @@ fn document() -> String {
         variant's name and its value. Pixels and pictures are binary. In JSON (offline files and REST) structs are objects and \
         enums are names.\n\n\
         A browser connects to `/ws` and sends and receives one message per binary WebSocket message. \
+        A client that brings frames connects to `/ws/ingest/{{camera}}` and sends one JPEG per binary message; each is answered by a \
+        `FrameAnswer` as JSON in a text message. \
         In Redis, an entry of `peregrine:{{camera}}:frames` has the fields `h` (an encoded `FrameHeader`) and `d` (the pixels); an entry of \
         `peregrine:{{camera}}:results` has `r` (an encoded `FrameResult`) and `f` (the epoch of the \
          lease under which it was written, decimal) under the id of its frame. \
@@ -108,6 +113,7 @@ fn doc_type(wire: &WireType) -> String {
         WireType::Optional(inner) => format!("{} or nil", doc_type(inner)),
         WireType::List(inner) => format!("list of {}", doc_type(inner)),
         WireType::Array(inner, n) => format!("{n} × {}", doc_type(inner)),
+        WireType::Map(inner) => format!("map of text to {}", doc_type(inner)),
     }
 }
 
@@ -229,6 +235,7 @@ fn ts_type(wire: &WireType) -> String {
         WireType::Optional(inner) => format!("{} | null", ts_type(inner)),
         WireType::List(inner) => format!("{}[]", ts_type(inner)),
         WireType::Array(inner, n) => format!("[{}]", vec![ts_type(inner); *n].join(", ")),
+        WireType::Map(inner) => format!("Record<string, {}>", ts_type(inner)),
     }
 }
 
@@ -244,5 +251,6 @@ fn ts_read(wire: &WireType, from: &str) -> String {
         WireType::Array(inner, n) => {
             format!("readList({from}, (x) => {}, {n}) as {}", ts_read(inner, "x"), ts_type(wire))
         }
+        WireType::Map(inner) => format!("readMap({from}, (x) => {})", ts_read(inner, "x")),
     }
 }

@@ -8,12 +8,14 @@ it("every view survives the way through the address", () => {
     { view: "wall", search: "gate & yard?" },
     { view: "camera", camera: "gate-north" },
     { view: "camera", camera: "a/b c%" },
+    { view: "stream", stream: "simulator" },
+    { view: "device" },
   ];
   for (const route of routes) expect(parseRoute(routeHref(route))).toEqual(route);
 });
 
 it("an address that makes no sense shows the wall", () => {
-  for (const hash of ["", "#", "#/nowhere", "#/camera/", "#/camera/%E0%A4%A"]) {
+  for (const hash of ["", "#", "#/nowhere", "#/camera/", "#/camera/%E0%A4%A", "#/stream/"]) {
     expect(parseRoute(hash)).toEqual({ view: "wall", search: "" });
   }
 });

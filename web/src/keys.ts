@@ -79,7 +79,7 @@ function step(by: number, vertical: boolean): void {
     tiles[current < 0 ? 0 : current + by * columns]?.focus();
     return;
   }
-  if (vertical) return;
+  if (vertical || at.view !== "camera") return;
   const neighbour = neighbourOf(at.camera, by);
   if (neighbour !== undefined) go({ view: "camera", camera: neighbour });
 }

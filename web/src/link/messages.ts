@@ -1,4 +1,4 @@
-import type { CameraState, FrameResult } from "../wire";
+import type { CameraState, FrameResult, Step, StepMap, StreamState } from "../wire";
 
 /** From the page to the worker that holds the connection. */
 export type ToWorker =
@@ -7,6 +7,8 @@ export type ToWorker =
   | { kind: "unwatch"; camera: string }
   /** A picture was painted or replaced by a newer one: room for another. */
   | { kind: "released"; camera: string; painted: Painted | undefined }
+  /** Receive the steps of these streams and no others. */
+  | { kind: "follow"; streams: string[] }
   /** Do not wait for the next attempt. */
   | { kind: "retry" };
 
@@ -22,6 +24,9 @@ export type FromWorker =
   | { kind: "cameras"; cameras: CameraState[] }
   | { kind: "result"; camera: string; arrival: Arrival }
   | { kind: "frame"; camera: string; arrival: Arrival; pictureId: string; picture: ImageBitmap }
+  | { kind: "streams"; streams: StreamState[] }
+  | { kind: "step"; stream: string; id: string; step: Step; seenAtUs: number }
+  | { kind: "map"; stream: string; map: StepMap }
   | { kind: "clock"; offsetMs: number; roundTripMs: number }
   | { kind: "missed"; camera: string; total: number }
   | { kind: "problem"; message: string };

@@ -3,7 +3,7 @@
 
 import { Decoder, Encoder } from "@msgpack/msgpack";
 
-import { readFrameResult, readServerMessage, SCHEMA, writeClientMessage } from "../wire";
+import { readFrameResult, readServerMessage, readStep, readStepMap, SCHEMA, writeClientMessage } from "../wire";
 import type { ClientMessage, Preview, ResultMessage, ServerMessage, Welcome } from "../wire";
 import { browserNow, ClockOffset } from "./clock";
 import { FrameMatch } from "./match";
@@ -39,6 +39,8 @@ interface Watched {
   next: { arrival: Arrival; preview: Preview } | undefined;
 }
 const watched = new Map<string, Watched>();
+/** The streams of steps that are wanted. */
+let followed: string[] = [];
 
 let url = "";
 let socket: WebSocket | undefined;
@@ -62,6 +64,10 @@ page.onmessage = ({ data }: MessageEvent<ToWorker>) => {
       break;
     case "released":
       released(data.camera, data.painted);
+      break;
+    case "follow":
+      followed = data.streams;
+      send({ kind: "subscribe_steps", value: { streams: followed } });
       break;
     case "retry":
       if (socket === undefined) connect();
@@ -154,6 +160,7 @@ function greet(welcome: Welcome, from: WebSocket): void {
   greeted = true;
   clock.clear();
   for (const [camera, entry] of watched) subscribe(camera, entry.previewWidth);
+  if (followed.length > 0) send({ kind: "subscribe_steps", value: { streams: followed } });
   tell({ state: "open", version: welcome.version });
   ping(from, FIRST_PINGS);
 }
@@ -194,6 +201,19 @@ function receive(message: ServerMessage, from: WebSocket): void {
     case "preview":
       receivePreview(message.value);
       break;
+    case "streams":
+      post({ kind: "streams", streams: message.value.streams });
+      break;
+    case "step": {
+      const { stream, id, seen_at_us: seenAtUs, step } = message.value;
+      post({ kind: "step", stream, id, step: readStep(decoder.decode(step)), seenAtUs });
+      break;
+    }
+    case "step_map": {
+      const { stream, map } = message.value;
+      post({ kind: "map", stream, map: readStepMap(decoder.decode(map)) });
+      break;
+    }
     case "pong": {
       reconnect.healthy();
       clock.add(message.value.client_time_us / 1000, message.value.server_time_us / 1000, browserNow());
