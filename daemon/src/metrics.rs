@@ -159,6 +159,10 @@ metrics! {
     Disconnects = "peregrine_disconnects_total", Kind::Counter, ["reason"];
     /// Requests answered, by route and status.
     HttpRequests = "peregrine_http_requests_total", Kind::Counter, ["route", "status"];
+    /// Frames that clients brought for a camera, by the outcome: `taken`; or `skipped`, because the pipeline was busy.
+    FramesIngested = "peregrine_frames_ingested_total", Kind::Counter, ["camera", "outcome"];
+    /// Steps made elsewhere and taken into their streams.
+    StepsIngested = "peregrine_steps_ingested_total", Kind::Counter, [];
     /// From a frame's capture to painted in a browser, as browsers report it, on the gateway's clock.
     PaintAge = "peregrine_paint_age_seconds", Kind::Histogram(AGE_SECONDS), ["camera"];
 }

@@ -54,6 +54,7 @@ export function camera(id, overrides = {}) {
   };
 }
 
+<<<<<<< HEAD
 /** Starts the gateway; `cameras` may be changed while it runs, `changed()` tells the clients. With `token` it asks for it. */
 export async function startMock({ cameras, port = 0, fps = undefined, token = undefined }) {
   const server = createServer((request, response) => {
@@ -79,16 +80,41 @@ export async function startMock({ cameras, port = 0, fps = undefined, token = un
   const painted = [];
   sockets.on("connection", (socket) => {
     const client = { socket, wants: new Map(), positions: new Map() };
+=======
+/** A stream of steps; `silent` stops it. */
+export function stream(id, overrides = {}) {
+  return { id, rate: 50, silent: false, map: ROAD, ...overrides };
+}
+
+/** Starts the gateway; `cameras` may be changed while it runs, `changed()` tells the clients. */
+export async function startMock({ cameras, streams = [], port = 0, fps = undefined }) {
+  const server = createServer(serveFile);
+  const sockets = new WebSocketServer({ server, path: "/ws", perMessageDeflate: false });
+  const clients = new Set();
+  const painted = [];
+  sockets.on("connection", (socket) => {
+    const client = { socket, wants: new Map(), follows: new Set() };
+>>>>>>> gw-ingest
     clients.add(client);
     send(socket, "welcome", [1, "mock", nowUs()]);
     send(socket, "cameras", [cameras.map(cameraState)]);
+    send(socket, "streams", [streams.map(streamState)]);
     socket.on("message", (bytes) => {
       const [kind, value] = Object.entries(decode(bytes))[0];
       if (kind === "ping") send(socket, "pong", [value[0], nowUs()]);
       if (kind === "subscribe") for (const id of value[0]) client.wants.set(id, value[2]);
+<<<<<<< HEAD
       if (kind === "unsubscribe") for (const id of value[0]) client.wants.delete(id) && leave(client, id);
       if (["pause", "play", "seek", "step", "speed"].includes(kind)) {
         positionOf(client, cameras, value[1])?.obey(kind, value);
+=======
+      if (kind === "unsubscribe") for (const id of value[0]) client.wants.delete(id);
+      if (kind === "subscribe_steps") {
+        const before = client.follows;
+        client.follows = new Set(value[0]);
+        for (const { id, map } of streams)
+          if (client.follows.has(id) && !before.has(id)) send(socket, "step_map", [id, encode(map)]);
+>>>>>>> gw-ingest
       }
       if (kind === "painted") painted.push({ camera: value[0], id: value[1], deliverUs: value[2], paintUs: value[3] });
     });
@@ -118,6 +144,7 @@ export async function startMock({ cameras, port = 0, fps = undefined, token = un
       },
       1000 / (fps ?? of.fps),
     );
+<<<<<<< HEAD
     timers.push(timer);
   };
   cameras.forEach(run);
@@ -128,6 +155,20 @@ export async function startMock({ cameras, port = 0, fps = undefined, token = un
     return of;
   };
   const rest = startRest({ cameras, added, changed });
+=======
+  });
+  for (const of of streams) {
+    let n = 0;
+    const timer = setInterval(() => {
+      if (of.silent) return;
+      n += 1;
+      const step = encode(stepOf(n, of.rate));
+      for (const { socket, follows } of clients)
+        if (follows.has(of.id)) send(socket, "step", [of.id, `${Date.now()}-${n}`, nowUs(), step]);
+    }, 1000 / of.rate);
+    timers.push(timer);
+  }
+>>>>>>> gw-ingest
   await new Promise((done) => server.listen(port, "127.0.0.1", done));
   return {
     url: `http://127.0.0.1:${server.address().port}/`,
@@ -135,7 +176,13 @@ export async function startMock({ cameras, port = 0, fps = undefined, token = un
     rest,
     /** What each client is subscribed to now. */
     subscriptions: () => [...clients].map(({ wants }) => [...wants.keys()].sort()),
+<<<<<<< HEAD
     changed,
+=======
+    followed: () => [...clients].map(({ follows }) => [...follows].sort()),
+    streamsChanged: () => clients.forEach(({ socket }) => send(socket, "streams", [streams.map(streamState)])),
+    changed: () => clients.forEach(({ socket }) => send(socket, "cameras", [cameras.map(cameraState)])),
+>>>>>>> gw-ingest
     tell: (kind, value) => clients.forEach(({ socket }) => send(socket, kind, value)),
     raw: (bytes) => clients.forEach(({ socket }) => socket.send(bytes)),
     /** From now on serves pages and nothing else. */
@@ -271,6 +318,48 @@ function frameResult(n, position, capturedUs, of) {
     "worker-1",
     [[0, 3]],
   ];
+}
+
+// ---- steps: a bend of road, a car on it and others ----
+
+const RADIUS = 60;
+const ring = (radius) =>
+  Array.from({ length: 73 }, (_, i) => [radius * Math.cos((i * Math.PI) / 36), radius * Math.sin((i * Math.PI) / 36)]);
+const ROAD = [
+  [
+    ["area", ring(RADIUS + 4)],
+    ["edge", ring(RADIUS + 4)],
+    ["lane", ring(RADIUS)],
+    ["edge", ring(RADIUS - 4)],
+  ],
+];
+
+function streamState(of) {
+  return [of.id, !of.silent];
+}
+
+/** Where a car is that has driven so far: position, heading. */
+function onRing(radius, metres) {
+  const angle = metres / radius;
+  return [radius * Math.cos(angle), radius * Math.sin(angle), angle + Math.PI / 2];
+}
+
+function stepOf(n, rate) {
+  const seconds = n / rate;
+  const ego = onRing(RADIUS + 2, 12 * seconds);
+  const path = Array.from({ length: 16 }, (_, i) => {
+    const [x, y] = onRing(RADIUS + 2, 12 * (seconds + i / 5));
+    return [x, y, i / 5];
+  });
+  const objects = [
+    [1, "car", ...onRing(RADIUS + 2, 24 + 11 * seconds), 11, [4.4, 1.8]],
+    [2, "truck", ...onRing(RADIUS - 2, 60 + 8 * seconds), 8, [9, 2.5]],
+    [7, "person", ...onRing(RADIUS + 6, 10 + 1.4 * seconds), 1.4, [0.6, 0.6]],
+  ];
+  const timings = { plan: 2400 + 300 * Math.sin(n / 9), perceive: 8100, control: 90 };
+  const wallUs = nowUs();
+  const scalars = { reward: Math.sin(n / 50), collisions: 0 };
+  return [n, Math.round(seconds * 1e6), wallUs, [...ego, 12, [4.6, 1.9]], path, objects, timings, scalars, null];
 }
 
 // ---- pictures: a road under a pale sky, and the frame number along the top ----

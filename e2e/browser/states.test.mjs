@@ -13,7 +13,7 @@ import {
   until,
   watchSmoothness,
 } from "./browser.mjs";
-import { camera, startMock } from "./mock.mjs";
+import { camera, startMock, stream } from "./mock.mjs";
 
 const REGION = [
   [150, 400],
@@ -305,6 +305,74 @@ describe("dashboard", () => {
     assert.deepEqual(smoothness.moved, []);
   });
 
+  const stepShown = (page, id) =>
+    page.evaluate((name) => {
+      const canvas = document.querySelector(`canvas[data-stream="${CSS.escape(name)}"]`);
+      return canvas === null ? null : { ...canvas.dataset };
+    }, id);
+  const steps = (page, id) =>
+    until(
+      () => stepShown(page, id),
+      (shown) => shown !== null && Number(shown.mapLines) === 4,
+      `a step of ${id} with its map`,
+    );
+
+  test("steps of a simulator do not show from above", async () => {
+    const streams = [stream("sim")];
+    await start([camera("a")], { streams });
+    const page = await open();
+    await page.locator(".streams .tile").getByText("live").waitFor();
+    await page.getByRole("link", { name: "sim" }).click();
+    await page.waitForURL(/#\/stream\/sim$/);
+    const first = await steps(page, "sim");
+    assert.equal(first.objects, "3");
+    await until(
+      () => stepShown(page, "sim"),
+      (shown) => Number(shown.step) > Number(first.step) + 20,
+      "later steps",
+    );
+    await until(
+      () => page.locator(".figures").innerText(),
+      (text) => /× 0\.9\d|× 1\.0\d/.test(text),
+      "the real-time factor",
+      6_000,
+    );
+    const side = await page.locator(".side").innerText();
+    assert.match(side, /perceive\s+8\.1/);
+    assert.match(side, /reward/);
+    assert.match(side, /truck 2/);
+    const pixels = () =>
+      page.evaluate(() => {
+        const canvas = document.querySelector("canvas[data-stream]");
+        const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        return data.filter((value, i) => i % 4 === 3 && value > 40).length;
+      });
+    assert.ok((await pixels()) > 2_000, "nothing is painted");
+    const canvas = page.locator(".above canvas");
+    await canvas.focus();
+    for (const key of ["+", "ArrowLeft", "-", "0"]) await page.keyboard.press(key);
+    await canvas.hover();
+    await page.mouse.wheel(0, 400);
+    streams[0].silent = true;
+    mock.streamsChanged();
+    await page.locator(".camera-head").getByText("silent").waitFor();
+    assert.equal(await page.locator(".above.old").count(), 1);
+    await page.goto(`${mock.url}#/stream/nobody`);
+    await page.getByText("No such stream").waitFor();
+    assert.deepEqual(mock.followed()[0], [], "a stream that is not on the screen is still sent");
+    assert.deepEqual(page.complaints, []);
+  });
+
+  test("60 steps a second hold up the page's thread", async () => {
+    await start([], { streams: [stream("sim", { rate: 60 })] });
+    const page = await open("#/stream/sim");
+    await steps(page, "sim");
+    await page.waitForTimeout(2_500);
+    const smoothness = await watchSmoothness(page, 4_000);
+    console.log(`60 steps/s, from above: ${JSON.stringify(smoothness)}`);
+    assert.deepEqual(smoothness.moved, []);
+  });
+
   for (const [scheme, size, width, height] of [
     ["dark", "wide", 1440, 900],
     ["light", "wide", 1440, 900],
@@ -312,7 +380,7 @@ describe("dashboard", () => {
     ["light", "narrow", 360, 740],
   ]) {
     test(`inaccessible or too wide: ${scheme}, ${size}`, async () => {
-      await start(everyState());
+      await start(everyState(), { streams: [stream("simulator")] });
       const page = await open("", {
         scheme,
         width,
@@ -326,9 +394,11 @@ describe("dashboard", () => {
         ["wall", ""],
         ["camera", "#/camera/gate-north"],
         ["camera-failed", "#/camera/dock"],
+        ["stream", "#/stream/simulator"],
       ]) {
         await page.goto(mock.url + path);
-        if (name !== "camera-failed") await live(page, "gate-north");
+        if (name === "stream") await steps(page, "simulator");
+        else if (name !== "camera-failed") await live(page, "gate-north");
         await page.waitForTimeout(1_200);
         assert.deepEqual(await accessibilityProblems(page), [], name);
         assert.ok(

@@ -16,8 +16,8 @@ use futures_util::{
     stream::{SplitSink, SplitStream},
 };
 use peregrine_proto::{
-    CameraId, ClientMessage, FrameId, Painted, Pause, Play, PlaybackSpeed, Pong, Problem, SCHEMA, Seek,
-    ServerMessage, Step, Welcome,
+    CameraId, ClientMessage, FrameId, Painted, Pause, Play, PlaybackSpeed, PlaybackStep, Pong, Problem,
+    SCHEMA, Seek, ServerMessage, Welcome,
 };
 use peregrine_streams::wall_clock_us;
 use tracing::{debug, info};
@@ -30,6 +30,7 @@ use crate::{
     outbox::{Delivery, DeliveryKind, OutboxLimits, Outgoing},
     playback::{Playbacks, Wish},
     relay::{Hub, Member},
+    steps::Following,
 };
 
 /// The client is asked for a sign of life this often.
@@ -99,6 +100,7 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, e
     let App { hub, session: limits, .. } = &app;
     let peer = connection.peer;
     let member = Arc::new(hub.join(limits.outbox, encoding));
+    let following = app.steps.join(member.outbox.clone());
     hub.metrics.connected.increment(1);
     debug!(%peer, "client connected");
     let (mut sink, stream) = socket.split();
@@ -109,7 +111,7 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, e
         server_time_us: wall_clock_us(),
     }));
     let end = tokio::select! {
-        end = receive(stream, &app, &member, &unpainted) => end,
+        end = receive(stream, &app, &member, &following, &unpainted) => end,
         end = send(&mut sink, hub, &member, &unpainted, limits.stalled, &connection.written) => end,
         () = app.shutdown.requested() => SessionEnd::ShuttingDown,
     };
@@ -117,6 +119,7 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, e
     say_farewell(&mut sink, &member, end).await;
     hub.metrics.connected.decrement(1);
     hub.metrics.ended(end);
+    drop(following);
     drop(member);
     match end {
         SessionEnd::ClosedByClient | SessionEnd::ConnectionLost | SessionEnd::ShuttingDown => {
@@ -131,6 +134,7 @@ async fn receive(
     mut stream: SplitStream<WebSocket>,
     app: &App,
     member: &Arc<Member>,
+    following: &Following,
     unpainted: &Unpainted,
 ) -> SessionEnd {
     let mut playbacks = Playbacks::new(app.redis.clone(), member.clone());
@@ -146,9 +150,9 @@ async fn receive(
         };
         let understood = match message {
             Message::Binary(bytes) => encoding::read_binary(&bytes)
-                .and_then(|message| obey(message, member, &mut playbacks, unpainted)),
+                .and_then(|message| obey(message, member, &mut playbacks, following, unpainted)),
             Message::Text(text) => encoding::read_text(&text)
-                .and_then(|message| obey(message, member, &mut playbacks, unpainted)),
+                .and_then(|message| obey(message, member, &mut playbacks, following, unpainted)),
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(()),
         };
         if let Err(mistake) = understood {
@@ -166,6 +170,7 @@ fn obey(
     message: ClientMessage,
     member: &Member,
     playbacks: &mut Playbacks,
+    following: &Following,
     unpainted: &Unpainted,
 ) -> Result<(), String> {
     match message {
@@ -210,11 +215,13 @@ fn obey(
         ClientMessage::Seek(Seek { request_id, camera, to, nearest }) => {
             playbacks.ask(camera, request_id, Wish::Seek { to, nearest });
         }
-        ClientMessage::Step(Step { request_id, camera, frames }) => {
+        ClientMessage::Step(PlaybackStep { request_id, camera, frames }) => {
             playbacks.ask(camera, request_id, Wish::Step(frames));
         }
         ClientMessage::Speed(PlaybackSpeed { request_id, camera, speed }) => {
             playbacks.ask(camera, request_id, Wish::Speed(speed));
+        ClientMessage::SubscribeSteps(choice) => {
+            following.choose(choice.streams).map_err(|error| error.to_string())?;
         }
     }
     Ok(())
@@ -340,8 +347,9 @@ struct Written {
 
 impl Unpainted {
     fn written(&self, delivery: Delivery) {
+        let Some(metrics) = delivery.metrics else { return };
         let relay = delivery.seen.elapsed();
-        delivery.metrics.relayed(relay);
+        metrics.relayed(relay);
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() == UNPAINTED {
             waiting.pop_front();
@@ -349,7 +357,7 @@ impl Unpainted {
         waiting.push_back(Written {
             camera: delivery.camera,
             id: delivery.id,
-            metrics: delivery.metrics,
+            metrics,
             relay,
             written_at_us: wall_clock_us(),
         });

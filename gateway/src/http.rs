@@ -20,12 +20,15 @@ use crate::{
     access::{self, Access},
     client::{self, SessionLimits},
     encoding::Encoding,
+    frames,
+    ingest::{self, Ingest},
     listen::Connection,
     openapi,
     origin::Origins,
     relay::Hub,
     rest::{self, Refused, calibration, cameras, results, system},
     state::States,
+    steps::Steps,
     web::{self, Web},
 };
 
@@ -41,6 +44,8 @@ pub(crate) struct App {
     pub(crate) redis: Redis,
     pub(crate) hub: Arc<Hub>,
     pub(crate) states: Arc<States>,
+    pub(crate) steps: Arc<Steps>,
+    pub(crate) ingest: Arc<Ingest>,
     pub(crate) web: Web,
     pub(crate) origins: Arc<Origins>,
     pub(crate) access: Arc<Access>,
@@ -64,6 +69,8 @@ pub(crate) fn router(app: App) -> Router {
     let encrypted = app.encrypted;
     let router = Router::new()
         .route("/ws", any(connect))
+        .route("/ws/ingest/{camera}", any(frames::connect))
+        .route("/ingest/{stream}", post(ingest::take_steps).fallback(ingest::post_only))
         .route("/api/version", get(rest::version))
         .route("/api/openapi.json", get(openapi::document))
         .route("/api/session", get(system::session))

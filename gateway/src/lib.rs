@@ -2,13 +2,17 @@
 //!
 //! [`run`] is the whole daemon. `subscribe` reads from Redis what clients want, `relay` fans it out into the
 //! `outbox` of each, `encoding` writes it as each wants it, `client` is one client's session,
-//! `playback` its place in a camera's time; `state` knows how the cameras are doing; `rest` and `web` answer plain requests, which `access` lets through.
+//! `playback` its place in a camera's time; `state` knows how the cameras are doing; `rest` and `web` answer plain
+//! requests, which `access` lets through. `ingest` takes steps made elsewhere, `steps` fans them out; `frames` takes
+//! pictures of browsers' cameras.
 
 mod access;
 mod client;
 mod config;
 mod encoding;
+mod frames;
 mod http;
+mod ingest;
 mod limit;
 mod listen;
 mod metrics;
@@ -21,6 +25,7 @@ mod relay;
 mod rest;
 mod run;
 mod state;
+mod steps;
 mod subscribe;
 mod tls;
 mod web;

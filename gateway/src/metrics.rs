@@ -8,23 +8,26 @@ use peregrine_daemon::{
 };
 use peregrine_proto::{CameraId, Stage};
 
-use crate::{client::SessionEnd, outbox::DeliveryKind};
+use crate::{
+    client::SessionEnd,
+    outbox::{DeliveryKind, Dropped},
+};
 
 /// Those that are about clients.
 #[derive(Debug)]
 pub(crate) struct ClientMetrics {
     pub(crate) connected: Gauge,
-    sent: [Counter; 2],
-    dropped: [Counter; 2],
+    sent: [Counter; DeliveryKind::ALL.len()],
+    dropped: [Counter; DeliveryKind::ALL.len()],
 }
 
 impl ClientMetrics {
     pub(crate) fn new() -> Self {
-        let both = |metric: Metric| DeliveryKind::ALL.map(|kind| metric.counter([kind.label()]));
+        let each = |metric: Metric| DeliveryKind::ALL.map(|kind| metric.counter([kind.label()]));
         Self {
             connected: Metric::Clients.gauge([]),
-            sent: both(Metric::MessagesSent),
-            dropped: both(Metric::MessagesDropped),
+            sent: each(Metric::MessagesSent),
+            dropped: each(Metric::MessagesDropped),
         }
     }
 
@@ -32,7 +35,7 @@ impl ClientMetrics {
         self.sent[kind as usize].increment(1);
     }
 
-    pub(crate) fn dropped(&self, dropped: [u64; 2]) {
+    pub(crate) fn dropped(&self, dropped: Dropped) {
         for (counter, dropped) in self.dropped.iter().zip(dropped) {
             if dropped > 0 {
                 counter.increment(dropped);

@@ -1,5 +1,5 @@
 //! What waits for one client: a data queue that drops its oldest message, a control queue that ends the
-//! session when it is full, and the newest camera list. Filling never waits, so one client costs nobody else; what
+//! session when it is full, and the newest of each list and map. Filling never waits, so one client costs nobody else; what
 //! a client plays back waits for room before it is filled in, and is never dropped.
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use peregrine_proto::{CameraId, FrameId, Missed, ServerMessage};
+use peregrine_proto::{CameraId, FrameId, Missed, ServerMessage, StreamId};
 use tokio::{sync::Notify, time::timeout_at};
 
 use crate::{
@@ -30,16 +30,18 @@ pub struct OutboxLimits {
     pub control: usize,
 }
 
-/// A result or a picture on its way to clients.
+/// A result, a picture or a step on its way to clients.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
+    /// The camera, or the stream of a step.
     pub(crate) camera: CameraId,
     pub(crate) id: FrameId,
     pub(crate) kind: DeliveryKind,
     /// When the gateway received it from Redis.
     pub(crate) seen: Instant,
     pub(crate) message: Shared,
-    pub(crate) metrics: Arc<CameraMetrics>,
+    /// Those of its camera; none for a step.
+    pub(crate) metrics: Option<Arc<CameraMetrics>>,
     /// What is live is measured, and dropped where there is no room; what is played back is neither.
     pub(crate) live: bool,
 }
@@ -48,18 +50,38 @@ pub(crate) struct Delivery {
 pub(crate) enum DeliveryKind {
     Result,
     Preview,
+    Step,
+}
+
+impl Delivery {
+    /// Whether it is a camera's: a stream of steps may have the same name.
+    pub(crate) fn is_of(&self, camera: &CameraId) -> bool {
+        self.kind != DeliveryKind::Step && self.camera == *camera
+    }
 }
 
 impl DeliveryKind {
-    pub(crate) const ALL: [Self; 2] = [Self::Result, Self::Preview];
+    pub(crate) const ALL: [Self; 3] = [Self::Result, Self::Preview, Self::Step];
 
     /// The label in metrics.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Result => "result",
             Self::Preview => "preview",
+            Self::Step => "step",
         }
     }
+}
+
+/// How many messages of each kind were dropped, in the order of [`DeliveryKind::ALL`].
+pub(crate) type Dropped = [u64; DeliveryKind::ALL.len()];
+
+/// Of what only the newest matters: a later one replaces it. They are sent in this order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Newest {
+    Cameras,
+    Streams,
+    Map(StreamId),
 }
 
 /// The next thing to write to a client.
@@ -92,8 +114,7 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Waiting {
     control: VecDeque<Bytes>,
-    /// Only the newest camera list matters: a later one replaces it.
-    cameras: Option<Shared>,
+    newest: BTreeMap<Newest, Shared>,
     data: VecDeque<Delivery>,
     data_bytes: usize,
     paces: Paces,
@@ -115,9 +136,9 @@ impl Outbox {
         }
     }
 
-    /// Adds a live result or picture, at most `rate` a second of each camera and kind; returns how many older ones
+    /// Adds a live result, picture or step, at most `rate` a second of each camera and kind; returns how many older ones
     /// of each kind had to go.
-    pub(crate) fn data(&self, delivery: Delivery, rate: Option<f32>) -> [u64; 2] {
+    pub(crate) fn data(&self, delivery: Delivery, rate: Option<f32>) -> Dropped {
         let mut waiting = self.lock();
         let delivery = match rate {
             None => Some(delivery),
@@ -129,8 +150,8 @@ impl Outbox {
         dropped
     }
 
-    fn push(&self, waiting: &mut Waiting, delivery: Delivery) -> [u64; 2] {
-        let mut dropped = [0; 2];
+    fn push(&self, waiting: &mut Waiting, delivery: Delivery) -> Dropped {
+        let mut dropped = Dropped::default();
         if waiting.end.is_some() {
             return dropped;
         }
@@ -181,7 +202,7 @@ impl Outbox {
     /// Forgets what waits of a camera and says why, in one go: nothing from before comes after the message.
     pub(crate) fn turn(&self, camera: &CameraId, message: &ServerMessage) {
         let mut waiting = self.lock();
-        self.forget_in(&mut waiting, |delivery| delivery.camera == *camera);
+        self.forget_in(&mut waiting, |delivery| delivery.is_of(camera));
         self.push_control(&mut waiting, message);
         drop(waiting);
         self.drained.notify_waiters();
@@ -204,9 +225,9 @@ impl Outbox {
         }
     }
 
-    /// Leaves the newest camera list.
-    pub(crate) fn cameras(&self, list: Shared) {
-        self.lock().cameras = Some(list);
+    /// Leaves the newest of something.
+    pub(crate) fn newest(&self, what: Newest, message: Shared) {
+        self.lock().newest.insert(what, message);
         self.filled.notify_one();
     }
 
@@ -227,6 +248,12 @@ impl Outbox {
         self.drained.notify_waiters();
     }
 
+    /// Forgets what waits of a stream of steps that is no longer followed.
+    pub(crate) fn forget_steps(&self, stream: &StreamId) {
+        self.lock().newest.remove(&Newest::Map(stream.clone()));
+        self.forget(|delivery| delivery.kind == DeliveryKind::Step && delivery.camera == *stream);
+    }
+
     /// Waits for the next message, or for the end of the session. Safe to cancel.
     pub(crate) async fn next(&self) -> Result<Outgoing, SessionEnd> {
         loop {
@@ -243,14 +270,14 @@ impl Outbox {
         }
     }
 
-    /// The next message, if there is one: control first, then the camera list, then what was missed, then data.
+    /// The next message, if there is one: control first, then lists and maps, then what was missed, then data.
     pub(crate) fn try_next(&self) -> Option<Result<Outgoing, SessionEnd>> {
         let mut waiting = self.lock();
         if let Some(end) = waiting.end {
             return Some(Err(end));
         }
-        let cameras = |list: Shared| list.bytes(self.encoding).clone();
-        let control = waiting.control.pop_front().or_else(|| waiting.cameras.take().map(cameras));
+        let newest = |(_, message): (Newest, Shared)| message.bytes(self.encoding).clone();
+        let control = waiting.control.pop_front().or_else(|| waiting.newest.pop_first().map(newest));
         if let Some(bytes) = control {
             return Some(Ok(Outgoing::Control(bytes)));
         }
@@ -304,7 +331,7 @@ mod tests {
             kind: DeliveryKind::Result,
             seen: Instant::now(),
             message: text(size),
-            metrics: Arc::new(CameraMetrics::new(&CameraId::new(camera).unwrap())),
+            metrics: None,
             live: true,
         }
     }
@@ -346,11 +373,11 @@ mod tests {
     #[test]
     fn data_queue_is_bounded_in_bytes_but_a_large_message_passes_alone() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
-        assert_eq!(outbox.data(delivery("a", 1, 600), None), [0, 0]);
-        assert_eq!(outbox.data(delivery("b", 2, 600), None), [1, 0]);
-        assert_eq!(outbox.data(delivery("b", 3, 5000), None), [1, 0]);
+        assert_eq!(outbox.data(delivery("a", 1, 600), None), [0, 0, 0]);
+        assert_eq!(outbox.data(delivery("b", 2, 600), None), [1, 0, 0]);
+        assert_eq!(outbox.data(delivery("b", 3, 5000), None), [1, 0, 0]);
         assert_eq!(drain(&outbox).1, [3]);
-        assert_eq!(outbox.data(delivery("b", 4, 600), None), [0, 0], "taken bytes are given back");
+        assert_eq!(outbox.data(delivery("b", 4, 600), None), [0, 0, 0], "taken bytes are given back");
     }
 
     #[test]
@@ -368,15 +395,15 @@ mod tests {
             SessionEnd::ControlQueueFull,
             "first reason stands"
         );
-        assert_eq!(outbox.data(delivery("a", 1, 1), None), [0, 0], "an ended session takes nothing");
+        assert_eq!(outbox.data(delivery("a", 1, 1), None), [0, 0, 0], "an ended session takes nothing");
     }
 
     #[test]
     fn control_goes_before_data_and_only_the_newest_camera_list_is_sent() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
         outbox.data(delivery("a", 1, 1), None);
-        outbox.cameras(text(3));
-        outbox.cameras(text(4));
+        outbox.newest(Newest::Cameras, text(3));
+        outbox.newest(Newest::Cameras, text(4));
         outbox.control(&pong());
         let order: Vec<Bytes> = std::iter::from_fn(|| outbox.try_next())
             .map(|o| o.unwrap().bytes(Encoding::Msgpack).clone())
@@ -392,7 +419,7 @@ mod tests {
         outbox.data(delivery("a", 1, 900), None);
         outbox.data(delivery("b", 2, 50), None);
         outbox.forget(|delivery| delivery.camera.as_str() == "a");
-        assert_eq!(outbox.data(delivery("b", 3, 900), None), [0, 0]);
+        assert_eq!(outbox.data(delivery("b", 3, 900), None), [0, 0, 0]);
         assert_eq!(drain(&outbox).1, [2, 3]);
     }
 

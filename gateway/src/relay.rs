@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use crate::{
     encoding::{Encoding, Shared},
     metrics::{CameraMetrics, ClientMetrics},
-    outbox::{Delivery, DeliveryKind, Outbox, OutboxLimits},
+    outbox::{Delivery, DeliveryKind, Dropped, Newest, Outbox, OutboxLimits},
     pace::RATES,
 };
 
@@ -147,7 +147,7 @@ impl Hub {
         let outbox = Arc::new(Outbox::new(limits, encoding));
         let mut inner = self.lock();
         if let Some(cameras) = &inner.cameras {
-            outbox.cameras(cameras.clone());
+            outbox.newest(Newest::Cameras, cameras.clone());
         }
         let key = inner.key();
         inner.members.insert(
@@ -197,7 +197,7 @@ impl Hub {
         }
         let list = Shared::new(message);
         for member in inner.members.values() {
-            member.outbox.cameras(list.clone());
+            member.outbox.newest(Newest::Cameras, list.clone());
         }
         inner.cameras = Some(list);
     }
@@ -246,7 +246,7 @@ impl Hub {
         let message = Shared::new(message);
         let mut inner = self.lock();
         let Some(topic) = inner.topics.get_mut(camera) else { return };
-        let metrics = topic.metrics.clone();
+        let metrics = Some(topic.metrics.clone());
         let delivery = Delivery { camera: camera.clone(), id, kind, seen, message, metrics, live: true };
         let dropped = topic.deliver(&delivery);
         match kind {
@@ -279,7 +279,7 @@ impl Hub {
         message: ServerMessage,
     ) -> Option<Delivery> {
         let message = Shared::new(message);
-        let metrics = self.lock().topics.get(camera)?.metrics.clone();
+        let metrics = Some(self.lock().topics.get(camera)?.metrics.clone());
         Some(Delivery { camera: camera.clone(), id, kind, seen: Instant::now(), message, metrics, live: false })
     }
 
@@ -359,7 +359,7 @@ impl Member {
         }
         match message {
             Some(message) => self.outbox.turn(camera, message),
-            None => self.outbox.forget(|delivery| delivery.camera == *camera),
+            None => self.outbox.forget(|delivery| delivery.is_of(camera)),
         }
         inner.attach(camera, self.key);
     }
@@ -468,7 +468,7 @@ impl Inner {
             let has = before.as_ref().map_or(FrameId::ZERO, |before| before.has);
             topic.listeners.push(Listener { key, outbox: member.outbox.clone(), wants, held, has });
         }
-        member.outbox.forget(|delivery| delivery.camera == *camera && !wants.takes(delivery.kind));
+        member.outbox.forget(|delivery| delivery.is_of(camera) && !wants.takes(delivery.kind));
         if held {
             return;
         }
@@ -531,12 +531,12 @@ impl Topic {
     }
 
     /// Lays a message into the outboxes; returns how many older ones of each kind had to go.
-    fn deliver(&mut self, delivery: &Delivery) -> [u64; 2] {
-        let mut dropped = [0; 2];
+    fn deliver(&mut self, delivery: &Delivery) -> Dropped {
+        let mut dropped = Dropped::default();
         for listener in &mut self.listeners {
             if listener.takes(delivery) {
                 let gone = listener.outbox.data(delivery.clone(), listener.wants.rate);
-                dropped = [dropped[0] + gone[0], dropped[1] + gone[1]];
+                dropped.iter_mut().zip(gone).for_each(|(sum, gone)| *sum += gone);
             }
         }
         dropped
@@ -579,6 +579,8 @@ impl Wants {
         match kind {
             DeliveryKind::Result => self.results,
             DeliveryKind::Preview => self.width.is_some(),
+            // No camera's: whoever follows the stream wants it.
+            DeliveryKind::Step => true,
         }
     }
 }

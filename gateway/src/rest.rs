@@ -111,7 +111,8 @@ async fn overview(app: &App) -> Result<Arc<Overview>, Refused> {
     }
 }
 
-async fn known(app: &App, camera: &CameraId) -> Result<Known, Refused> {
+/// A camera as it is known now.
+pub(crate) async fn known(app: &App, camera: &CameraId) -> Result<Known, Refused> {
     let overview = overview(app).await?;
     overview.cameras.get(camera).cloned().ok_or_else(|| {
         Refused::not_found(format!("there is no camera `{camera}`: /api/cameras lists those that there are"))

@@ -1,4 +1,4 @@
-//! Wires the parts of the gateway: three readers of Redis, the hub between, and the connections.
+//! Wires the parts of the gateway: the readers of Redis, the hubs between, and the connections.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -19,6 +19,7 @@ use crate::{
     origin::Origins,
     relay::Hub,
     state::States,
+    steps::{self, Steps},
     subscribe, tls,
     web::Web,
 };
@@ -79,16 +80,21 @@ impl Gateway {
             warn!(folder = %config.web_dir.display(), "no dashboard in web.dir: build it with `npm run build` in web/");
         }
         let (hub, states) = (Hub::new(), States::new());
+        let all_steps = Steps::new(hub.clone());
         let (health, shutdown) = (shell.health, shell.shutdown);
         let mut parts = JoinSet::new();
         parts.spawn(subscribe::results(redis.clone(), hub.clone(), shutdown.clone()));
         parts.spawn(subscribe::pictures(redis.clone(), hub.clone(), shutdown.clone()));
         parts.spawn(subscribe::keep_watched(redis.clone(), hub.clone(), shutdown.clone()));
+        parts.spawn(steps::steps(redis.clone(), all_steps.clone(), shutdown.clone()));
+        parts.spawn(steps::list(redis.clone(), all_steps.clone(), shutdown.clone()));
         parts.spawn(states.clone().watch(redis.clone(), hub.clone(), health.clone(), shutdown.clone()));
         let app = App {
             redis,
             hub: hub.clone(),
             states,
+            steps: all_steps,
+            ingest: Arc::default(),
             web,
             origins: Arc::new(Origins::new(&config.origins, local_only)),
             access: Arc::new(Access::new(config.tokens, Writes::new(config.writes_per_second))),

@@ -23,34 +23,44 @@ const WATCHED_FOR: Duration = Duration::from_secs(3);
 const STILL_WATCHED: Duration = Duration::from_secs(1);
 
 /// A reader of one kind of stream.
-trait Follow {
+pub(crate) trait Follow {
     type Entry;
+    /// What hands entries to the clients.
+    type Hub;
+    /// What the clients want of it.
+    type Demand;
     const WHAT: &'static str;
     /// The cameras to follow, each with a number that changes whenever it is to be joined anew.
-    fn wanted(demand: &Demand) -> BTreeMap<CameraId, u64>;
+    fn wanted(demand: &Self::Demand) -> BTreeMap<CameraId, u64>;
     /// Follows a camera from its newest entry on, and gives that one.
     async fn join(&mut self, camera: &CameraId) -> Result<Option<Self::Entry>, StreamError>;
     fn leave(&mut self, camera: &CameraId);
     fn waker(&self) -> Waker;
     async fn read(&mut self) -> Result<Vec<Self::Entry>, StreamError>;
     /// Hands an entry to the clients; `joined` tells the one that was there before.
-    fn relay(hub: &Hub, entry: Self::Entry, joined: bool);
+    fn relay(hub: &Self::Hub, entry: Self::Entry, joined: bool);
     /// Says that a camera has no entry yet.
-    fn nothing_yet(_: &Hub, _: &CameraId) {}
+    fn nothing_yet(_: &Self::Hub, _: &CameraId) {}
 }
 
 /// Follows the results of all cameras that a client wants.
 pub(crate) async fn results(redis: Redis, hub: Arc<Hub>, shutdown: Shutdown) {
-    follow(ResultReader::new(&redis), &hub, &shutdown).await;
+    follow(ResultReader::new(&redis), &*hub, hub.demand(), &shutdown).await;
 }
 
 /// Follows the pictures of all cameras that a client watches.
 pub(crate) async fn pictures(redis: Redis, hub: Arc<Hub>, shutdown: Shutdown) {
-    follow(Pictures { reader: PreviewReader::new(&redis), redis }, &hub, &shutdown).await;
+    let reader = Pictures { reader: PreviewReader::new(&redis), redis };
+    follow(reader, &*hub, hub.demand(), &shutdown).await;
 }
 
-async fn follow<R: Follow>(mut reader: R, hub: &Hub, shutdown: &Shutdown) {
-    let mut demand = hub.demand();
+/// Reads what is wanted until the shutdown.
+pub(crate) async fn follow<R: Follow>(
+    mut reader: R,
+    hub: &R::Hub,
+    mut demand: watch::Receiver<R::Demand>,
+    shutdown: &Shutdown,
+) {
     let mut following = BTreeMap::new();
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     while !shutdown.is_requested() {
@@ -79,8 +89,8 @@ async fn follow<R: Follow>(mut reader: R, hub: &Hub, shutdown: &Shutdown) {
 async fn turn<R: Follow>(
     reader: &mut R,
     following: &mut BTreeMap<CameraId, u64>,
-    hub: &Hub,
-    demand: &mut watch::Receiver<Demand>,
+    hub: &R::Hub,
+    demand: &mut watch::Receiver<R::Demand>,
     shutdown: &Shutdown,
 ) -> Result<(), StreamError> {
     let wanted = R::wanted(&demand.borrow_and_update());
@@ -126,6 +136,8 @@ async fn turn<R: Follow>(
 
 impl Follow for ResultReader {
     type Entry = ResultEntry;
+    type Hub = Hub;
+    type Demand = Demand;
     const WHAT: &'static str = "results";
 
     fn wanted(demand: &Demand) -> BTreeMap<CameraId, u64> {
@@ -164,6 +176,8 @@ struct Pictures {
 
 impl Follow for Pictures {
     type Entry = PreviewEntry;
+    type Hub = Hub;
+    type Demand = Demand;
     const WHAT: &'static str = "pictures";
 
     fn wanted(demand: &Demand) -> BTreeMap<CameraId, u64> {

@@ -11,7 +11,7 @@ use peregrine_daemon::{Health, Shell, Shutdown};
 use peregrine_gateway::Gateway;
 use peregrine_proto::{
     CameraId, ClientMessage, FrameId, Gap, Pause, Ping, Play, Playback, PlaybackSpeed, PlaybackState, Seek,
-    ServerMessage, Step, Subscribe, Unsubscribe,
+    ServerMessage, PlaybackStep, Subscribe, Unsubscribe,
 };
 use stand::*;
 
@@ -88,7 +88,7 @@ fn nearest(camera: &CameraId, request_id: u32, ms: u64) -> ClientMessage {
 }
 
 fn step(camera: &CameraId, request_id: u32, frames: i32) -> ClientMessage {
-    ClientMessage::Step(Step { request_id, camera: camera.clone(), frames })
+    ClientMessage::Step(PlaybackStep { request_id, camera: camera.clone(), frames })
 }
 
 fn pause(camera: &CameraId, request_id: u32) -> ClientMessage {

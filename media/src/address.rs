@@ -15,6 +15,8 @@ pub(crate) enum Address {
     Images(PathBuf),
     /// A rendered scene, what follows `synthetic:`.
     Synthetic(String),
+    /// Frames that clients bring: nothing is opened.
+    Ingest,
 }
 
 /// The schemes of network addresses.
@@ -35,6 +37,8 @@ impl Address {
         let Some((scheme, rest)) = split_scheme(uri) else { return Ok(Self::File(uri.into())) };
         let path = || PathBuf::from(rest.strip_prefix("//").unwrap_or(rest));
         match scheme.to_ascii_lowercase().as_str() {
+            "ingest" if rest.is_empty() => Ok(Self::Ingest),
+            "ingest" => Err("write `ingest:` alone: clients name the camera when they bring frames".into()),
             _ if rest.is_empty() => Err(format!("nothing follows `{scheme}:`")),
             "file" => Ok(Self::File(path())),
             "images" => Ok(Self::Images(path())),
@@ -46,7 +50,7 @@ impl Address {
             _ if Path::new(uri).exists() => Ok(Self::File(uri.into())),
             other => Err(format!(
                 "`{other}:` is no scheme known here: use a path, file:, images:, rtsp://, rtsps://, http://, https://, \
-                 v4l2:, opencv: or synthetic:"
+                 v4l2:, opencv:, ingest: or synthetic:"
             )),
         }
     }

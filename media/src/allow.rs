@@ -10,7 +10,7 @@ use peregrine_proto::mask;
 use crate::{SourceError, address::Address};
 
 /// Which sources may be opened: nothing but what is named here and what the local configuration itself uses.
-/// The synthetic scene opens nothing and is always allowed.
+/// The synthetic scene and frames that clients bring open nothing and are always allowed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AllowConfig {
@@ -76,7 +76,7 @@ impl AllowList {
         }
         let denied = |missing: String| Denied { uri: mask(uri).into_owned(), missing };
         match address {
-            Address::Synthetic(_) => Ok(address),
+            Address::Synthetic(_) | Address::Ingest => Ok(address),
             Address::File(path) => self.inside(&path).map(Address::File).map_err(denied),
             Address::Images(path) => self.inside(&path).map(Address::Images).map_err(denied),
             Address::Device(path) => {

@@ -7,6 +7,7 @@ mod address;
 mod allow;
 mod convert;
 mod jpeg;
+mod jpeg_decoder;
 mod picture;
 mod resize;
 mod source;
@@ -14,6 +15,7 @@ pub mod synthetic;
 
 pub use allow::{AllowConfig, AllowList, Denied};
 pub use jpeg::{Jpeg, JpegError, JpegPicture};
+pub use jpeg_decoder::{JpegDecoder, JpegUnreadable};
 pub use picture::{Picture, PictureError, Plane};
 pub use resize::{ResizeError, Resizer, fit};
 pub use source::{Captured, OpenOptions, Source, SourceError, SourceInfo, open};

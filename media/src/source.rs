@@ -176,6 +176,7 @@ pub fn open(
         Address::Device(path) => Box::new(capture::CaptureSource::open_device(&path, options)?),
         Address::Capture(text) => Box::new(capture::CaptureSource::open(&text, config.fps, options)?),
         Address::Images(folder) => Box::new(images::ImagesSource::open(&folder, config.fps)?),
+        Address::Ingest => return Err(bad("frames of clients come to a producer, not here".into())),
         Address::Synthetic(text) => Box::new(synthetic::SyntheticSource::open(&text, config.fps)?),
     })
 }

@@ -210,6 +210,29 @@ fn jpeg_has_other_colours_than_the_picture() {
 }
 
 #[test]
+fn decoded_jpeg_is_another_picture() {
+    use peregrine_media::JpegDecoder;
+    let (mut jpeg, mut decoder) = (Jpeg::new().unwrap(), JpegDecoder::new().unwrap());
+    for dimensions in [size(160, 120), size(161, 121)] {
+        let (picture, rgb) = card(dimensions, VIDEO);
+        let ours = decoder.decode(&jpeg.encode(&picture, 4000, 95).unwrap().bytes).unwrap();
+        assert_eq!(ours.size(), dimensions);
+        let seen = decode(&jpeg.encode(&ours, 4000, 95).unwrap().bytes);
+        let mut sum = 0.0;
+        for (bgr, rgb) in seen.data_bytes().unwrap().chunks(3).zip(&rgb) {
+            for i in 0..3 {
+                sum += (f64::from(bgr[2 - i]) - rgb[i] * 255.0).abs();
+            }
+        }
+        let off = sum / (rgb.len() * 3) as f64;
+        assert!(off < 3.0, "{dimensions}: off by {off}");
+    }
+    for garbage in [&b""[..], &[0xff, 0xd8], &[0xff, 0xd8, 0xff, 0xe0, 0, 2], &[7; 5000]] {
+        assert!(decoder.decode(garbage).is_err());
+    }
+}
+
+#[test]
 fn jpeg_is_wider_than_asked_or_enlarged() {
     let mut jpeg = Jpeg::new().unwrap();
     for (source, width, expected) in [

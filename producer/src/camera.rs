@@ -10,13 +10,14 @@ use std::{
 
 use peregrine_daemon::{Backoff, Shutdown};
 use peregrine_media::{Captured, OpenOptions, Source, SourceError};
-use peregrine_proto::{CameraConfig, LossReason, Pace as PaceConfig, mask};
+use peregrine_proto::{CameraConfig, INGEST_URI, LossReason, Pace as PaceConfig, mask};
 use peregrine_streams::{Flow, Lease, Redis, SourceHealth, SourceState, StreamError, wall_clock_us};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use crate::{
     config::Config,
+    ingest::IngestSource,
     lookout::Lookout,
     pace::Pace,
     preview::Previews,
@@ -211,7 +212,14 @@ impl Camera {
             decode_threads: config.decode_threads,
             stop: Arc::clone(&self.stop.source),
         };
-        peregrine_media::open(&self.config.source, &config.allow, &options).map_err(|error| failed(&error))
+        let source = &self.config.source;
+        let opened = if source.uri == INGEST_URI {
+            let Shared { redis, runtime, .. } = &*self.shared;
+            IngestSource::open(redis, runtime, &self.config.id, options).map(|source| Box::new(source) as _)
+        } else {
+            peregrine_media::open(source, &config.allow, &options)
+        };
+        opened.map_err(|error| failed(&error))
     }
 
     /// The state that the last producer left, where it was of the same source; written before the first frame, so that

@@ -5,6 +5,7 @@
 
 mod camera;
 mod config;
+mod ingest;
 mod lookout;
 mod pace;
 mod preview;

@@ -1,6 +1,8 @@
 //! Describes the wire types to people and to other languages: the source of `docs/protocol.md` and
 //! `web/src/wire.ts`. A test regenerates both and fails when they drift.
 
+use std::collections::BTreeMap;
+
 /// The type of a field as it travels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WireType {
@@ -22,6 +24,8 @@ pub enum WireType {
     List(Box<WireType>),
     /// A list of a fixed length.
     Array(Box<WireType>, usize),
+    /// Values by name.
+    Map(Box<WireType>),
 }
 
 /// Implemented for whatever may stand in a field of a wire type.
@@ -109,6 +113,11 @@ impl<T: Wire> Wire for Vec<T> {
 impl<T: Wire, const N: usize> Wire for [T; N] {
     fn wire_type() -> WireType {
         WireType::Array(Box::new(T::wire_type()), N)
+    }
+}
+impl<T: Wire> Wire for BTreeMap<String, T> {
+    fn wire_type() -> WireType {
+        WireType::Map(Box::new(T::wire_type()))
     }
 }
 
@@ -258,8 +267,9 @@ pub fn declarations() -> Vec<Declaration> {
         p::Pause::declaration(),
         p::Play::declaration(),
         p::Seek::declaration(),
-        p::Step::declaration(),
+        p::PlaybackStep::declaration(),
         p::PlaybackSpeed::declaration(),
+        p::SubscribeSteps::declaration(),
         p::ClientMessage::declaration(),
         p::CameraHealth::declaration(),
         p::CameraState::declaration(),
@@ -273,6 +283,16 @@ pub fn declarations() -> Vec<Declaration> {
         p::PlaybackState::declaration(),
         p::Playback::declaration(),
         p::Gap::declaration(),
+        p::Ego::declaration(),
+        p::StepObject::declaration(),
+        p::MapLine::declaration(),
+        p::StepMap::declaration(),
+        p::Step::declaration(),
+        p::StreamState::declaration(),
+        p::Streams::declaration(),
+        p::StepMessage::declaration(),
+        p::StepMapMessage::declaration(),
+        p::FrameAnswer::declaration(),
         p::ServerMessage::declaration(),
     ]
 }

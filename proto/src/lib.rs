@@ -11,6 +11,7 @@ pub mod compact;
 pub mod describe;
 mod frame;
 mod ids;
+mod ingest;
 mod mask;
 mod message;
 mod offload;
@@ -18,17 +19,20 @@ mod playback;
 mod readable;
 mod result;
 mod stage;
+mod step;
 
 pub use camera::*;
 pub use codec::{DecodeError, decode, encode};
 pub use frame::*;
 pub use ids::*;
+pub use ingest::*;
 pub use mask::mask;
 pub use message::*;
 pub use offload::*;
 pub use playback::*;
 pub use result::*;
 pub use stage::*;
+pub use step::*;
 
 /// Version of everything in this crate that is sent. Raised when a field changes its meaning or goes away;
 /// a field added at the end of a struct keeps it.

@@ -1,7 +1,8 @@
 use serde_bytes::ByteBuf;
 
 use crate::{
-    CameraId, FrameId, Gap, Pause, Play, Playback, PlaybackSpeed, Seek, Size, Step, wire_enum, wire_struct,
+    CameraId, FrameId, Gap, Pause, Play, Playback, PlaybackSpeed, PlaybackStep, Seek, Size, StepMapMessage,
+    StepMessage, Streams, SubscribeSteps, wire_enum, wire_struct,
     wire_union,
 };
 
@@ -73,9 +74,11 @@ wire_union! {
         /// Go to a frame.
         Seek(Seek) = "seek",
         /// Go some frames on or back.
-        Step(Step) = "step",
+        Step(PlaybackStep) = "step",
         /// Play what is held.
         Speed(PlaybackSpeed) = "speed",
+        /// Choose whose steps to receive.
+        SubscribeSteps(SubscribeSteps) = "subscribe_steps",
     }
 }
 
@@ -195,7 +198,7 @@ wire_struct! {
 wire_struct! {
     /// The client was too slow and misses messages.
     pub struct Missed {
-        /// The camera.
+        /// The camera, or the stream of steps.
         pub camera: CameraId,
         /// Messages dropped since the connection began.
         pub total: u64,
@@ -231,5 +234,11 @@ wire_union! {
         Playback(Playback) = "playback",
         /// Tells of results that are not held any more.
         Gap(Gap) = "gap",
+        /// Lists the streams of steps.
+        Streams(Streams) = "streams",
+        /// Brings a step.
+        Step(StepMessage) = "step",
+        /// Brings a stream's map.
+        StepMap(StepMapMessage) = "step_map",
     }
 }

@@ -36,7 +36,7 @@ wire_struct! {
 
 wire_struct! {
     /// Go some frames on, or back, and stand still.
-    pub struct Step {
+    pub struct PlaybackStep {
         /// Comes back in the answer.
         pub request_id: u32,
         /// The camera.

@@ -22,24 +22,36 @@ pub(crate) mod base64 {
     }
 }
 
-/// An encoded `FrameResult`: the result itself in JSON, its bytes in MessagePack.
-pub(crate) mod result {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::Error};
-    use serde_bytes::ByteBuf;
+/// A module for bytes that encode a value of their own: the value itself in JSON, its bytes in MessagePack.
+macro_rules! encoded {
+    ($($(#[doc = $doc:literal])* $module:ident: $value:ty,)*) => {$(
+        $(#[doc = $doc])*
+        pub(crate) mod $module {
+            use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::Error};
+            use serde_bytes::ByteBuf;
 
-    use crate::{FrameResult, decode, encode};
+            pub(crate) fn serialize<S: Serializer>(bytes: &ByteBuf, s: S) -> Result<S::Ok, S::Error> {
+                if !s.is_human_readable() {
+                    return bytes.serialize(s);
+                }
+                crate::decode::<$value>(bytes).map_err(S::Error::custom)?.serialize(s)
+            }
 
-    pub(crate) fn serialize<S: Serializer>(bytes: &ByteBuf, s: S) -> Result<S::Ok, S::Error> {
-        if !s.is_human_readable() {
-            return bytes.serialize(s);
+            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<ByteBuf, D::Error> {
+                if !d.is_human_readable() {
+                    return ByteBuf::deserialize(d);
+                }
+                <$value>::deserialize(d).map(|value| crate::encode(&value).into())
+            }
         }
-        decode::<FrameResult>(bytes).map_err(S::Error::custom)?.serialize(s)
-    }
+    )*};
+}
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<ByteBuf, D::Error> {
-        if !d.is_human_readable() {
-            return ByteBuf::deserialize(d);
-        }
-        FrameResult::deserialize(d).map(|result| encode(&result).into())
-    }
+encoded! {
+    /// An encoded `FrameResult`.
+    result: crate::FrameResult,
+    /// An encoded `Step`.
+    step: crate::Step,
+    /// An encoded `StepMap`.
+    step_map: crate::StepMap,
 }

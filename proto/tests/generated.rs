@@ -7,8 +7,8 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use peregrine_proto::{
     CameraId, ClientMessage, Detection, FrameId, FrameResult, Gap, LossCount, LossReason, Playback,
-    PlaybackSpeed, PlaybackState, ResultMessage, ResultStatus, SCHEMA, Seek, ServerMessage, Size, Speed, Stage,
-    StageTime, Step, Subscribe, Track, TrackState, compact,
+    PlaybackSpeed, PlaybackState, PlaybackStep, ResultMessage, ResultStatus, SCHEMA, Seek, ServerMessage, Size, Speed, Stage,
+    StageTime, Subscribe, Track, TrackState, compact,
     describe::{Body, Declaration, WireType, declarations},
     encode,
 };
@@ -50,7 +50,10 @@ fn every_named_type_is_declared() {
 fn leaf(wire: &WireType) -> Option<&'static str> {
     match wire {
         WireType::Named(name) => Some(name),
-        WireType::Optional(inner) | WireType::List(inner) | WireType::Array(inner, _) => leaf(inner),
+        WireType::Optional(inner)
+        | WireType::List(inner)
+        | WireType::Array(inner, _)
+        | WireType::Map(inner) => leaf(inner),
         _ => None,
     }
 }
@@ -75,6 +78,8 @@ fn document() -> String {
         variant's name and its value. Pixels and pictures are binary. In JSON (offline files, REST and clients that ask for it) structs are objects and \
         enums are names.\n\n\
         A client connects to `/ws` and sends and receives one message per WebSocket message, see [Encodings](#encodings). \
+         A client that brings frames connects to `/ws/ingest/{{camera}}` and sends one JPEG per binary message; each is answered by a \
+         `FrameAnswer` as JSON in a text message. \
         In Redis, an entry of `peregrine:{{camera}}:frames` has the fields `h` (an encoded `FrameHeader`) and `d` (the pixels); an entry of \
         `peregrine:{{camera}}:results` has `r` (an encoded `FrameResult`) and `f` (the epoch of the \
          lease under which it was written, decimal) under the id of its frame. \
@@ -240,7 +245,7 @@ fn playback_section() -> String {
     let seek = |request_id, to, nearest| {
         ClientMessage::Seek(Seek { request_id, camera: camera.clone(), to, nearest })
     };
-    let step = ClientMessage::Step(Step { request_id: 2, camera: camera.clone(), frames: -1 });
+    let step = ClientMessage::Step(PlaybackStep { request_id: 2, camera: camera.clone(), frames: -1 });
     let refused = Playback {
         problem: Some(format!(
             "frame {} of `yard` is not held: seek between {} and {}",
@@ -302,6 +307,7 @@ fn doc_type(wire: &WireType) -> String {
         WireType::Optional(inner) => format!("{} or nil", doc_type(inner)),
         WireType::List(inner) => format!("list of {}", doc_type(inner)),
         WireType::Array(inner, n) => format!("{n} × {}", doc_type(inner)),
+        WireType::Map(inner) => format!("map of text to {}", doc_type(inner)),
     }
 }
 
@@ -423,6 +429,7 @@ fn ts_type(wire: &WireType) -> String {
         WireType::Optional(inner) => format!("{} | null", ts_type(inner)),
         WireType::List(inner) => format!("{}[]", ts_type(inner)),
         WireType::Array(inner, n) => format!("[{}]", vec![ts_type(inner); *n].join(", ")),
+        WireType::Map(inner) => format!("Record<string, {}>", ts_type(inner)),
     }
 }
 
@@ -438,5 +445,6 @@ fn ts_read(wire: &WireType, from: &str) -> String {
         WireType::Array(inner, n) => {
             format!("readList({from}, (x) => {}, {n}) as {}", ts_read(inner, "x"), ts_type(wire))
         }
+        WireType::Map(inner) => format!("readMap({from}, (x) => {})", ts_read(inner, "x")),
     }
 }

@@ -28,6 +28,10 @@ function readList<T>(value: unknown, read: (value: unknown) => T, length?: numbe
   if (length !== undefined && list.length !== length) throw new WireError(`expected ${String(length)} values, found ${String(list.length)}`);
   return list.map(read);
 }
+function readMap<T>(value: unknown, read: (value: unknown) => T): Record<string, T> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new WireError("expected a map");
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, read(inner)]));
+}
 function readEnum<T>(codes: ReadonlyMap<number, T>, value: unknown, what: string): T {
   const found = codes.get(readNumber(value));
   if (found === undefined) throw new WireError(`${String(value)} is no ${what}`);

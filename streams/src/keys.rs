@@ -1,7 +1,7 @@
 //! The names of everything that lies in Redis. `{camera}` is a hash tag: all of a camera is in one cluster slot. So is what
 //! all share, under `{_}`, which is no camera's name: it comes and goes together, and [`crate::Tick::forgotten`] tells.
 
-use peregrine_proto::CameraId;
+use peregrine_proto::{CameraId, StreamId};
 
 use crate::Role;
 
@@ -11,6 +11,8 @@ pub const CAMERAS: &str = "peregrine:{_}:cameras";
 pub const REGISTERED: &str = "peregrine:{_}:registered";
 /// Hash: model name → what the processors announce about it, as JSON.
 pub const MODELS: &str = "peregrine:{_}:models";
+/// Sorted set: stream of steps → when one came, milliseconds of the server's clock.
+pub const STREAMS: &str = "peregrine:{_}:streams";
 /// Stream of small wake-ups.
 pub const CONTROL: &str = "peregrine:{_}:control";
 
@@ -68,4 +70,24 @@ pub fn source(camera: &CameraId) -> String {
 /// Hash: picture width → until when somebody watches it, milliseconds of the server's clock.
 pub fn viewers(camera: &CameraId) -> String {
     format!("peregrine:{{{camera}}}:viewers")
+}
+
+/// Stream of steps made elsewhere.
+pub fn steps(stream: &StreamId) -> String {
+    format!("peregrine:{{{stream}}}:steps")
+}
+
+/// The map of a stream of steps.
+pub fn step_map(stream: &StreamId) -> String {
+    format!("peregrine:{{{stream}}}:map")
+}
+
+/// Stream of at most one JPEG frame that a client brought.
+pub fn ingest(camera: &CameraId) -> String {
+    format!("peregrine:{{{camera}}}:ingest")
+}
+
+/// String: there while the camera's producer wants a frame of a client.
+pub fn ingest_asked(camera: &CameraId) -> String {
+    format!("peregrine:{{{camera}}}:asked")
 }

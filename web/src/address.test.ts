@@ -13,6 +13,8 @@ it("every view survives the way through the address", () => {
     { view: "setup", camera: "gate-north", part: "calibration" },
     { view: "add" },
     { view: "system" },
+    { view: "stream", stream: "simulator" },
+    { view: "device" },
   ];
   for (const route of routes) expect(parseRoute(routeHref(route))).toEqual(route);
 });
@@ -22,7 +24,7 @@ it("a moment that is none is left out", () => {
 });
 
 it("an address that makes no sense shows the wall", () => {
-  for (const hash of ["", "#", "#/nowhere", "#/camera/", "#/camera/%E0%A4%A"]) {
+  for (const hash of ["", "#", "#/nowhere", "#/camera/", "#/camera/%E0%A4%A", "#/stream/"]) {
     expect(parseRoute(hash)).toEqual({ view: "wall", search: "" });
   }
 });

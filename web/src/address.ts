@@ -5,19 +5,21 @@ export type Route =
   | { view: "wall"; search: string }
   | { view: "camera"; camera: string; at?: string }
   | { view: "add" }
+  | { view: "device" }
   | { view: "setup"; camera: string; part: Part }
+  | { view: "stream"; stream: string }
   | { view: "system" };
 
 const FRAME_ID = /^\d{1,16}-\d{1,16}$/;
 
 export function parseRoute(hash: string): Route {
   const [path = "", query = ""] = hash.replace(/^#/, "").split("?");
-  const [, view, camera, more, part] = path.split("/");
-  if (view === "add") return { view };
-  if (view === "system") return { view };
-  if (view === "camera" && camera !== undefined && camera !== "") {
+  const [, view, name, more, part] = path.split("/");
+  if (view === "add" || view === "device" || view === "system") return { view };
+  if ((view === "camera" || view === "stream") && name !== undefined && name !== "") {
     try {
-      const id = decodeURIComponent(camera);
+      const id = decodeURIComponent(name);
+      if (view === "stream") return { view, stream: id };
       if (more === "setup") return { view: more, camera: id, part: partOf(part) };
       const at = new URLSearchParams(query).get("at") ?? "";
       return { view, camera: id, ...(FRAME_ID.test(at) ? { at } : {}) };
@@ -36,7 +38,10 @@ export function routeHref(route: Route): string {
     }
     case "setup":
       return `#/camera/${encodeURIComponent(route.camera)}/setup${route.part === "source" ? "" : `/${route.part}`}`;
+    case "stream":
+      return `#/stream/${encodeURIComponent(route.stream)}`;
     case "add":
+    case "device":
     case "system":
       return `#/${route.view}`;
     case "wall":

@@ -8,10 +8,12 @@ import { tokenWanted } from "./token";
 import { AddView } from "./views/add";
 import { CameraView } from "./views/camera";
 import { DebugPanel } from "./views/debug";
+import { DeviceView } from "./views/device";
 import { Header } from "./views/header";
 import { HelpDialog } from "./views/help";
 import { Notice } from "./views/notice";
 import { SetupView } from "./views/setup";
+import { StreamView } from "./views/stream";
 import { SystemView } from "./views/system";
 import { TokenView } from "./views/token";
 import { Wall } from "./views/wall";
@@ -49,6 +51,10 @@ function View({ at }: { at: Route }) {
       return <AddView />;
     case "setup":
       return <SetupView key={at.camera} camera={at.camera} part={at.part} />;
+    case "stream":
+      return <StreamView key={at.stream} stream={at.stream} />;
+    case "device":
+      return <DeviceView />;
     case "system":
       return <SystemView />;
   }
@@ -64,6 +70,10 @@ function titleOf(at: Route): string {
       return "Add a camera · Peregrine";
     case "setup":
       return `Set up ${session.nameOf(at.camera)} · Peregrine`;
+    case "stream":
+      return `${at.stream} · Peregrine`;
+    case "device":
+      return "This device's camera · Peregrine";
     case "system":
       return "System · Peregrine";
   }

@@ -1,6 +1,17 @@
 import { describe, expect, it } from "vitest";
 
-import { age, count, plural, rate, speedWithError, stageMs, timeOfDay, words } from "./format";
+import {
+  age,
+  count,
+  number,
+  plural,
+  rate,
+  speed,
+  speedWithError,
+  stageMs,
+  timeOfDay,
+  words,
+} from "./format";
 
 describe("speedWithError", () => {
   it("gives speed and one standard error in the unit of choice", () => {
@@ -49,4 +60,18 @@ it("rates and counts", () => {
   expect([3, 1234, 1234567].map(count)).toEqual(["3", "1\u202f234", "1\u202f234\u202f567"]);
   expect([plural(1, "object"), plural(0, "object")]).toEqual(["1 object", "0 objects"]);
   expect(words("queue_full")).toBe("queue full");
+});
+
+it("a number has more digits than a person takes in, or fewer than it needs", () => {
+  expect([0, 0.01234, 2.5, 123.456, 98_765.4, -98_765, 1e-7, 3e15].map(number)).toEqual([
+    "0.0000",
+    "0.0123",
+    "2.50",
+    "123.5",
+    "98\u202f765",
+    "−98\u202f765",
+    "1.00e-7",
+    "3.00e+15",
+  ]);
+  expect(speed(13.6, "km/h")).toBe("49");
 });

@@ -14,6 +14,11 @@ export function speedWithError(speedMps: number, errorMps: number, unit: SpeedUn
   return `${plain(speed, decimals)} ± ${shown}`;
 }
 
+/** `49`: a speed that is known exactly. Without the unit. */
+export function speed(speedMps: number, unit: SpeedUnit): string {
+  return plain(speedMps * PER_MPS[unit], 0);
+}
+
 /** Like `toFixed`, without the minus of a rounded zero. */
 function plain(value: number, decimals: number): string {
   const text = value.toFixed(decimals);
@@ -48,6 +53,14 @@ export function stageMs(us: number): string {
 /** A rate: `7.0`, `29.97` → `30.0`. */
 export function rate(perSecond: number): string {
   return perSecond < 99.95 ? plain(perSecond, 1) : perSecond.toFixed(0);
+}
+
+/** Any number, with as many digits as a person takes in: `0.0123`, `12.3`, `12 345`. */
+export function number(value: number): string {
+  const size = Math.abs(value);
+  if (size >= 10_000) return size < 1e12 ? (value < 0 ? `−${count(size)}` : count(value)) : value.toExponential(2);
+  if (size !== 0 && size < 0.001) return value.toExponential(2);
+  return plain(value, size < 1 ? 4 : size < 100 ? 2 : 1);
 }
 
 /** A count with thin groups: `12 345`. */

@@ -3,9 +3,14 @@ import { batch, effect, signal } from "@preact/signals";
 import { Feed } from "./feed";
 import { browserNow } from "./link/clock";
 import type { Connection, FromWorker, ToWorker } from "./link/messages";
+<<<<<<< HEAD
 import { checkIn, token } from "./token";
 import { Durations, type Quantiles, type Traffic } from "./link/traffic";
 import type { CameraState } from "./wire";
+=======
+import { StreamFeed } from "./stream";
+import type { CameraState, StreamState } from "./wire";
+>>>>>>> gw-ingest
 
 /** Numbers on the screen change this often at most. */
 const TICK_MS = 250;
@@ -15,6 +20,8 @@ export class Session {
   readonly connection = signal<Connection>({ state: "connecting", attempt: 0 });
   /** None before the gateway said which cameras there are. */
   readonly cameras = signal<readonly CameraState[] | undefined>(undefined);
+  /** Streams of steps made elsewhere; none before the gateway said which there are. */
+  readonly streams = signal<readonly StreamState[] | undefined>(undefined);
   readonly roundTripMs = signal<number | undefined>(undefined);
   /** What the gateway's clock is ahead of the browser's. */
   readonly clockOffsetMs = signal<number | undefined>(undefined);
@@ -33,8 +40,15 @@ export class Session {
   private readonly feeds = new Map<string, Feed>();
   /** Cameras on the screen with the width they are wanted in; they are asked for only while the page is visible. */
   private readonly watched = new Map<string, number>();
+<<<<<<< HEAD
   private readonly dirty = new Set<Feed>();
   private readonly painting = new Durations();
+=======
+  private readonly streamFeeds = new Map<string, StreamFeed>();
+  /** Streams on the screen; they are asked for only while the page is visible. */
+  private readonly followed = new Set<string>();
+  private readonly dirty = new Set<Feed | StreamFeed>();
+>>>>>>> gw-ingest
   private offsetMs = 0;
   private paintRequested = false;
 
@@ -112,15 +126,42 @@ export class Session {
     if (this.watched.delete(camera)) this.send({ kind: "unwatch", camera });
   }
 
+<<<<<<< HEAD
   /** Measures the connection from now on, or no more. */
   measure(on: boolean): void {
     this.send({ kind: "measure", on });
     if (!on) this.traffic.value = undefined;
+=======
+  streamFeed(stream: string): StreamFeed {
+    let feed = this.streamFeeds.get(stream);
+    if (feed === undefined) {
+      feed = new StreamFeed(stream, (dirty) => {
+        this.requestPaint(dirty);
+      });
+      this.streamFeeds.set(stream, feed);
+    }
+    return feed;
+  }
+
+  /** Asks for a stream's steps. */
+  follow(stream: string): void {
+    this.followed.add(stream);
+    this.sendFollowed();
+  }
+
+  unfollow(stream: string): void {
+    if (this.followed.delete(stream)) this.sendFollowed();
+>>>>>>> gw-ingest
   }
 
   /** Draws what is on the screen again. */
   redraw(): void {
     for (const feed of this.feeds.values()) feed.redraw();
+    for (const feed of this.streamFeeds.values()) feed.redraw();
+  }
+
+  private sendFollowed(): void {
+    this.send({ kind: "follow", streams: document.hidden ? [] : [...this.followed] });
   }
 
   private visibilityChanged(): void {
@@ -128,6 +169,7 @@ export class Session {
       if (document.hidden) this.send({ kind: "unwatch", camera });
       else this.startWatching(camera, previewWidth);
     }
+    this.sendFollowed();
     if (!document.hidden) this.tick();
   }
 
@@ -156,11 +198,23 @@ export class Session {
       case "frame":
         this.feed(message.camera).addFrame(message);
         break;
+<<<<<<< HEAD
       case "bare":
         this.feed(message.camera).addBare(message.arrival);
         break;
       case "playback":
         this.feed(message.playback.camera).receive(message.playback, message.jumped);
+=======
+      case "streams":
+        this.streams.value = message.streams;
+        this.forgetStreams(message.streams);
+        break;
+      case "step":
+        this.streamFeed(message.stream).addStep(message.id, message.step, message.seenAtUs);
+        break;
+      case "map":
+        this.streamFeed(message.stream).addMap(message.map);
+>>>>>>> gw-ingest
         break;
       case "clock":
         this.offsetMs = message.offsetMs;
@@ -190,14 +244,22 @@ export class Session {
     }
   }
 
+  private forgetStreams(streams: readonly StreamState[]): void {
+    const known = new Set(streams.map(({ stream }) => stream));
+    for (const stream of this.streamFeeds.keys()) {
+      if (!known.has(stream) && !this.followed.has(stream)) this.streamFeeds.delete(stream);
+    }
+  }
+
   private tick(): void {
     batch(() => {
       this.nowMs.value = browserNow();
+      for (const stream of this.followed) this.streamFeed(stream).tick(this.offsetMs);
       for (const camera of this.watched.keys()) this.feed(camera).tick(this.offsetMs);
     });
   }
 
-  private requestPaint(feed: Feed): void {
+  private requestPaint(feed: Feed | StreamFeed): void {
     this.dirty.add(feed);
     if (this.paintRequested) return;
     this.paintRequested = true;

@@ -1,7 +1,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use peregrine_proto::CameraConfig;
+use peregrine_media::{
+    Jpeg,
+    synthetic::{Scene, SceneConfig},
+};
+use peregrine_proto::{CameraConfig, Size};
 use peregrine_streams::SourceHealth;
 
 use crate::{
@@ -137,4 +141,35 @@ async fn live_source_that_is_away_is_tried_again_and_seen_to_be() -> Result<()> 
     let first = state.updated_us;
     source_state(&redis, &cam("c"), |state| state.updated_us > first).await?;
     tokio::time::timeout(Duration::from_secs(10), producer.stop()).await?
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_of_a_client_are_queued_while_the_processor_is_busy() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let phone = cam("phone");
+    let producer = Producer::start(&server, "p", &table("phone", "ingest:", ""))?;
+    let scene = Scene::new(SceneConfig::parse("road?w=160&h=96").map_err(anyhow::Error::msg)?)
+        .map_err(anyhow::Error::msg)?;
+    let mut jpeg = Jpeg::new()?;
+    let mut bring = async |n: u64| -> Result<()> {
+        let encoded = jpeg.encode(&scene.render(n), 160, 80)?.bytes;
+        until("the producer asks", || async { Ok(redis.offer_frame(&phone, &encoded).await?) }).await
+    };
+    bring(0).await?;
+    // This one is undecodable, and counted.
+    until("the producer asks", || async { Ok(redis.offer_frame(&phone, b"\xff\xd8 no more").await?) }).await?;
+    bring(1).await?;
+    // Two wait for the processor now, so no third is asked for.
+    until("both wait", || async { Ok(redis.backlog(&phone).await? == 2) }).await?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!redis.offer_frame(&phone, b"too early").await?);
+    let mut consumer = Consumer::take(&redis, &phone).await?;
+    let mut frames = consumer.next(2).await?;
+    bring(2).await?;
+    frames.extend(consumer.next(1).await?);
+    assert_eq!(positions(&frames), [0, 2, 3]);
+    assert!(frames.iter().all(|frame| frame.header.source == Size { width: 160, height: 96 }));
+    assert_eq!(consumer.intake.lost.total(), 1, "the one that was no picture");
+    producer.stop().await
 }

@@ -3,8 +3,13 @@
 
 import { Decoder, Encoder } from "@msgpack/msgpack";
 
+<<<<<<< HEAD
 import { readFrameResult, readServerMessage, SCHEMA, writeClientMessage } from "../wire";
 import type { ClientMessage, FrameResult, Playback, Preview, ResultMessage, ServerMessage, Welcome } from "../wire";
+=======
+import { readFrameResult, readServerMessage, readStep, readStepMap, SCHEMA, writeClientMessage } from "../wire";
+import type { ClientMessage, Preview, ResultMessage, ServerMessage, Welcome } from "../wire";
+>>>>>>> gw-ingest
 import { browserNow, ClockOffset } from "./clock";
 import { isCompact, readCompact } from "./compact";
 import { compareIds, FrameMatch } from "./match";
@@ -60,6 +65,8 @@ interface Watched {
   picturedMs: number;
 }
 const watched = new Map<string, Watched>();
+/** The streams of steps that are wanted. */
+let followed: string[] = [];
 
 let url = "";
 let token: string | undefined;
@@ -87,11 +94,17 @@ page.onmessage = ({ data }: MessageEvent<ToWorker>) => {
     case "released":
       released(data.camera, data.painted);
       break;
+<<<<<<< HEAD
     case "ask":
       ask(data.camera, data.requestId, data.ask);
       break;
     case "measure":
       measure(data.on);
+=======
+    case "follow":
+      followed = data.streams;
+      send({ kind: "subscribe_steps", value: { streams: followed } });
+>>>>>>> gw-ingest
       break;
     case "retry":
       if (socket === undefined) connect();
@@ -235,7 +248,12 @@ function greet(welcome: Welcome, from: WebSocket): void {
   clearTimeout(deadline);
   greeted = true;
   clock.clear();
+<<<<<<< HEAD
   for (const [camera, entry] of watched) begin(camera, entry);
+=======
+  for (const [camera, entry] of watched) subscribe(camera, entry.previewWidth);
+  if (followed.length > 0) send({ kind: "subscribe_steps", value: { streams: followed } });
+>>>>>>> gw-ingest
   tell({ state: "open", version: welcome.version });
   ping(from, FIRST_PINGS);
 }
@@ -276,6 +294,19 @@ function receive(message: ServerMessage, from: WebSocket): void {
     case "preview":
       receivePreview(message.value);
       break;
+    case "streams":
+      post({ kind: "streams", streams: message.value.streams });
+      break;
+    case "step": {
+      const { stream, id, seen_at_us: seenAtUs, step } = message.value;
+      post({ kind: "step", stream, id, step: readStep(decoder.decode(step)), seenAtUs });
+      break;
+    }
+    case "step_map": {
+      const { stream, map } = message.value;
+      post({ kind: "map", stream, map: readStepMap(decoder.decode(map)) });
+      break;
+    }
     case "pong": {
       reconnect.healthy();
       clock.add(message.value.client_time_us / 1000, message.value.server_time_us / 1000, browserNow());

@@ -3,10 +3,11 @@ import { routeHref } from "../address";
 import { setSearch } from "../route";
 import { session } from "../session";
 import { situation, type Situation } from "../situation";
-import type { CameraState } from "../wire";
+import type { CameraState, StreamState } from "../wire";
 import { Picture } from "./picture";
 import { Icon, Mark } from "./shapes";
 import { Empty } from "./empty";
+import { StreamTile } from "./stream";
 
 /** All cameras at once: is everything alive? */
 export function Wall({ search }: { search: string }) {
@@ -34,7 +35,8 @@ export function Wall({ search }: { search: string }) {
     }
     return <Loading />;
   }
-  if (cameras.length === 0) {
+  const streams = session.streams.value ?? [];
+  if (cameras.length === 0 && streams.length === 0) {
     return (
       <Empty
         title="No cameras yet"
@@ -49,10 +51,11 @@ export function Wall({ search }: { search: string }) {
   }
   const wanted = search.trim().toLowerCase();
   const found = cameras.filter(({ camera, name }) => `${camera} ${name}`.toLowerCase().includes(wanted));
+  const foundStreams = streams.filter(({ stream }) => stream.toLowerCase().includes(wanted));
   return (
     <div class="wall">
       <Summary cameras={cameras} found={found.length} />
-      {found.length === 0 ? (
+      {found.length === 0 && foundStreams.length === 0 ? (
         <Empty title="No camera matches" text={`None of the ${cameras.length} has “${search.trim()}” in its name.`}>
           <button
             class="button"
@@ -73,7 +76,24 @@ export function Wall({ search }: { search: string }) {
           ))}
         </ul>
       )}
+      {foundStreams.length > 0 && <StreamTiles streams={foundStreams} />}
     </div>
+  );
+}
+
+/** Simulators and robots that send their steps. */
+function StreamTiles({ streams }: { streams: readonly StreamState[] }) {
+  return (
+    <section class="streams" aria-labelledby="streams-title">
+      <h2 id="streams-title">{plural(streams.length, "stream")} of steps</h2>
+      <ul class="tiles">
+        {streams.map((stream) => (
+          <li key={stream.stream}>
+            <StreamTile stream={stream} />
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
 

@@ -1,0 +1,196 @@
+//! `/ws/ingest/{camera}`: JPEG frames of a browser's camera or any other client, one in a binary message.
+//!
+//! A frame is taken when the camera's producer has asked for one. All others are skipped and counted, here and in the
+//! answer that each frame gets: nothing queues up.
+
+use std::time::Duration;
+
+use axum::{
+    Extension,
+    extract::{
+        State, WebSocketUpgrade,
+        ws::{CloseFrame, Message, WebSocket, rejection::WebSocketUpgradeRejection},
+    },
+    http::{HeaderMap, StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use peregrine_daemon::{Metric, metrics::Counter};
+use peregrine_proto::{CameraHealth, CameraId, FrameAnswer, INGEST_URI};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::debug;
+
+use crate::{
+    http::App,
+    listen::Connection,
+    rest::{self, CameraName, Refused},
+    state::Known,
+};
+
+/// Largest frame, bytes.
+const MOST_BYTES: usize = 4 << 20;
+/// What a socket reads at once.
+const READ_BUFFER: usize = 64 * 1024;
+/// Without an answer from Redis within this, the frame is skipped.
+const SOON: Duration = Duration::from_millis(500);
+/// A client that sends so much that is no JPEG has the wrong address.
+const MOST_MISTAKES: u32 = 5;
+
+/// A client connects.
+pub(crate) async fn connect(
+    State(app): State<App>,
+    CameraName(id): CameraName,
+    Extension(connection): Extension<Connection>,
+    headers: HeaderMap,
+    uri: Uri,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Refused> {
+    app.origins.check_origin(&headers, &uri).map_err(|reason| Refused::new(StatusCode::FORBIDDEN, reason))?;
+    let upgrade = upgrade.map_err(|rejection| {
+        let text = format!("this address takes frames over WebSocket, see docs/protocol.md ({rejection})");
+        Refused::new(rejection.into_response().status(), text)
+    })?;
+    let Known { state, config } = rest::known(&app, &id).await?;
+    let camera = state.camera;
+    if config.is_none_or(|config| config.source.uri != INGEST_URI) {
+        let text = format!("camera `{camera}` has a source of its own: bring frames to one with source.uri = \"ingest:\"");
+        return Err(Refused::new(StatusCode::CONFLICT, text));
+    }
+    let place = app.places.clone().try_acquire_owned().map_err(|_| {
+        Refused::unavailable("as many clients as gateway.max_clients allows are connected: try again later")
+    })?;
+    let upgrade =
+        upgrade.read_buffer_size(READ_BUFFER).max_message_size(MOST_BYTES).max_frame_size(MOST_BYTES);
+    Ok(upgrade.on_upgrade(async move |socket| {
+        debug!(peer = %connection.peer, %camera, "frames come");
+        let mut bringer = Bringer::new(app, camera, socket);
+        let end = bringer.serve().await;
+        bringer.say_farewell(end).await;
+        debug!(peer = %connection.peer, skipped = bringer.skipped, ?end, "no more frames come");
+        drop(place);
+    }))
+}
+
+/// Why a client's frames end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Gone,
+    Silent,
+    NoJpeg,
+    ShuttingDown,
+}
+
+/// A client that brings frames.
+struct Bringer {
+    app: App,
+    camera: CameraId,
+    socket: WebSocket,
+    frames: u64,
+    skipped: u64,
+    mistakes: u32,
+    counted: [Counter; 2],
+}
+
+impl Bringer {
+    fn new(app: App, camera: CameraId, socket: WebSocket) -> Self {
+        let counted = ["skipped", "taken"]
+            .map(|outcome| Metric::FramesIngested.counter([camera.as_str(), outcome]));
+        Self { app, camera, socket, frames: 0, skipped: 0, mistakes: 0, counted }
+    }
+
+    async fn serve(&mut self) -> End {
+        let stalled = self.app.session.stalled;
+        let shutdown = self.app.shutdown.clone();
+        let mut pings = interval(stalled / 3);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let received = timeout(stalled, async {
+                loop {
+                    tokio::select! {
+                        received = self.socket.recv() => return received,
+                        _ = pings.tick() => {
+                            self.socket.send(Message::Ping(Bytes::new())).await.ok()?;
+                        }
+                    }
+                }
+            });
+            let message = tokio::select! {
+                () = shutdown.requested() => return End::ShuttingDown,
+                received = received => match received {
+                    Err(_) => return End::Silent,
+                    Ok(None | Some(Err(_) | Ok(Message::Close(_)))) => return End::Gone,
+                    Ok(Some(Ok(message))) => message,
+                },
+            };
+            let went_well = match message {
+                Message::Binary(jpeg) => self.frame(jpeg).await,
+                Message::Text(_) => self.mistake("send a JPEG in a binary message, not text".into()).await,
+                Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(()),
+            };
+            if went_well.is_err() {
+                return End::Gone;
+            }
+            if self.mistakes >= MOST_MISTAKES {
+                return End::NoJpeg;
+            }
+        }
+    }
+
+    /// Of all the frames that have arrived by now only the newest is offered.
+    async fn frame(&mut self, mut newest: Bytes) -> Result<(), axum::Error> {
+        while let Some(Some(Ok(Message::Binary(newer)))) = self.socket.recv().now_or_never() {
+            newest = newer;
+            self.answer(false, None).await?;
+        }
+        if !newest.starts_with(&[0xff, 0xd8]) {
+            return self.mistake("this is no JPEG: send one picture in each binary message".into()).await;
+        }
+        let redis = &self.app.redis;
+        match timeout(SOON, redis.offer_frame(&self.camera, &newest)).await {
+            Ok(Ok(taken)) => {
+                let problem = if taken { None } else { self.what_is_missing().await };
+                self.answer(taken, problem).await
+            }
+            Ok(Err(error)) => self.answer(false, Some(error.to_string())).await,
+            Err(_) => self.answer(false, Some("Redis does not answer".into())).await,
+        }
+    }
+
+    /// A pipeline that is busy needs no words.
+    async fn what_is_missing(&self) -> Option<String> {
+        let overview = timeout(SOON, self.app.states.fresh()).await.ok()?;
+        let Some(known) = overview.cameras.get(&self.camera) else {
+            return Some(format!("camera `{}` was removed", self.camera));
+        };
+        let waits = matches!(known.state.health, CameraHealth::NoProducer | CameraHealth::Failed);
+        waits.then(|| known.state.error.clone().unwrap_or_else(|| "no producer reads this camera".into()))
+    }
+
+    async fn mistake(&mut self, problem: String) -> Result<(), axum::Error> {
+        self.mistakes += 1;
+        self.answer(false, Some(problem)).await
+    }
+
+    async fn answer(&mut self, taken: bool, problem: Option<String>) -> Result<(), axum::Error> {
+        self.frames += 1;
+        self.skipped += u64::from(!taken);
+        self.counted[usize::from(taken)].increment(1);
+        let answer = FrameAnswer { frame: self.frames, taken, skipped: self.skipped, problem };
+        let text = serde_json::to_string(&answer).unwrap_or_default();
+        let sent = timeout(self.app.session.stalled, self.socket.send(Message::Text(text.into()))).await;
+        sent.unwrap_or_else(|late| Err(axum::Error::new(late)))
+    }
+
+    async fn say_farewell(&mut self, end: End) {
+        let (code, reason) = match end {
+            End::Gone => return,
+            End::Silent => (1008, "no frame came and no ping was answered: connect again"),
+            End::NoJpeg => (1007, "too many messages were no JPEG: see docs/protocol.md"),
+            End::ShuttingDown => (1001, "the gateway is shutting down: connect again in a moment"),
+        };
+        let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+        // Who does not read does not hear it either; the connection goes all the same.
+        let _ = timeout(Duration::from_secs(1), self.socket.send(close)).await;
+    }
+}
