@@ -83,6 +83,13 @@ pub(crate) struct Caller {
     pub(crate) role: Role,
 }
 
+impl Caller {
+    /// The name, for logs.
+    pub(crate) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or("anybody")
+    }
+}
+
 /// The rules, from configuration.
 #[derive(Debug)]
 pub(crate) struct Access {

@@ -1,7 +1,7 @@
 //! Cameras: added, read, changed, removed.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -13,6 +13,7 @@ use tracing::info;
 
 use super::{CameraName, JsonBody, LIVE, Refused, etag, known, not_modified};
 use crate::{
+    access::Caller,
     http::{App, in_time},
     state::Known,
 };
@@ -41,6 +42,7 @@ pub(crate) async fn config(
 /// `POST /api/cameras`: adds a camera.
 pub(crate) async fn add(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     JsonBody(config): JsonBody<CameraConfig>,
 ) -> Result<Response, Refused> {
     check(&app, &config).await?;
@@ -52,7 +54,7 @@ pub(crate) async fn add(
         let text = format!("there is a camera `{id}` already: choose another id, or change that one with PUT");
         return Err(Refused::new(StatusCode::CONFLICT, text));
     }
-    info!(camera = %id, "camera added");
+    info!(camera = %id, by = caller.name(), "camera added");
     let mut answer = shown(StatusCode::CREATED, anew(&app, &id).await?);
     if let Ok(place) = HeaderValue::from_str(&format!("/api/cameras/{id}")) {
         answer.headers_mut().insert(header::LOCATION, place);
@@ -64,6 +66,7 @@ pub(crate) async fn add(
 /// address that stands as it was shown, masked, keeps its credentials.
 pub(crate) async fn change(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     CameraName(id): CameraName,
     headers: HeaderMap,
     JsonBody(mut config): JsonBody<CameraConfig>,
@@ -79,13 +82,14 @@ pub(crate) async fn change(
     if !in_time(app.redis.replace_camera(&stored, &config)).await?? {
         return Err(changed_meanwhile(&id));
     }
-    info!(camera = %id, "camera changed");
+    info!(camera = %id, by = caller.name(), "camera changed");
     Ok(shown(StatusCode::OK, anew(&app, &id).await?))
 }
 
 /// `DELETE /api/cameras/{id}`: removes it. Its results stay until they are as old as any.
 pub(crate) async fn remove(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     CameraName(id): CameraName,
     headers: HeaderMap,
 ) -> Result<StatusCode, Refused> {
@@ -96,7 +100,7 @@ pub(crate) async fn remove(
     if !in_time(app.redis.remove_camera(&id)).await?? {
         return Err(not_there(&id));
     }
-    info!(camera = %id, "camera removed");
+    info!(camera = %id, by = caller.name(), "camera removed");
     in_time(app.states.anew()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
