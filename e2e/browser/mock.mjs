@@ -54,9 +54,13 @@ export function camera(id, overrides = {}) {
   };
 }
 
-<<<<<<< HEAD
+/** A stream of steps; `silent` stops it. */
+export function stream(id, overrides = {}) {
+  return { id, rate: 50, silent: false, map: ROAD, ...overrides };
+}
+
 /** Starts the gateway; `cameras` may be changed while it runs, `changed()` tells the clients. With `token` it asks for it. */
-export async function startMock({ cameras, port = 0, fps = undefined, token = undefined }) {
+export async function startMock({ cameras, streams = [], port = 0, fps = undefined, token = undefined }) {
   const server = createServer((request, response) => {
     if (request.url === "/api/session") {
       const welcome = token === undefined || request.headers.authorization === `Bearer ${token}`;
@@ -79,22 +83,7 @@ export async function startMock({ cameras, port = 0, fps = undefined, token = un
   const clients = new Set();
   const painted = [];
   sockets.on("connection", (socket) => {
-    const client = { socket, wants: new Map(), positions: new Map() };
-=======
-/** A stream of steps; `silent` stops it. */
-export function stream(id, overrides = {}) {
-  return { id, rate: 50, silent: false, map: ROAD, ...overrides };
-}
-
-/** Starts the gateway; `cameras` may be changed while it runs, `changed()` tells the clients. */
-export async function startMock({ cameras, streams = [], port = 0, fps = undefined }) {
-  const server = createServer(serveFile);
-  const sockets = new WebSocketServer({ server, path: "/ws", perMessageDeflate: false });
-  const clients = new Set();
-  const painted = [];
-  sockets.on("connection", (socket) => {
-    const client = { socket, wants: new Map(), follows: new Set() };
->>>>>>> gw-ingest
+    const client = { socket, wants: new Map(), positions: new Map(), follows: new Set() };
     clients.add(client);
     send(socket, "welcome", [1, "mock", nowUs()]);
     send(socket, "cameras", [cameras.map(cameraState)]);
@@ -103,18 +92,15 @@ export async function startMock({ cameras, streams = [], port = 0, fps = undefin
       const [kind, value] = Object.entries(decode(bytes))[0];
       if (kind === "ping") send(socket, "pong", [value[0], nowUs()]);
       if (kind === "subscribe") for (const id of value[0]) client.wants.set(id, value[2]);
-<<<<<<< HEAD
       if (kind === "unsubscribe") for (const id of value[0]) client.wants.delete(id) && leave(client, id);
       if (["pause", "play", "seek", "step", "speed"].includes(kind)) {
         positionOf(client, cameras, value[1])?.obey(kind, value);
-=======
-      if (kind === "unsubscribe") for (const id of value[0]) client.wants.delete(id);
+      }
       if (kind === "subscribe_steps") {
         const before = client.follows;
         client.follows = new Set(value[0]);
         for (const { id, map } of streams)
           if (client.follows.has(id) && !before.has(id)) send(socket, "step_map", [id, encode(map)]);
->>>>>>> gw-ingest
       }
       if (kind === "painted") painted.push({ camera: value[0], id: value[1], deliverUs: value[2], paintUs: value[3] });
     });
@@ -144,19 +130,9 @@ export async function startMock({ cameras, streams = [], port = 0, fps = undefin
       },
       1000 / (fps ?? of.fps),
     );
-<<<<<<< HEAD
     timers.push(timer);
   };
   cameras.forEach(run);
-  const changed = () => clients.forEach(({ socket }) => send(socket, "cameras", [cameras.map(cameraState)]));
-  const added = (id) => {
-    const of = camera(id, { calibrated: false });
-    run(of, timers.length);
-    return of;
-  };
-  const rest = startRest({ cameras, added, changed });
-=======
-  });
   for (const of of streams) {
     let n = 0;
     const timer = setInterval(() => {
@@ -168,7 +144,13 @@ export async function startMock({ cameras, streams = [], port = 0, fps = undefin
     }, 1000 / of.rate);
     timers.push(timer);
   }
->>>>>>> gw-ingest
+  const changed = () => clients.forEach(({ socket }) => send(socket, "cameras", [cameras.map(cameraState)]));
+  const added = (id) => {
+    const of = camera(id, { calibrated: false });
+    run(of, timers.length);
+    return of;
+  };
+  const rest = startRest({ cameras, added, changed });
   await new Promise((done) => server.listen(port, "127.0.0.1", done));
   return {
     url: `http://127.0.0.1:${server.address().port}/`,
@@ -176,13 +158,9 @@ export async function startMock({ cameras, streams = [], port = 0, fps = undefin
     rest,
     /** What each client is subscribed to now. */
     subscriptions: () => [...clients].map(({ wants }) => [...wants.keys()].sort()),
-<<<<<<< HEAD
-    changed,
-=======
     followed: () => [...clients].map(({ follows }) => [...follows].sort()),
     streamsChanged: () => clients.forEach(({ socket }) => send(socket, "streams", [streams.map(streamState)])),
-    changed: () => clients.forEach(({ socket }) => send(socket, "cameras", [cameras.map(cameraState)])),
->>>>>>> gw-ingest
+    changed,
     tell: (kind, value) => clients.forEach(({ socket }) => send(socket, kind, value)),
     raw: (bytes) => clients.forEach(({ socket }) => socket.send(bytes)),
     /** From now on serves pages and nothing else. */

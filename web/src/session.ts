@@ -3,14 +3,10 @@ import { batch, effect, signal } from "@preact/signals";
 import { Feed } from "./feed";
 import { browserNow } from "./link/clock";
 import type { Connection, FromWorker, ToWorker } from "./link/messages";
-<<<<<<< HEAD
-import { checkIn, token } from "./token";
 import { Durations, type Quantiles, type Traffic } from "./link/traffic";
-import type { CameraState } from "./wire";
-=======
 import { StreamFeed } from "./stream";
+import { checkIn, token } from "./token";
 import type { CameraState, StreamState } from "./wire";
->>>>>>> gw-ingest
 
 /** Numbers on the screen change this often at most. */
 const TICK_MS = 250;
@@ -40,15 +36,11 @@ export class Session {
   private readonly feeds = new Map<string, Feed>();
   /** Cameras on the screen with the width they are wanted in; they are asked for only while the page is visible. */
   private readonly watched = new Map<string, number>();
-<<<<<<< HEAD
-  private readonly dirty = new Set<Feed>();
-  private readonly painting = new Durations();
-=======
   private readonly streamFeeds = new Map<string, StreamFeed>();
   /** Streams on the screen; they are asked for only while the page is visible. */
   private readonly followed = new Set<string>();
   private readonly dirty = new Set<Feed | StreamFeed>();
->>>>>>> gw-ingest
+  private readonly painting = new Durations();
   private offsetMs = 0;
   private paintRequested = false;
 
@@ -126,12 +118,12 @@ export class Session {
     if (this.watched.delete(camera)) this.send({ kind: "unwatch", camera });
   }
 
-<<<<<<< HEAD
   /** Measures the connection from now on, or no more. */
   measure(on: boolean): void {
     this.send({ kind: "measure", on });
     if (!on) this.traffic.value = undefined;
-=======
+  }
+
   streamFeed(stream: string): StreamFeed {
     let feed = this.streamFeeds.get(stream);
     if (feed === undefined) {
@@ -151,7 +143,6 @@ export class Session {
 
   unfollow(stream: string): void {
     if (this.followed.delete(stream)) this.sendFollowed();
->>>>>>> gw-ingest
   }
 
   /** Draws what is on the screen again. */
@@ -198,13 +189,12 @@ export class Session {
       case "frame":
         this.feed(message.camera).addFrame(message);
         break;
-<<<<<<< HEAD
       case "bare":
         this.feed(message.camera).addBare(message.arrival);
         break;
       case "playback":
         this.feed(message.playback.camera).receive(message.playback, message.jumped);
-=======
+        break;
       case "streams":
         this.streams.value = message.streams;
         this.forgetStreams(message.streams);
@@ -214,7 +204,6 @@ export class Session {
         break;
       case "map":
         this.streamFeed(message.stream).addMap(message.map);
->>>>>>> gw-ingest
         break;
       case "clock":
         this.offsetMs = message.offsetMs;

@@ -1,9 +1,5 @@
-<<<<<<< HEAD
-import type { CameraState, FrameResult, Playback } from "../wire";
+import type { CameraState, FrameResult, Playback, Step, StepMap, StreamState } from "../wire";
 import type { Traffic } from "./traffic";
-=======
-import type { CameraState, FrameResult, Step, StepMap, StreamState } from "../wire";
->>>>>>> gw-ingest
 
 /** From the page to the worker that holds the connection. */
 export type ToWorker =
@@ -13,14 +9,11 @@ export type ToWorker =
   | { kind: "unwatch"; camera: string }
   /** A picture was painted or replaced by a newer one: room for another. */
   | { kind: "released"; camera: string; painted: Painted | undefined }
-<<<<<<< HEAD
   | { kind: "ask"; camera: string; requestId: number; ask: Ask }
   /** Report what the connection carries from now on, or no more. */
   | { kind: "measure"; on: boolean }
-=======
   /** Receive the steps of these streams and no others. */
   | { kind: "follow"; streams: string[] }
->>>>>>> gw-ingest
   /** Do not wait for the next attempt. */
   | { kind: "retry" };
 
@@ -44,16 +37,13 @@ export type FromWorker =
   | { kind: "cameras"; cameras: CameraState[] }
   | { kind: "result"; camera: string; arrival: Arrival }
   | { kind: "frame"; camera: string; arrival: Arrival; pictureId: string; picture: ImageBitmap }
-<<<<<<< HEAD
   /** A frame whose picture is not held. */
   | { kind: "bare"; camera: string; arrival: Arrival }
   /** Where this page is in a camera's time. After a jump nothing comes that was sent before it. */
   | { kind: "playback"; playback: Playback; jumped: boolean }
-=======
   | { kind: "streams"; streams: StreamState[] }
   | { kind: "step"; stream: string; id: string; step: Step; seenAtUs: number }
   | { kind: "map"; stream: string; map: StepMap }
->>>>>>> gw-ingest
   | { kind: "clock"; offsetMs: number; roundTripMs: number }
   | { kind: "missed"; camera: string; total: number }
   | { kind: "traffic"; traffic: Traffic }

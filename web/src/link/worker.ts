@@ -3,13 +3,8 @@
 
 import { Decoder, Encoder } from "@msgpack/msgpack";
 
-<<<<<<< HEAD
-import { readFrameResult, readServerMessage, SCHEMA, writeClientMessage } from "../wire";
-import type { ClientMessage, FrameResult, Playback, Preview, ResultMessage, ServerMessage, Welcome } from "../wire";
-=======
 import { readFrameResult, readServerMessage, readStep, readStepMap, SCHEMA, writeClientMessage } from "../wire";
-import type { ClientMessage, Preview, ResultMessage, ServerMessage, Welcome } from "../wire";
->>>>>>> gw-ingest
+import type { ClientMessage, FrameResult, Playback, Preview, ResultMessage, ServerMessage, Welcome } from "../wire";
 import { browserNow, ClockOffset } from "./clock";
 import { isCompact, readCompact } from "./compact";
 import { compareIds, FrameMatch } from "./match";
@@ -94,17 +89,15 @@ page.onmessage = ({ data }: MessageEvent<ToWorker>) => {
     case "released":
       released(data.camera, data.painted);
       break;
-<<<<<<< HEAD
     case "ask":
       ask(data.camera, data.requestId, data.ask);
       break;
     case "measure":
       measure(data.on);
-=======
+      break;
     case "follow":
       followed = data.streams;
       send({ kind: "subscribe_steps", value: { streams: followed } });
->>>>>>> gw-ingest
       break;
     case "retry":
       if (socket === undefined) connect();
@@ -248,12 +241,8 @@ function greet(welcome: Welcome, from: WebSocket): void {
   clearTimeout(deadline);
   greeted = true;
   clock.clear();
-<<<<<<< HEAD
   for (const [camera, entry] of watched) begin(camera, entry);
-=======
-  for (const [camera, entry] of watched) subscribe(camera, entry.previewWidth);
   if (followed.length > 0) send({ kind: "subscribe_steps", value: { streams: followed } });
->>>>>>> gw-ingest
   tell({ state: "open", version: welcome.version });
   ping(from, FIRST_PINGS);
 }
