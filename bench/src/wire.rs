@@ -66,8 +66,8 @@ fn result_of(message: &ServerMessage) -> Option<&ResultMessage> {
 struct Cost {
     name: String,
     bytes: f64,
-    write_us: f64,
-    read_us: f64,
+    /// Microseconds to write and to read one; none where only the bytes are estimated.
+    us: Option<[f64; 2]>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Report> {
@@ -90,8 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
     costs.push(Cost {
         name: "compact, delta to a keyframe a second (at least)".into(),
         bytes: default - saved_by_delta(measured, rate),
-        write_us: f64::NAN,
-        read_us: f64::NAN,
+        us: None,
     });
     let mut text = format!(
         "{} results of {} at {rate:.2} per second, {:.1} detections and {:.1} tracks each\n\n\
@@ -101,9 +100,10 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
         mean(measured, |(_, result)| result.detections.len()),
         mean(measured, |(_, result)| result.tracks.len()),
     );
-    for Cost { name, bytes, write_us, read_us } in &costs {
+    for Cost { name, bytes, us } in &costs {
+        let times = us.map(|[write, read]| format!(" {write:10.1} {read:9.1}")).unwrap_or_default();
         text += &format!(
-            "{name:<50} {bytes:14.1} {:18.0} {:11.1}% {write_us:10.1} {read_us:9.1}\n",
+            "{name:<50} {bytes:14.1} {:18.0} {:11.1}%{times}\n",
             bytes * rate,
             100.0 * bytes / plain
         );
@@ -198,7 +198,7 @@ fn measure(
         }
     }
     let read_us = microseconds(began, messages.len());
-    Ok(Cost { name, bytes: mean(&written, Vec::len), write_us, read_us })
+    Ok(Cost { name, bytes: mean(&written, Vec::len), us: Some([write_us, read_us]) })
 }
 
 fn microseconds(since: Instant, messages: usize) -> f64 {
