@@ -1,8 +1,8 @@
 //! Relays results to browsers and API clients over WebSocket and HTTP, and serves the dashboard.
 //!
 //! [`run`] is the whole daemon. `subscribe` reads from Redis what clients want, `relay` fans it out into the
-//! `outbox` of each, `encoding` writes it as each wants it, `client` is one client's session; `state` knows how the cameras are doing; `rest` and `web`
-//! answer plain requests.
+//! `outbox` of each, `encoding` writes it as each wants it, `client` is one client's session; `state` knows how the
+//! cameras are doing; `rest` and `web` answer plain requests.
 
 mod client;
 mod config;
