@@ -165,7 +165,11 @@ mod tests {
         let message =
             ServerMessage::Result(ResultMessage { camera, id: FrameId::ZERO, seen_at_us: 0, result });
         let shared = Shared::new(message.clone());
-        assert_eq!(decode::<ServerMessage>(shared.bytes(Encoding::Compact)).unwrap(), message, "passed on as it is");
+        assert_eq!(
+            decode::<ServerMessage>(shared.bytes(Encoding::Compact)).unwrap(),
+            message,
+            "passed on as it is"
+        );
         let told = String::from_utf8(shared.bytes(Encoding::Json).to_vec()).unwrap();
         assert!(told.starts_with(r#"{"problem":{"message":"a message cannot be written as JSON"#), "{told}");
     }
