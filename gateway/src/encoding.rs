@@ -132,6 +132,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
+    use peregrine_proto::{CameraId, FrameId, ResultMessage};
 
     use super::*;
 
@@ -150,6 +151,22 @@ mod tests {
             let refusal = offers(&[unknown]).unwrap_err().to_string();
             assert!(refusal.contains("peregrine.compact") && !refusal.contains("s3cret"), "{refusal}");
         }
+    }
+
+    #[test]
+    fn result_of_another_release_is_swallowed() {
+        let camera = CameraId::new("yard").unwrap();
+        let result = b"from the future".to_vec().into();
+        let message =
+            ServerMessage::Result(ResultMessage { camera, id: FrameId::ZERO, seen_at_us: 0, result });
+        let shared = Shared::new(message.clone());
+        assert_eq!(
+            decode::<ServerMessage>(shared.bytes(Encoding::Compact)).unwrap(),
+            message,
+            "passed on as it is"
+        );
+        let told = String::from_utf8(shared.bytes(Encoding::Json).to_vec()).unwrap();
+        assert!(told.starts_with(r#"{"problem":{"message":"a message cannot be written as JSON"#), "{told}");
     }
 
     #[test]

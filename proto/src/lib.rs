@@ -3,6 +3,7 @@
 //! Every struct is sent as a MessagePack array in the order of its fields ([`wire_struct!`]), every
 //! plain enum as a small integer ([`wire_enum!`]); pixels and pictures are MessagePack binary.
 //! The same types serialise to JSON with names, for people and for offline files.
+//! Results have a second, shorter form for clients ([`compact`]).
 //! `docs/protocol.md` and `web/src/wire.ts` are generated from the declarations here (see [`describe`]).
 
 mod camera;
