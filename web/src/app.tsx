@@ -27,7 +27,11 @@ export function App() {
       <main id="main" tabIndex={-1}>
         {tokenWanted.value !== undefined ? (
           <TokenView />
-        ) : at.view === "wall" ? <Wall search={at.search} /> : <CameraView key={at.camera} camera={at.camera} />}
+        ) : at.view === "wall" ? (
+          <Wall search={at.search} />
+        ) : (
+          <CameraView key={at.camera} camera={at.camera} />
+        )}
       </main>
       <Notice />
       <HelpDialog />
