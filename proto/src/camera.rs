@@ -145,7 +145,7 @@ pub struct CalibrationPoint {
 
 /// Most characters of a name: it stands on a tile of the wall.
 const MOST_NAME: usize = 120;
-/// Most bytes of a source's address.
+/// Most characters of a source's address.
 const MOST_URI: usize = 4096;
 
 fn one() -> u32 {
@@ -173,8 +173,8 @@ impl CameraConfig {
         );
         check(!self.source.uri.trim().is_empty(), "source.uri is empty: give a path or an address".into());
         check(
-            self.source.uri.len() <= MOST_URI,
-            format!("source.uri has more than {MOST_URI} bytes: shorten it"),
+            self.source.uri.chars().count() <= MOST_URI && !self.source.uri.chars().any(char::is_control),
+            format!("source.uri is no line of at most {MOST_URI} characters: correct it"),
         );
         if let Some(fps) = self.source.fps {
             check(

@@ -49,7 +49,11 @@ export function isToken(text: string): boolean {
 export async function checkIn(get: typeof fetch = fetch): Promise<boolean> {
   let answer: Response;
   try {
-    answer = await get("api/session", { headers: authorization(), cache: "no-store", signal: AbortSignal.timeout(5_000) });
+    answer = await get("api/session", {
+      headers: authorization(),
+      cache: "no-store",
+      signal: AbortSignal.timeout(5_000),
+    });
   } catch {
     return true;
   }
