@@ -87,7 +87,11 @@ describe("timeline", () => {
       (frame) => indexOf(frame.frameId) > indexOf(at) + 10,
       "live again",
     );
-    assert.match(await page.getByTestId("age").innerText(), /^\d+ ms old$/);
+    await until(
+      () => page.getByTestId("age").innerText(),
+      (text) => /^\d+ ms old$/.test(text),
+      "the age of what is live",
+    );
     assert.deepEqual(page.complaints, []);
   });
 

@@ -85,9 +85,9 @@ export class Feed {
     });
   }
 
-  /** The frame on the screen. */
+  /** The frame on the screen; without pictures, the one that the numbers are of. */
   get shown(): string | undefined {
-    return this.current?.arrival.id;
+    return (this.current?.arrival ?? this.newest)?.id;
   }
 
   /** Shows this camera on a surface from now on. Returns how to stop. */

@@ -92,6 +92,13 @@ it("a refusal is told, and the next answer clears it", () => {
   expect(player.moment.value.problem).toBeUndefined();
 });
 
+it("a link to a moment is not overtaken by a question", () => {
+  player.open("3-0");
+  player.forgetAsked();
+  player.refresh();
+  expect(asks()).toEqual([{ kind: "seek", to: "3-0", nearest: false }]);
+});
+
 it("asks what is held without moving, and not while an answer is awaited", () => {
   player.refresh();
   player.refresh();

@@ -91,14 +91,14 @@ export class Player {
   /** A link leads to this frame. */
   open(at: string): void {
     if (at === this.at) return;
-    this.moment.value = { ...this.moment.peek(), state: "paused", at, problem: undefined };
+    this.moment.value = { ...this.moment.peek(), state: "paused", at, toldAtMs: 0, problem: undefined };
     this.seek(at, false);
   }
 
-  /** Asks what is held, and changes nothing. */
+  /** Asks what is held, and changes nothing: only where the gateway knows already where this page is. */
   refresh(): void {
-    const { state } = this.moment.peek();
-    if (this.asked !== undefined) return;
+    const { state, toldAtMs } = this.moment.peek();
+    if (this.asked !== undefined || (toldAtMs === 0 && state !== "live")) return;
     if (state === "live") this.ask({ kind: "play" });
     else if (state === "paused") this.ask({ kind: "pause" });
   }

@@ -43,7 +43,8 @@ export function Picture({ camera, situation, large, children }: PictureProps) {
     });
     let visible = false;
     const watch = (): void => {
-      if (visible) session.watch(id, box.clientWidth * window.devicePixelRatio);
+      // A camera that fills the page is watched also while its picture is scrolled off: the timeline below it is not.
+      if (visible || large) session.watch(id, box.clientWidth * window.devicePixelRatio);
       else session.unwatch(id);
     };
     const onScreen = new IntersectionObserver(
@@ -65,7 +66,7 @@ export function Picture({ camera, situation, large, children }: PictureProps) {
       detach();
       session.unwatch(id);
     };
-  }, [feed, id]);
+  }, [feed, id, large]);
 
   const ratio = camera.source === null ? 16 / 9 : camera.source.width / Math.max(1, camera.source.height);
   const has = seen.pictureAgeMs !== undefined;

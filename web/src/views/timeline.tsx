@@ -31,7 +31,7 @@ export function Timeline({ camera }: { camera: CameraState }) {
     };
   }, [player, open]);
 
-  const { firstMs, lastMs, atMs } = timeline(moment, feed.numbers.value.frameId, session.nowMs.value, camera.health);
+  const { firstMs, lastMs, atMs } = timeline(moment, feed.shown, session.nowMs.value, camera.health);
   const shownMs = dragged ?? atMs;
   const moving = moment.state === "playing" || moment.state === "buffering" || moment.state === "live";
   const seek = (ms: number): void => {
