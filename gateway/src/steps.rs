@@ -9,9 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use peregrine_daemon::Shutdown;
-use peregrine_proto::{
-    ServerMessage, StepMapMessage, StepMessage, StreamId, StreamState, Streams, encode,
-};
+use peregrine_proto::{ServerMessage, StepMapMessage, StepMessage, StreamId, StreamState, Streams, encode};
 use peregrine_streams::{
     KnownStream, LONGEST_BLOCK, Redis, StepEntry, StepReader, StreamError, Waker, wall_clock_us,
 };
@@ -135,7 +133,7 @@ impl Steps {
     }
 
     fn publish_demand(&self, inner: &Inner) {
-        let demand = inner.topics.iter().map(|(stream, topic)| (stream.clone(), topic.since)).collect();
+        let demand: Demand = inner.topics.iter().map(|(stream, topic)| (stream.clone(), topic.since)).collect();
         self.demand.send_if_modified(|current| {
             let changed = *current != demand;
             *current = demand;
