@@ -54,7 +54,9 @@ pub(crate) async fn connect(
     let Known { state, config } = rest::known(&app, &id).await?;
     let camera = state.camera;
     if config.is_none_or(|config| config.source.uri != INGEST_URI) {
-        let text = format!("camera `{camera}` has a source of its own: bring frames to one with source.uri = \"ingest:\"");
+        let text = format!(
+            "camera `{camera}` has a source of its own: bring frames to one with source.uri = \"ingest:\""
+        );
         return Err(Refused::new(StatusCode::CONFLICT, text));
     }
     let place = app.places.clone().try_acquire_owned().map_err(|_| {
@@ -94,8 +96,8 @@ struct Bringer {
 
 impl Bringer {
     fn new(app: App, camera: CameraId, socket: WebSocket) -> Self {
-        let counted = ["skipped", "taken"]
-            .map(|outcome| Metric::FramesIngested.counter([camera.as_str(), outcome]));
+        let counted =
+            ["skipped", "taken"].map(|outcome| Metric::FramesIngested.counter([camera.as_str(), outcome]));
         Self { app, camera, socket, frames: 0, skipped: 0, mistakes: 0, counted }
     }
 
@@ -158,7 +160,7 @@ impl Bringer {
     }
 
     /// A pipeline that is busy needs no words.
-    async fn what_is_missing(&self) -> Option<String> {
+    async fn what_is_missing(&mut self) -> Option<String> {
         let overview = timeout(SOON, self.app.states.fresh()).await.ok()?;
         let Some(known) = overview.cameras.get(&self.camera) else {
             return Some(format!("camera `{}` was removed", self.camera));

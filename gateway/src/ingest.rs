@@ -81,7 +81,9 @@ pub(crate) async fn take_steps(
     })?;
     let format = Format::of(&headers)?;
     let _place = app.ingest.places.try_acquire().map_err(|_| {
-        Refused::unavailable(format!("{MOST_REQUESTS} requests are being taken already: try again in a moment"))
+        Refused::unavailable(format!(
+            "{MOST_REQUESTS} requests are being taken already: try again in a moment"
+        ))
     })?;
     let body = whole(body).await?;
     let steps = if body.len() > LARGE {
@@ -295,7 +297,9 @@ impl<'de> Visitor<'de> for BatchVisitor {
         let mut steps = Vec::new();
         while let Some(step) = list.next_element()? {
             if steps.len() == MOST_STEPS {
-                return Err(A::Error::custom(format!("a batch has at most {MOST_STEPS} steps: send several")));
+                return Err(A::Error::custom(format!(
+                    "a batch has at most {MOST_STEPS} steps: send several"
+                )));
             }
             steps.push(step);
         }

@@ -178,10 +178,10 @@ async fn wrong_post_is_taken_or_refused_without_a_way_out() {
     for (path, kind, body, status, words) in [
         ("/ingest/no%20name", JSON, good.as_bytes(), 400, "no name of a stream"),
         ("/ingest/sim", "text/plain", good.as_bytes(), 415, "application/json"),
-        ("/ingest/sim", JSON, b"\xff\x00", 400, "not JSON"),
+        ("/ingest/sim", JSON, &b"\xff\x00"[..], 400, "not JSON"),
         ("/ingest/sim", JSON, far.as_bytes(), 422, "ego.y"),
-        ("/ingest/sim", "application/msgpack", b"\xc1", 400, "not MessagePack"),
-        ("/ingest/sim", JSON, &huge, 413, "2 MiB"),
+        ("/ingest/sim", "application/msgpack", &b"\xc1"[..], 400, "not MessagePack"),
+        ("/ingest/sim", JSON, &huge[..], 413, "2 MiB"),
         ("/ingest/yard", JSON, good.as_bytes(), 409, "is a camera"),
     ] {
         let answer = post(stand.address, path, kind, body).await;
@@ -190,7 +190,8 @@ async fn wrong_post_is_taken_or_refused_without_a_way_out() {
         assert!(answer.json()["detail"].as_str().unwrap().contains(words), "{}", answer.text());
     }
     assert_eq!(stand.get("/ingest/sim").await.status, 405);
-    let head = format!("POST /ingest/sim HTTP/1.1\r\nhost: {}\r\norigin: https://evil.example\r\n", stand.address);
+    let head =
+        format!("POST /ingest/sim HTTP/1.1\r\nhost: {}\r\norigin: https://evil.example\r\n", stand.address);
     assert_eq!(request(stand.address, &head).await.status, 403);
     assert_eq!(stand.redis.cli(&["EXISTS", "peregrine:{sim}:steps", "peregrine:{yard}:steps"]).trim(), "0");
     assert_eq!(camera.id, CameraId::new("yard").unwrap());
@@ -234,11 +235,8 @@ struct Killable(Child);
 impl Killable {
     fn start(redis_url: &str, address: SocketAddr) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-        for setting in [
-            format!("redis.url={redis_url}"),
-            format!("gateway.listen={address}"),
-            "daemon.admin=127.0.0.1:0".into(),
-        ] {
+        command.args(["--admin", "127.0.0.1:0"]);
+        for setting in [format!("redis.url={redis_url}"), format!("gateway.listen={address}")] {
             command.args(["--set", &setting]);
         }
         Self(command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())

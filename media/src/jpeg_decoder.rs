@@ -40,7 +40,9 @@ impl JpegDecoder {
         let header = self.decompressor.read_header(jpeg).map_err(unreadable)?;
         let (width, height) = (header.width, header.height);
         if width == 0 || height == 0 || width.saturating_mul(height) > MOST_PIXELS {
-            return Err(JpegUnreadable(format!("{width}x{height} is not between 1 and {MOST_PIXELS} pixels")));
+            return Err(JpegUnreadable(format!(
+                "{width}x{height} is not between 1 and {MOST_PIXELS} pixels"
+            )));
         }
         let mut decoded = frame::Video::new(Pixel::BGR24, width as u32, height as u32);
         let pitch = decoded.stride(0);

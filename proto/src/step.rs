@@ -245,7 +245,9 @@ fn check_name(what: &str, name: &str) -> Result<(), String> {
         return Ok(());
     }
     let shown: String = name.chars().take(LONGEST_NAME).collect();
-    Err(format!("{what} has the name {shown:?}: start it with a letter or digit, {LONGEST_NAME} bytes at most"))
+    Err(format!(
+        "{what} has the name {shown:?}: start it with a letter or digit, {LONGEST_NAME} bytes at most"
+    ))
 }
 
 fn at_most(what: &str, things: &str, found: usize, most: usize) -> Result<(), String> {

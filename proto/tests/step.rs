@@ -63,7 +63,10 @@ fn refused_step_does_not_name_the_field() {
         (Step { trajectory: vec![[0.0, 2e7, 0.0]], ..step() }, "trajectory[0]"),
         (Step { trajectory: vec![[0.0; 3]; MOST_PATH_POINTS + 1], ..step() }, "trajectory"),
         (Step { objects: vec![StepObject { y: 1e300, ..object.clone() }], ..step() }, "objects[0].y"),
-        (Step { objects: vec![StepObject { class: "".into(), ..object.clone() }], ..step() }, "objects[0].class"),
+        (
+            Step { objects: vec![StepObject { class: "".into(), ..object.clone() }], ..step() },
+            "objects[0].class",
+        ),
         (Step { objects: vec![object; MOST_OBJECTS + 1], ..step() }, "objects"),
         (Step { timings_us: many(MOST_NAMED_VALUES + 1), ..step() }, "timings_us"),
         (Step { scalars: BTreeMap::from([("loss".into(), f64::NAN)]), ..step() }, "scalars.loss"),
@@ -77,7 +80,8 @@ fn refused_step_does_not_name_the_field() {
 
 #[test]
 fn misspelt_field_is_left_out_silently() {
-    let error = serde_json::from_str::<Step>(r#"{"step": 1, "sim_time_us": 2, "trajektory": []}"#).unwrap_err();
+    let error =
+        serde_json::from_str::<Step>(r#"{"step": 1, "sim_time_us": 2, "trajektory": []}"#).unwrap_err();
     assert!(error.to_string().contains("trajektory"), "{error}");
 }
 

@@ -73,7 +73,7 @@ impl Redis {
         let mut commands = redis::pipe();
         for NewStep { step, map } in steps {
             if let Some(map) = map {
-                commands.cmd("SET").arg(&map_key).arg(map).arg("PX").arg(kept);
+                commands.cmd("SET").arg(&map_key).arg(map).arg("PX").arg(&kept);
             }
             let add = commands.cmd("XADD").arg(&key).arg("MAXLEN").arg("~").arg(STEPS_KEPT).arg("*");
             add.arg("s").arg(step);
@@ -82,8 +82,8 @@ impl Redis {
             }
         }
         let last = commands.len().saturating_sub(1);
-        commands.cmd("PEXPIRE").arg(&key).arg(kept);
-        commands.cmd("PEXPIRE").arg(&map_key).arg(kept);
+        commands.cmd("PEXPIRE").arg(&key).arg(&kept);
+        commands.cmd("PEXPIRE").arg(&map_key).arg(&kept);
         let mut id = None;
         for (at, answer) in self.frames.run_all(&commands).await?.into_iter().enumerate() {
             match answer {

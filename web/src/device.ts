@@ -46,11 +46,11 @@ export class Device {
     this.counts.value = { taken: 0, skipped: 0 };
     try {
       const stream = await askForCamera();
-      run.signal.addEventListener("abort", () => {
+      onceStopped(run.signal, () => {
         for (const track of stream.getTracks()) track.stop();
         this.video.srcObject = null;
       });
-      if (run.signal.aborted) throw new Error("stopped");
+      run.signal.throwIfAborted();
       this.video.srcObject = stream;
       await this.video.play();
       if (!known) await addCamera(camera, run.signal);
@@ -59,10 +59,9 @@ export class Device {
       if (this.run === run) this.state.value = { state: "failed", why: reason(error) };
       return;
     }
-    while (!run.signal.aborted) {
+    while (this.run === run) {
       const why = await this.send(camera, run.signal);
-      if (run.signal.aborted) return;
-      this.state.value = { state: "waiting", camera, why };
+      if (!run.signal.aborted) this.state.value = { state: "waiting", camera, why };
       await pause(RETRY_AFTER_MS);
     }
   }
@@ -79,7 +78,7 @@ export class Device {
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     url.hash = "";
     const socket = new WebSocket(url);
-    signal.addEventListener("abort", () => {
+    onceStopped(signal, () => {
       socket.close();
     });
     const before = this.counts.peek();
@@ -153,6 +152,12 @@ async function addCamera(id: string, signal: AbortSignal): Promise<void> {
   if (answer.ok) return;
   const problem = (await answer.json().catch(() => ({}))) as { detail?: string };
   throw new Error(problem.detail ?? `the gateway answered ${answer.status}`);
+}
+
+/** Also when it was stopped before. */
+function onceStopped(signal: AbortSignal, release: () => void): void {
+  if (signal.aborted) release();
+  else signal.addEventListener("abort", release, { once: true });
 }
 
 /** The next event of a socket, unless it closes before or nothing comes. */

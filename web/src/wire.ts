@@ -33,6 +33,10 @@ function readList<T>(value: unknown, read: (value: unknown) => T, length?: numbe
   if (length !== undefined && list.length !== length) throw new WireError(`expected ${String(length)} values, found ${String(list.length)}`);
   return list.map(read);
 }
+function readMap<T>(value: unknown, read: (value: unknown) => T): Record<string, T> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new WireError("expected a map");
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, read(inner)]));
+}
 function readEnum<T>(codes: ReadonlyMap<number, T>, value: unknown, what: string): T {
   const found = codes.get(readNumber(value));
   if (found === undefined) throw new WireError(`${String(value)} is no ${what}`);
@@ -550,6 +554,18 @@ export function readPlaybackSpeed(value: unknown): PlaybackSpeed {
   };
 }
 export function writePlaybackSpeed(v: PlaybackSpeed): unknown[] { return [v.request_id, v.camera, v.speed]; }
+/** Choose whose steps to receive. A later one replaces it. */
+export interface SubscribeSteps {
+  /** The streams; empty for none. */
+  streams: string[];
+}
+export function readSubscribeSteps(value: unknown): SubscribeSteps {
+  const a = readArray(value, "SubscribeSteps");
+  return {
+    streams: readList(a[0], (x) => readText(x)),
+  };
+}
+export function writeSubscribeSteps(v: SubscribeSteps): unknown[] { return [v.streams]; }
 
 /** From a client to the gateway, one per WebSocket message. */
 export type ClientMessage =
@@ -562,6 +578,7 @@ export type ClientMessage =
   | { kind: "seek"; value: Seek }
   | { kind: "step"; value: Step }
   | { kind: "speed"; value: PlaybackSpeed };
+  | { kind: "subscribe_steps"; value: SubscribeSteps };
 export function writeClientMessage(m: ClientMessage): Record<string, unknown> {
   switch (m.kind) {
     case "subscribe": return { subscribe: writeSubscribe(m.value) };
@@ -573,6 +590,7 @@ export function writeClientMessage(m: ClientMessage): Record<string, unknown> {
     case "seek": return { seek: writeSeek(m.value) };
     case "step": return { step: writeStep(m.value) };
     case "speed": return { speed: writePlaybackSpeed(m.value) };
+    case "subscribe_steps": return { subscribe_steps: writeSubscribeSteps(m.value) };
   }
 }
 
@@ -718,7 +736,7 @@ export function readPong(value: unknown): Pong {
 
 /** The client was too slow and misses messages. */
 export interface Missed {
-  /** The camera. */
+  /** The camera, or the stream of steps. */
   camera: string;
   /** Messages dropped since the connection began. */
   total: number;
@@ -802,6 +820,204 @@ export function readGap(value: unknown): Gap {
     camera: readText(a[0]),
     after: readText(a[1]),
     first: (a[2] ?? null) === null ? null : readText(a[2]),
+/** The vehicle or robot itself. Metres and radians, z up. */
+export interface Ego {
+  /** Position of its middle, metres. */
+  x: number;
+  /** Position of its middle, metres. */
+  y: number;
+  /** Where it points, radians from +x towards +y. */
+  heading: number;
+  /** Speed, metres per second. */
+  speed_mps: number;
+  /** Length along the heading and width, metres. */
+  size: [number, number];
+}
+export function readEgo(value: unknown): Ego {
+  const a = readArray(value, "Ego");
+  return {
+    x: readNumber(a[0]),
+    y: readNumber(a[1]),
+    heading: readNumber(a[2]),
+    speed_mps: readNumber(a[3]),
+    size: readList(a[4], (x) => readNumber(x), 2) as [number, number],
+  };
+}
+
+/** Something near it. */
+export interface StepObject {
+  /** The same for the same object from step to step. */
+  id: number;
+  /** What it is, such as `car`: chooses its colour. */
+  class: string;
+  /** Position of its middle, metres. */
+  x: number;
+  /** Position of its middle, metres. */
+  y: number;
+  /** Where it points, radians from +x towards +y. */
+  heading: number;
+  /** Speed, metres per second. */
+  speed_mps: number;
+  /** Length along the heading and width, metres. */
+  size: [number, number];
+}
+export function readStepObject(value: unknown): StepObject {
+  const a = readArray(value, "StepObject");
+  return {
+    id: readNumber(a[0]),
+    class: readText(a[1]),
+    x: readNumber(a[2]),
+    y: readNumber(a[3]),
+    heading: readNumber(a[4]),
+    speed_mps: readNumber(a[5]),
+    size: readList(a[6], (x) => readNumber(x), 2) as [number, number],
+  };
+}
+
+/** A line of the map. */
+export interface MapLine {
+  /** What it is: `lane` (dashed), `edge` or `area` (filled); anything else is a thin line. */
+  kind: string;
+  /** Its points in order, metres. */
+  points: [number, number][];
+}
+export function readMapLine(value: unknown): MapLine {
+  const a = readArray(value, "MapLine");
+  return {
+    kind: readText(a[0]),
+    points: readList(a[1], (x) => readList(x, (x) => readNumber(x), 2) as [number, number]),
+  };
+}
+
+/** What does not move. */
+export interface StepMap {
+  /** At most 50,000 points in all. */
+  lines: MapLine[];
+}
+export function readStepMap(value: unknown): StepMap {
+  const a = readArray(value, "StepMap");
+  return {
+    lines: readList(a[0], (x) => readMapLine(x)),
+  };
+}
+
+/** The state of a simulator or a robot at one moment. Metres and radians, z up; what is not there is not shown. */
+export interface Step {
+  /** Its number. */
+  step: number;
+  /** The simulated time, microseconds. */
+  sim_time_us: number;
+  /** The wall clock of whoever made it, microseconds since the Unix epoch; the gateway puts its own where it is 0. */
+  wall_time_us: number;
+  /** The vehicle or robot itself. */
+  ego: Ego | null;
+  /** The planned path: x and y in metres, and the seconds from this step on. At most 1000 points. */
+  trajectory: [number, number, number][];
+  /** What is near, at most 1000. */
+  objects: StepObject[];
+  /** What each component took, microseconds; at most 64. */
+  timings_us: Record<string, number>;
+  /** Any other numbers by name, at most 64. */
+  scalars: Record<string, number>;
+  /** What does not move: sent once, with the first step, and again when it changes. The gateway keeps it apart. */
+  map: StepMap | null;
+}
+export function readStep(value: unknown): Step {
+  const a = readArray(value, "Step");
+  return {
+    step: readNumber(a[0]),
+    sim_time_us: readNumber(a[1]),
+    wall_time_us: readNumber(a[2]),
+    ego: (a[3] ?? null) === null ? null : readEgo(a[3]),
+    trajectory: readList(a[4], (x) => readList(x, (x) => readNumber(x), 3) as [number, number, number]),
+    objects: readList(a[5], (x) => readStepObject(x)),
+    timings_us: readMap(a[6], (x) => readNumber(x)),
+    scalars: readMap(a[7], (x) => readNumber(x)),
+    map: (a[8] ?? null) === null ? null : readStepMap(a[8]),
+  };
+}
+
+/** What the gateway knows of a stream of steps. */
+export interface StreamState {
+  /** The stream. */
+  stream: string;
+  /** Whether steps came in the last seconds. */
+  live: boolean;
+}
+export function readStreamState(value: unknown): StreamState {
+  const a = readArray(value, "StreamState");
+  return {
+    stream: readText(a[0]),
+    live: readBoolean(a[1]),
+  };
+}
+
+/** All streams of steps; sent after connecting and whenever one comes, falls silent or goes. */
+export interface Streams {
+  /** One entry a stream, sorted by name. */
+  streams: StreamState[];
+}
+export function readStreams(value: unknown): Streams {
+  const a = readArray(value, "Streams");
+  return {
+    streams: readList(a[0], (x) => readStreamState(x)),
+  };
+}
+
+/** A step. */
+export interface StepMessage {
+  /** The stream. */
+  stream: string;
+  /** Its id in the stream: when it was taken, milliseconds since the Unix epoch, and a sequence. */
+  id: string;
+  /** When the gateway saw it in the stream, microseconds since the Unix epoch. */
+  seen_at_us: number;
+  /** An encoded `Step` without its map, as it stands in the stream. */
+  step: Uint8Array;
+}
+export function readStepMessage(value: unknown): StepMessage {
+  const a = readArray(value, "StepMessage");
+  return {
+    stream: readText(a[0]),
+    id: readText(a[1]),
+    seen_at_us: readNumber(a[2]),
+    step: readBytes(a[3]),
+  };
+}
+
+/** The map of a stream: before its first step, and again when it changes. */
+export interface StepMapMessage {
+  /** The stream. */
+  stream: string;
+  /** An encoded `StepMap`. */
+  map: Uint8Array;
+}
+export function readStepMapMessage(value: unknown): StepMapMessage {
+  const a = readArray(value, "StepMapMessage");
+  return {
+    stream: readText(a[0]),
+    map: readBytes(a[1]),
+  };
+}
+
+/** Answers each frame that a client brought over `/ws/ingest/{camera}`: as JSON, in a text message. */
+export interface FrameAnswer {
+  /** Which frame of this connection, from 1. */
+  frame: number;
+  /** Whether it goes to the camera's producer. It does not while the pipeline is busy: send the newest next. */
+  taken: boolean;
+  /** Frames of this connection that were not taken. */
+  skipped: number;
+  /** What is wrong with the frame, or with the pipeline, where something is. */
+  problem: string | null;
+}
+export function readFrameAnswer(value: unknown): FrameAnswer {
+  const a = readArray(value, "FrameAnswer");
+  return {
+    frame: readNumber(a[0]),
+    taken: readBoolean(a[1]),
+    skipped: readNumber(a[2]),
+    problem: (a[3] ?? null) === null ? null : readText(a[3]),
   };
 }
 
@@ -816,6 +1032,9 @@ export type ServerMessage =
   | { kind: "problem"; value: Problem }
   | { kind: "playback"; value: Playback }
   | { kind: "gap"; value: Gap };
+  | { kind: "streams"; value: Streams }
+  | { kind: "step"; value: StepMessage }
+  | { kind: "step_map"; value: StepMapMessage };
 export function readServerMessage(value: unknown): ServerMessage {
   const [kind, inner] = readVariant(value, "ServerMessage");
   switch (kind) {
@@ -828,6 +1047,9 @@ export function readServerMessage(value: unknown): ServerMessage {
     case "problem": return { kind, value: readProblem(inner) };
     case "playback": return { kind, value: readPlayback(inner) };
     case "gap": return { kind, value: readGap(inner) };
+    case "streams": return { kind, value: readStreams(inner) };
+    case "step": return { kind, value: readStepMessage(inner) };
+    case "step_map": return { kind, value: readStepMapMessage(inner) };
     default: throw new WireError(`${kind} is no ServerMessage`);
   }
 }

@@ -158,7 +158,8 @@ async fn frames_of_a_client_are_queued_while_the_processor_is_busy() -> Result<(
     };
     bring(0).await?;
     // This one is undecodable, and counted.
-    until("the producer asks", || async { Ok(redis.offer_frame(&phone, b"\xff\xd8 no more").await?) }).await?;
+    until("the producer asks", || async { Ok(redis.offer_frame(&phone, b"\xff\xd8 no more").await?) })
+        .await?;
     bring(1).await?;
     // Two wait for the processor now, so no third is asked for.
     until("both wait", || async { Ok(redis.backlog(&phone).await? == 2) }).await?;

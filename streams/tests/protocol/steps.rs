@@ -41,7 +41,8 @@ async fn late_reader_gets_no_map_or_not_the_newest_step() -> Result<()> {
     while seen.len() < 3 {
         seen.extend(early.read(BLOCK).await?);
     }
-    let numbers: Vec<u64> = seen.iter().map(|entry| entry.decode().map(|s| s.step)).collect::<Result<_, _>>()?;
+    let numbers: Vec<u64> =
+        seen.iter().map(|entry| entry.decode().map(|s| s.step)).collect::<Result<_, _>>()?;
     assert_eq!(numbers, [1, 2, 3]);
     assert_eq!(seen[0].map.as_deref(), Some(&b"road"[..]));
     assert!(seen[1].map.is_none(), "a map is given once");

@@ -273,14 +273,7 @@ function drawBody(
   canvas.restore();
 }
 
-function drawLabel(
-  canvas: CanvasRenderingContext2D,
-  text: string,
-  x: number,
-  y: number,
-  w: number,
-  h: number,
-): void {
+function drawLabel(canvas: CanvasRenderingContext2D, text: string, x: number, y: number, w: number, h: number): void {
   if (x < 0 || x > w || y < 0 || y > h) return;
   canvas.font = "500 11px system-ui, sans-serif";
   canvas.textAlign = "center";

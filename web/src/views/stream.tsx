@@ -153,7 +153,10 @@ function Timings({ timingsUs }: { timingsUs: ReadonlyMap<string, number> }) {
                 {words(name)}
               </span>
               <span class="track" aria-hidden="true">
-                <span class="bar" style={{ clipPath: `inset(0 ${(100 * (1 - us / longest)).toFixed(2)}% 0 0 round 3px)` }} />
+                <span
+                  class="bar"
+                  style={{ clipPath: `inset(0 ${(100 * (1 - us / longest)).toFixed(2)}% 0 0 round 3px)` }}
+                />
               </span>
               <span class="ms">{us < 100 ? (us / 1000).toFixed(3) : stageMs(us)}</span>
             </li>
