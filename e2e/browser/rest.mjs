@@ -30,6 +30,7 @@ export function startRest({ cameras, added, changed }) {
       lost: [{ reason: "queue_full", count: 21 }],
       waiting: 3,
       balanced: true,
+      unpublished: i === 2 ? [{ reason: "not_wanted", count: 9_120 }] : [],
     })),
     config: (id) => configs.get(id)?.config,
     /** Somebody else changes a camera. */

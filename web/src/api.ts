@@ -59,13 +59,14 @@ export interface LedgerEntry {
   skipped: readonly LossCount[];
   lost: readonly LossCount[];
   waiting: number;
+  /** While frames flow, up to what flowed between two looks. */
   balanced: boolean;
+  /** Frames that never were published: no part of the sum. */
+  unpublished?: readonly LossCount[];
 }
 
 export async function getCamera(id: string, signal?: AbortSignal): Promise<CameraAnswer> {
-  const response = await ask("GET", camera(id), { signal });
-  const answer = await json<Omit<CameraAnswer, "etag">>(response);
-  return { ...answer, etag: response.headers.get("etag") ?? undefined };
+  return cameraAnswer(await ask("GET", camera(id), { signal }));
 }
 
 export async function addCamera(config: CameraConfig): Promise<void> {
@@ -73,8 +74,9 @@ export async function addCamera(config: CameraConfig): Promise<void> {
 }
 
 /** Replaces a camera's configuration; with an `etag`, only if it is still that version (412 otherwise). */
-export async function changeCamera(config: CameraConfig, etag: string | undefined): Promise<void> {
-  await ask("PUT", camera(config.id), { body: config, headers: etag === undefined ? {} : { "If-Match": etag } });
+export async function changeCamera(config: CameraConfig, etag: string | undefined): Promise<CameraAnswer> {
+  const headers: Record<string, string> = etag === undefined ? {} : { "If-Match": etag };
+  return cameraAnswer(await ask("PUT", camera(config.id), { body: config, headers }));
 }
 
 export async function removeCamera(id: string): Promise<void> {
@@ -118,6 +120,11 @@ async function ask(method: string, path: string, { body, headers = {}, signal }:
   }
   if (!response.ok) throw await refusal(response);
   return response;
+}
+
+async function cameraAnswer(response: Response): Promise<CameraAnswer> {
+  const answer = await json<Omit<CameraAnswer, "etag">>(response);
+  return { ...answer, etag: response.headers.get("etag") ?? undefined };
 }
 
 async function json<T>(response: Response): Promise<T> {

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 
 import type { LedgerEntry } from "./api";
-import { balance, bottleneck, reasons } from "./balance";
+import { apart, balance, bottleneck, reasons } from "./balance";
 import type { CameraState } from "./wire";
 
 const ENTRY: LedgerEntry = {
@@ -23,6 +23,13 @@ it("a ledger that does not balance has no words", () => {
   expect(lacking.missing).toBe(1);
   expect(lacking.problem).toMatch(/^1 frame left the producer/);
   expect(balance({ ...ENTRY, processed: 902, balanced: false }).problem).toMatch(/^2 frames more ended/);
+});
+
+it("counts of different moments are called a loss", () => {
+  expect(apart(balance(ENTRY))).toBeUndefined();
+  expect(apart(balance({ ...ENTRY, published: 1004 }))).toBe("4 frames on the way");
+  expect(apart(balance({ ...ENTRY, published: 990 }))).toBe("10 newer than the producer's count");
+  expect(apart(balance({ ...ENTRY, published: 1400, balanced: false }))).toBeUndefined();
 });
 
 it("a reason without frames is listed", () => {

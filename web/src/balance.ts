@@ -30,6 +30,12 @@ function problemOf(missing: number): string {
   return "The numbers add up now, but did not when they were compared.";
 }
 
+/** What the counts are apart though they balance: they were taken one after the other. */
+export function apart({ missing, problem }: Balance): string | undefined {
+  if (problem !== undefined || missing === 0) return undefined;
+  return missing > 0 ? `${plural(missing, "frame")} on the way` : `${count(-missing)} newer than the producer's count`;
+}
+
 /** `12 too old, 3 queue full`; nothing for none. */
 export function reasons(counts: readonly LossCount[]): string {
   return counts

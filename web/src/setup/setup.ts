@@ -107,8 +107,7 @@ export class Setup {
         keep(camera, undefined);
         return true;
       }
-      await changeCamera(config, overwrite ? undefined : saved?.etag);
-      const answer = await getCamera(config.id);
+      const answer = await changeCamera(config, overwrite ? undefined : saved?.etag);
       batch(() => {
         this.saved.value = { config: answer.config ?? config, etag: answer.etag };
         this.history.value = edit(this.history.value, this.asSaved.value);

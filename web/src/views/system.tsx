@@ -1,6 +1,6 @@
 import { routeHref } from "../address";
 import { type LedgerEntry, ledger, workers, type WorkerState } from "../api";
-import { balance, bottleneck, reasons } from "../balance";
+import { apart, balance, bottleneck, reasons } from "../balance";
 import { age, count, plural, rate } from "../format";
 import { debugOpen, toggleDebug } from "../keys";
 import { type Polled, usePolled } from "../poll";
@@ -182,13 +182,16 @@ function Ledger({ entries }: { entries: readonly LedgerEntry[] }) {
 
 function Account({ entry }: { entry: LedgerEntry }) {
   const { published, processed, waiting } = entry;
-  const { skipped, lost, missing, problem } = balance(entry);
+  const balanced = balance(entry);
+  const { skipped, lost, missing, problem } = balanced;
+  const onTheWay = apart(balanced);
+  const unpublished = reasons(entry.unpublished ?? []);
   const parts = [
     { name: "processed", n: processed, why: "" },
     { name: "skipped", n: skipped, why: reasons(entry.skipped) },
     { name: "lost", n: lost, why: reasons(entry.lost) },
     { name: "waiting", n: waiting, why: "" },
-    { name: "unexplained", n: Math.max(0, missing), why: "" },
+    { name: "unexplained", n: problem === undefined ? 0 : Math.max(0, missing), why: "" },
   ];
   const whole = Math.max(1, published, processed + skipped + lost + waiting);
   let before = 0;
@@ -223,7 +226,9 @@ function Account({ entry }: { entry: LedgerEntry }) {
               {why !== "" && <span class="soft"> ({why})</span>}
             </span>
           ))}
+        {onTheWay !== undefined && <span class="soft">({onTheWay})</span>}
       </p>
+      {unpublished !== "" && <p class="hint">Never published: {unpublished}.</p>}
       {problem !== undefined && <p class="hint">{problem}</p>}
     </li>
   );
