@@ -220,6 +220,7 @@ fn obey(
         }
         ClientMessage::Speed(PlaybackSpeed { request_id, camera, speed }) => {
             playbacks.ask(camera, request_id, Wish::Speed(speed));
+        }
         ClientMessage::SubscribeSteps(choice) => {
             following.choose(choice.streams).map_err(|error| error.to_string())?;
         }

@@ -45,11 +45,8 @@ impl Encoding {
     /// The first that a client offers and we know, the default where it offers none.
     pub(crate) fn choose(headers: &HeaderMap) -> Result<Self, UnknownSubprotocol> {
         let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|list| list.to_str().ok());
-        let mut offered = lists
-            .flat_map(|list| list.split(','))
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
-            .peekable();
+        let mut offered =
+            lists.flat_map(|list| list.split(',')).map(str::trim).filter(|name| !name.is_empty()).peekable();
         if offered.peek().is_none() {
             return Ok(Self::default());
         }

@@ -127,13 +127,7 @@ struct Waiting {
 
 impl Outbox {
     pub(crate) fn new(limits: OutboxLimits, encoding: Encoding) -> Self {
-        Self {
-            limits,
-            encoding,
-            waiting: Mutex::default(),
-            filled: Notify::new(),
-            drained: Notify::new(),
-        }
+        Self { limits, encoding, waiting: Mutex::default(), filled: Notify::new(), drained: Notify::new() }
     }
 
     /// Adds a live result, picture or step, at most `rate` a second of each camera and kind; returns how many older ones

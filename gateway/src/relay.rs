@@ -280,7 +280,15 @@ impl Hub {
     ) -> Option<Delivery> {
         let message = Shared::new(message);
         let metrics = Some(self.lock().topics.get(camera)?.metrics.clone());
-        Some(Delivery { camera: camera.clone(), id, kind, seen: Instant::now(), message, metrics, live: false })
+        Some(Delivery {
+            camera: camera.clone(),
+            id,
+            kind,
+            seen: Instant::now(),
+            message,
+            metrics,
+            live: false,
+        })
     }
 
     /// Looks at a camera for a moment, like a client that wants pictures; none when there is no such camera.

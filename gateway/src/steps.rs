@@ -8,9 +8,7 @@ use std::{
 };
 
 use peregrine_daemon::Shutdown;
-use peregrine_proto::{
-    ServerMessage, StepMapMessage, StepMessage, StreamId, StreamState, Streams,
-};
+use peregrine_proto::{ServerMessage, StepMapMessage, StepMessage, StreamId, StreamState, Streams};
 use peregrine_streams::{
     KnownStream, LONGEST_BLOCK, Redis, StepEntry, StepReader, StreamError, Waker, wall_clock_us,
 };
@@ -142,7 +140,8 @@ impl Steps {
     }
 
     fn publish_demand(&self, inner: &Inner) {
-        let demand: Demand = inner.topics.iter().map(|(stream, topic)| (stream.clone(), topic.since)).collect();
+        let demand: Demand =
+            inner.topics.iter().map(|(stream, topic)| (stream.clone(), topic.since)).collect();
         self.demand.send_if_modified(|current| {
             let changed = *current != demand;
             *current = demand;

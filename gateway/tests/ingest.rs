@@ -47,7 +47,7 @@ fn step(number: u64) -> Value {
 }
 
 impl Stand {
-    async fn send(&self, steps: &Value) -> FrameId {
+    async fn send_steps(&self, steps: &Value) -> FrameId {
         let answer = post(self.address, "/ingest/sim", JSON, steps.to_string().as_bytes()).await;
         assert_eq!(answer.status, 202, "{}", answer.text());
         answer.json()["last_id"].as_str().unwrap().parse().unwrap()
@@ -85,11 +85,11 @@ async fn second_or_late_client_sees_something_else() {
     early.follow("sim").await;
     let mut first = step(1);
     first["map"] = json!({ "lines": [{ "kind": "edge", "points": [[0, 0], [10, 0.5]] }] });
-    stand.send(&first).await;
+    stand.send_steps(&first).await;
     let map = early.map().await;
     assert_eq!(map.lines[0].points, [[0.0, 0.0], [10.0, 0.5]]);
     assert_eq!(early.step().await.1.step, 1);
-    let last = stand.send(&json!([step(2), step(3)])).await;
+    let last = stand.send_steps(&json!([step(2), step(3)])).await;
     assert_eq!(early.step().await.1.step, 2);
     let (id, shown) = early.step().await;
     assert_eq!((id, shown.step, shown.timings_us["plan"]), (last, 3, 900.0));
@@ -99,7 +99,7 @@ async fn second_or_late_client_sees_something_else() {
     late.follow("sim").await;
     assert_eq!(late.map().await, map);
     assert_eq!(late.step().await, (id, shown), "the newest step, at once");
-    stand.send(&step(4)).await;
+    stand.send_steps(&step(4)).await;
     assert_eq!(late.step().await, early.step().await);
 
     let listed = early
@@ -116,7 +116,7 @@ async fn steps_are_read_though_nobody_follows() {
     let stand = Stand::start().await;
     let mut client = stand.client().await;
     client.follow("sim").await;
-    stand.send(&step(1)).await;
+    stand.send_steps(&step(1)).await;
     client.step().await;
     client.send(&ClientMessage::SubscribeSteps(SubscribeSteps { streams: Vec::new() })).await;
     let idle = async || {
@@ -126,7 +126,7 @@ async fn steps_are_read_though_nobody_follows() {
     };
     let before = eventually("reading stops", idle).await;
     for number in 2..20 {
-        stand.send(&step(number)).await;
+        stand.send_steps(&step(number)).await;
     }
     assert_eq!(stand.redis.calls("xread"), before);
     client.follow("sim").await;
@@ -142,12 +142,12 @@ async fn slow_client_is_not_told_which_steps_it_missed() {
     .await;
     let mut slow = stand.client_with_small_buffer().await;
     slow.follow("sim").await;
-    stand.send(&step(1)).await;
+    stand.send_steps(&step(1)).await;
     slow.step().await;
     let mut large = step(2);
     large["trajectory"] = vec![[1.0, 2.0, 3.0]; 900].into();
-    stand.send(&vec![large; 300].into()).await;
-    let last = stand.send(&step(3)).await;
+    stand.send_steps(&vec![large; 300].into()).await;
+    let last = stand.send_steps(&step(3)).await;
     let (mut received, mut missed) = (0, 0);
     loop {
         match slow.next().await.unwrap() {
@@ -195,7 +195,7 @@ async fn wrong_post_is_taken_or_refused_without_a_way_out() {
     assert_eq!(request(stand.address, &head).await.status, 403);
     assert_eq!(stand.redis.cli(&["EXISTS", "peregrine:{sim}:steps", "peregrine:{yard}:steps"]).trim(), "0");
     assert_eq!(camera.id, CameraId::new("yard").unwrap());
-    stand.send(&step(1)).await;
+    stand.send_steps(&step(1)).await;
 }
 
 #[tokio::test]
@@ -213,7 +213,7 @@ async fn more_streams_come_than_there_may_be() {
 #[tokio::test]
 async fn caller_waits_for_a_redis_that_is_away() {
     let mut stand = Stand::start().await;
-    stand.send(&step(1)).await;
+    stand.send_steps(&step(1)).await;
     stand.redis.kill();
     let body = step(2).to_string();
     for _ in 0..10 {

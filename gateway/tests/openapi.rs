@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
+#[allow(dead_code, reason = "shared with the other tests, which need more of it")]
 mod stand;
 
 use std::path::PathBuf;

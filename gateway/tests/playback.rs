@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
-#[allow(dead_code, reason = "other tests use the rest of it")]
+#[allow(dead_code, reason = "shared with the other tests, which need more of it")]
 mod stand;
 
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use peregrine_daemon::{Health, Shell, Shutdown};
 use peregrine_gateway::Gateway;
 use peregrine_proto::{
-    CameraId, ClientMessage, FrameId, Gap, Pause, Ping, Play, Playback, PlaybackSpeed, PlaybackState, Seek,
-    ServerMessage, PlaybackStep, Subscribe, Unsubscribe,
+    CameraId, ClientMessage, FrameId, Gap, Pause, Ping, Play, Playback, PlaybackSpeed, PlaybackState,
+    PlaybackStep, Seek, ServerMessage, Subscribe, Unsubscribe,
 };
 use stand::*;
 

@@ -102,7 +102,11 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
 /// Makes the configured cameras known to everybody.
 async fn register(redis: &Redis, cameras: &[CameraConfig]) -> anyhow::Result<()> {
     for camera in cameras {
-        if redis.register_camera(camera).await.with_context(|| format!("cannot register camera {}", camera.id))? {
+        if redis
+            .register_camera(camera)
+            .await
+            .with_context(|| format!("cannot register camera {}", camera.id))?
+        {
             info!(camera = %camera.id, "camera registered");
         }
     }

@@ -2,8 +2,7 @@ use serde_bytes::ByteBuf;
 
 use crate::{
     CameraId, FrameId, Gap, Pause, Play, Playback, PlaybackSpeed, PlaybackStep, Seek, Size, StepMapMessage,
-    StepMessage, Streams, SubscribeSteps, wire_enum, wire_struct,
-    wire_union,
+    StepMessage, Streams, SubscribeSteps, wire_enum, wire_struct, wire_union,
 };
 
 wire_struct! {

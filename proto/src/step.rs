@@ -210,7 +210,7 @@ const PLACE_HELP: &str = "use finite metres, at most 10,000 km from the origin";
 /// Position, heading and speed of a body, and its size. Comparisons are such that NaN is out of range.
 fn check_body(what: &str, [x, y, heading, speed_mps]: [f64; 4], size: [f64; 2]) -> Result<(), String> {
     for (name, value) in [("x", x), ("y", y)] {
-        if !(value.abs() <= FARTHEST_M) {
+        if !(-FARTHEST_M..=FARTHEST_M).contains(&value) {
             return Err(format!("{what}.{name} is {value}: {PLACE_HELP}"));
         }
     }

@@ -7,8 +7,8 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use peregrine_proto::{
     CameraId, ClientMessage, Detection, FrameId, FrameResult, Gap, LossCount, LossReason, Playback,
-    PlaybackSpeed, PlaybackState, PlaybackStep, ResultMessage, ResultStatus, SCHEMA, Seek, ServerMessage, Size, Speed, Stage,
-    StageTime, Subscribe, Track, TrackState, compact,
+    PlaybackSpeed, PlaybackState, PlaybackStep, ResultMessage, ResultStatus, SCHEMA, Seek, ServerMessage,
+    Size, Speed, Stage, StageTime, Subscribe, Track, TrackState, compact,
     describe::{Body, Declaration, WireType, declarations},
     encode,
 };

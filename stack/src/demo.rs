@@ -136,7 +136,9 @@ fn allowed(words: &[String]) -> anyhow::Result<BTreeMap<&'static str, Vec<String
         let (key, value) = match Path::new(word) {
             folder if folder.is_dir() => ("folders", std::path::absolute(folder)?.display().to_string()),
             path if path.components().count() > 1 => {
-                bail!("--allow {word}: there is no such folder; for a camera, give its host alone, without rtsp:// and path")
+                bail!(
+                    "--allow {word}: there is no such folder; for a camera, give its host alone, without rtsp:// and path"
+                )
             }
             _ if matches!(word.as_str(), "v4l2" | "opencv") => ("schemes", word.clone()),
             _ => ("hosts", word.clone()),

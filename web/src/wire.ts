@@ -518,7 +518,7 @@ export function readSeek(value: unknown): Seek {
 export function writeSeek(v: Seek): unknown[] { return [v.request_id, v.camera, v.to, v.nearest]; }
 
 /** Go some frames on, or back, and stand still. */
-export interface Step {
+export interface PlaybackStep {
   /** Comes back in the answer. */
   request_id: number;
   /** The camera. */
@@ -526,15 +526,15 @@ export interface Step {
   /** How many, -100 to 100; where there are fewer, to the last of them. */
   frames: number;
 }
-export function readStep(value: unknown): Step {
-  const a = readArray(value, "Step");
+export function readPlaybackStep(value: unknown): PlaybackStep {
+  const a = readArray(value, "PlaybackStep");
   return {
     request_id: readNumber(a[0]),
     camera: readText(a[1]),
     frames: readNumber(a[2]),
   };
 }
-export function writeStep(v: Step): unknown[] { return [v.request_id, v.camera, v.frames]; }
+export function writePlaybackStep(v: PlaybackStep): unknown[] { return [v.request_id, v.camera, v.frames]; }
 
 /** Play on from the position, until what is live is reached. */
 export interface PlaybackSpeed {
@@ -554,6 +554,7 @@ export function readPlaybackSpeed(value: unknown): PlaybackSpeed {
   };
 }
 export function writePlaybackSpeed(v: PlaybackSpeed): unknown[] { return [v.request_id, v.camera, v.speed]; }
+
 /** Choose whose steps to receive. A later one replaces it. */
 export interface SubscribeSteps {
   /** The streams; empty for none. */
@@ -576,8 +577,8 @@ export type ClientMessage =
   | { kind: "pause"; value: Pause }
   | { kind: "play"; value: Play }
   | { kind: "seek"; value: Seek }
-  | { kind: "step"; value: Step }
-  | { kind: "speed"; value: PlaybackSpeed };
+  | { kind: "step"; value: PlaybackStep }
+  | { kind: "speed"; value: PlaybackSpeed }
   | { kind: "subscribe_steps"; value: SubscribeSteps };
 export function writeClientMessage(m: ClientMessage): Record<string, unknown> {
   switch (m.kind) {
@@ -588,7 +589,7 @@ export function writeClientMessage(m: ClientMessage): Record<string, unknown> {
     case "pause": return { pause: writePause(m.value) };
     case "play": return { play: writePlay(m.value) };
     case "seek": return { seek: writeSeek(m.value) };
-    case "step": return { step: writeStep(m.value) };
+    case "step": return { step: writePlaybackStep(m.value) };
     case "speed": return { speed: writePlaybackSpeed(m.value) };
     case "subscribe_steps": return { subscribe_steps: writeSubscribeSteps(m.value) };
   }
@@ -820,6 +821,9 @@ export function readGap(value: unknown): Gap {
     camera: readText(a[0]),
     after: readText(a[1]),
     first: (a[2] ?? null) === null ? null : readText(a[2]),
+  };
+}
+
 /** The vehicle or robot itself. Metres and radians, z up. */
 export interface Ego {
   /** Position of its middle, metres. */
@@ -1031,7 +1035,7 @@ export type ServerMessage =
   | { kind: "missed"; value: Missed }
   | { kind: "problem"; value: Problem }
   | { kind: "playback"; value: Playback }
-  | { kind: "gap"; value: Gap };
+  | { kind: "gap"; value: Gap }
   | { kind: "streams"; value: Streams }
   | { kind: "step"; value: StepMessage }
   | { kind: "step_map"; value: StepMapMessage };

@@ -1,6 +1,5 @@
 //! What the tests stand on: a Redis of their own, a gateway in this process, cameras that commit as a processor
 //! does, and clients that speak the protocol.
-#![allow(dead_code, reason = "not every test needs all of it")]
 
 use std::{
     net::SocketAddr,
@@ -328,7 +327,8 @@ impl Client {
         origin: Option<&str>,
         receive_buffer: Option<u32>,
     ) -> Result<Self, Error> {
-        let headers: Vec<(&'static str, &str)> = origin.map(|origin| ("origin", origin)).into_iter().collect();
+        let headers: Vec<(&'static str, &str)> =
+            origin.map(|origin| ("origin", origin)).into_iter().collect();
         Self::connect_with(address, &headers, receive_buffer).await
     }
 
