@@ -346,7 +346,9 @@ fn effective<R: Serialize>(shell: &Option<sections::Raw>, raw: &Option<R>, admin
 /// Masks what nobody should read; takes away what is not set, which TOML cannot say.
 fn hide(value: &mut Value, key: &str) {
     match value {
-        Value::String(_, text) if !text.is_empty() && ["password", "secret", "token", "token_sha256"].contains(&key) => {
+        Value::String(_, text)
+            if !text.is_empty() && ["password", "secret", "token", "token_sha256"].contains(&key) =>
+        {
             *text = "***".into();
         }
         Value::String(_, text) => *text = mask(text).into_owned(),

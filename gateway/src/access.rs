@@ -126,15 +126,25 @@ impl Access {
         Err(unauthorized("this token is not accepted here: ask for a valid one"))
     }
 
-    fn admit(&self, from: IpAddr, presented: Option<&str>, asked: &Asked<'_>) -> Result<Option<Caller>, Refused> {
+    fn admit(
+        &self,
+        from: IpAddr,
+        presented: Option<&str>,
+        asked: &Asked<'_>,
+    ) -> Result<Option<Caller>, Refused> {
         let caller = match self.caller(from, presented) {
             Err(_) if asked.needs().is_none() => None,
             caller => caller?,
         };
         match (&caller, asked.needs()) {
-            (None, Some(_)) => return Err(unauthorized("this needs a token: send it as `Authorization: Bearer …`")),
+            (None, Some(_)) => {
+                return Err(unauthorized("this needs a token: send it as `Authorization: Bearer …`"));
+            }
             (Some(caller), Some(needed)) if caller.role < needed => {
-                let text = format!("this needs the role {needed}, and your token has {}: ask for another", caller.role);
+                let text = format!(
+                    "this needs the role {needed}, and your token has {}: ask for another",
+                    caller.role
+                );
                 return Err(Refused::new(StatusCode::FORBIDDEN, text));
             }
             _ => {}
@@ -219,11 +229,17 @@ fn take_token(headers: &mut HeaderMap) -> Option<String> {
 
 fn take_token_protocol(headers: &mut HeaderMap) -> Option<String> {
     let offered: Vec<HeaderValue> = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().cloned().collect();
-    let offered: Vec<&str> =
-        offered.iter().filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim).collect();
-    let token = offered.iter().find_map(|protocol| protocol.strip_prefix(TOKEN_PROTOCOL)).map(str::to_owned)?;
+    let offered: Vec<&str> = offered
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+        .collect();
+    let token =
+        offered.iter().find_map(|protocol| protocol.strip_prefix(TOKEN_PROTOCOL)).map(str::to_owned)?;
     headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
-    let others: Vec<&str> = offered.into_iter().filter(|protocol| !protocol.starts_with(TOKEN_PROTOCOL)).collect();
+    let others: Vec<&str> =
+        offered.into_iter().filter(|protocol| !protocol.starts_with(TOKEN_PROTOCOL)).collect();
     if !others.is_empty()
         && let Ok(value) = others.join(", ").parse()
     {
@@ -240,7 +256,8 @@ mod tests {
 
     fn access() -> Access {
         let token = |name: &str, role| Token::new(name, role, sum_of(&format!("{name}-secret")));
-        let tokens = vec![token("eye", Role::Viewer), token("hand", Role::Operator), token("head", Role::Admin)];
+        let tokens =
+            vec![token("eye", Role::Viewer), token("hand", Role::Operator), token("head", Role::Admin)];
         Access::new(tokens, Writes::new(1000.0))
     }
 
@@ -291,8 +308,16 @@ mod tests {
             last = wrong("");
         }
         assert_eq!(last, 429);
-        assert_eq!(status(&access, Some("eye-secret"), &Method::GET, Some("/api/cameras")), 200, "the right one passes");
-        assert_eq!(status(&access, Some("nonsense"), &Method::GET, None), 200, "the page that asks for a token");
+        assert_eq!(
+            status(&access, Some("eye-secret"), &Method::GET, Some("/api/cameras")),
+            200,
+            "the right one passes"
+        );
+        assert_eq!(
+            status(&access, Some("nonsense"), &Method::GET, None),
+            200,
+            "the page that asks for a token"
+        );
     }
 
     #[test]
@@ -301,7 +326,10 @@ mod tests {
         headers.insert(header::AUTHORIZATION, HeaderValue::from_static("bearer abc"));
         assert_eq!(take_token(&mut headers).as_deref(), Some("abc"));
         assert!(headers.is_empty());
-        headers.append(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("peregrine.json, peregrine.bearer.xyz"));
+        headers.append(
+            header::SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static("peregrine.json, peregrine.bearer.xyz"),
+        );
         headers.append(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("other"));
         assert_eq!(take_token(&mut headers).as_deref(), Some("xyz"));
         assert_eq!(headers[header::SEC_WEBSOCKET_PROTOCOL], "peregrine.json, other");

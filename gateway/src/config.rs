@@ -274,14 +274,17 @@ fn token(section: TokenSection) -> Result<Token, String> {
     }
     let role = role.ok_or("give it a role: viewer, operator or admin")?;
     let sum = match (token_sha256, token_file) {
-        (Some(sum), None) => parse_sum(&sum)
-            .ok_or("token_sha256 has not 64 hexadecimal digits: use what `printf %s TOKEN | sha256sum` prints")?,
+        (Some(sum), None) => parse_sum(&sum).ok_or(
+            "token_sha256 has not 64 hexadecimal digits: use what `printf %s TOKEN | sha256sum` prints",
+        )?,
         (None, Some(file)) => {
             let shown = file.display();
             let text = std::fs::read_to_string(&file)
                 .map_err(|error| format!("{shown} cannot be read: {error}: correct token_file"))?;
             let token = text.trim();
-            if token.len() < SHORTEST_TOKEN || !token.chars().all(|c| c.is_ascii_alphanumeric() || "-._~".contains(c)) {
+            if token.len() < SHORTEST_TOKEN
+                || !token.chars().all(|c| c.is_ascii_alphanumeric() || "-._~".contains(c))
+            {
                 return Err(format!(
                     "{shown} has no usable token: use {SHORTEST_TOKEN} or more letters, digits, `-`, `.`, `_` or `~`, such as \
                      `openssl rand -hex 32` prints"
@@ -359,7 +362,8 @@ mod tests {
             let from_file = TokenSection { token_sha256: None, ..both.clone() };
             let no_role = TokenSection { role: None, ..section("no role", "") };
             let good = section("twice", &"0f".repeat(32));
-            gateway.tokens = vec![section("", ""), section("sum", "secret"), both, from_file, no_role, good.clone(), good];
+            gateway.tokens =
+                vec![section("", ""), section("sum", "secret"), both, from_file, no_role, good.clone(), good];
         });
         assert_eq!(found.len(), 6, "{found:?}");
         assert!(!found.iter().any(|text| text.contains("hunter2") || text.contains("secret`")), "{found:?}");

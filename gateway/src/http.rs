@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Extension, Router,
     extract::{
-        DefaultBodyLimit, FromRef, MatchedPath, Request, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection,
+        DefaultBodyLimit, FromRef, MatchedPath, Request, State, WebSocketUpgrade,
+        ws::rejection::WebSocketUpgradeRejection,
     },
     http::{HeaderMap, StatusCode, Uri},
     middleware::{self, Next},

@@ -101,8 +101,10 @@ impl Writes {
     pub(crate) fn take(&self, address: IpAddr, token: Option<&str>) -> Result<(), Refused> {
         self.take_at(Instant::now(), Some((network(address), token.map(str::to_owned)))).map_err(|wait_s| {
             let wait_s = wait_s.ceil().max(1.0) as u64;
-            let text = format!("too many writes: at most {} a second; try again in {wait_s} s", self.per_second);
-            Refused::new(StatusCode::TOO_MANY_REQUESTS, text).with(header::RETRY_AFTER, HeaderValue::from(wait_s))
+            let text =
+                format!("too many writes: at most {} a second; try again in {wait_s} s", self.per_second);
+            Refused::new(StatusCode::TOO_MANY_REQUESTS, text)
+                .with(header::RETRY_AFTER, HeaderValue::from(wait_s))
         })
     }
 

@@ -162,7 +162,8 @@ async fn serve_connection(
         None => answer(stream, connection, router, shutdown).await,
         Some(tls) => {
             let greeted = tokio::time::timeout(HEADER_TIME, tls.accept(stream)).await;
-            let stream = greeted.context("no TLS greeting came in time")?.context("the TLS greeting failed")?;
+            let stream =
+                greeted.context("no TLS greeting came in time")?.context("the TLS greeting failed")?;
             answer(stream, connection, router, shutdown).await
         }
     }

@@ -64,7 +64,9 @@ fn of_type(wire: &WireType) -> Value {
         WireType::Int(_) => json!({ "type": "integer" }),
         WireType::Float(_) => json!({ "type": "number" }),
         WireType::Text => json!({ "type": "string" }),
-        WireType::Bytes => json!({ "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 255 } }),
+        WireType::Bytes => {
+            json!({ "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 255 } })
+        }
         WireType::Named(name) => json!({ "$ref": format!("#/components/schemas/{name}") }),
         WireType::Optional(inner) => json!({ "anyOf": [of_type(inner), { "type": "null" }] }),
         WireType::List(inner) => json!({ "type": "array", "items": of_type(inner) }),

@@ -142,8 +142,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         match tokio::time::timeout(BODY_TIME, Json::<T>::from_request(request, state)).await {
             Ok(Ok(Json(value))) => Ok(Self(value)),
             // What is wrong with a value may quote it.
-            Ok(Err(rejection)) => Err(Refused::new(rejection.status(), mask(&rejection.body_text()).into_owned())),
-            Err(_) => Err(Refused::new(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive in time")),
+            Ok(Err(rejection)) => {
+                Err(Refused::new(rejection.status(), mask(&rejection.body_text()).into_owned()))
+            }
+            Err(_) => {
+                Err(Refused::new(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive in time"))
+            }
         }
     }
 }
@@ -172,7 +176,8 @@ fn etag<T: Serialize>(value: &T) -> HeaderValue {
 /// Whether a list of tags, as in `If-Match`, has this one.
 fn lists(tags: &HeaderValue, tag: &HeaderValue) -> bool {
     let tags = tags.to_str().unwrap_or_default();
-    tags == "*" || tags.split(',').any(|each| each.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes())
+    tags == "*"
+        || tags.split(',').any(|each| each.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes())
 }
 
 /// A request that was refused: a status and a sentence with the way out.
@@ -182,12 +187,12 @@ pub(crate) struct Refused {
     detail: String,
     /// Everything that is wrong, where it can be more than one thing.
     problems: Vec<String>,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Refused {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), problems: Vec::new(), headers: HeaderMap::new() }
+        Self { status, detail: detail.into(), problems: Vec::new(), headers: Vec::new() }
     }
 
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
@@ -200,12 +205,15 @@ impl Refused {
 
     /// What was sent is well-formed and cannot be used; at least one sentence says why.
     pub(crate) fn invalid(problems: Vec<String>) -> Self {
-        Self { problems: problems.clone(), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, problems.join("; ")) }
+        Self {
+            problems: problems.clone(),
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, problems.join("; "))
+        }
     }
 
     /// With a header in the answer.
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.push((name, value));
         self
     }
 }
@@ -224,6 +232,8 @@ impl IntoResponse for Refused {
             problem["problems"] = self.problems.into();
         }
         let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        (self.status, self.headers, [kind, LIVE], problem.to_string()).into_response()
+        let mut answer = (self.status, [kind, LIVE], problem.to_string()).into_response();
+        answer.headers_mut().extend(self.headers);
+        answer
     }
 }

@@ -67,10 +67,14 @@ impl Gateway {
         let Self { config, shell, redis, listener, tls, address } = self;
         let local_only = address.ip().is_loopback();
         match (config.tokens.is_empty(), local_only) {
-            (true, true) => info!("no gateway.tokens: whoever uses this machine may see and change every camera"),
+            (true, true) => {
+                info!("no gateway.tokens: whoever uses this machine may see and change every camera")
+            }
             (true, false) => warn!("gateway.open: whoever reaches this port may see and change every camera"),
             (false, false) if config.tls.is_none() => {
-                warn!("tokens and pictures travel unencrypted: give gateway.tls_cert and gateway.tls_key, or put TLS before it");
+                warn!(
+                    "tokens and pictures travel unencrypted: give gateway.tls_cert and gateway.tls_key, or put TLS before it"
+                );
             }
             (false, _) => {}
         }

@@ -31,7 +31,9 @@ pub struct TlsFiles {
 pub(crate) enum TlsError {
     #[error("gateway.{key}: {} cannot be used ({why}): give a file in PEM format", path.display())]
     File { key: &'static str, path: PathBuf, why: String },
-    #[error("gateway.tls_cert and gateway.tls_key cannot be used together ({0}): give the key of this certificate")]
+    #[error(
+        "gateway.tls_cert and gateway.tls_key cannot be used together ({0}): give the key of this certificate"
+    )]
     Pair(rustls::Error),
 }
 

@@ -59,7 +59,9 @@ async fn hidden_credentials_can_be_sent_elsewhere() {
     stand.send("POST", "/api/cameras", "", &camera("gate")).await;
     let mut elsewhere = camera("gate");
     elsewhere["source"]["uri"] = "rtsp://***@evil.example/1".into();
-    assert!(refusal(&stand.send("PUT", "/api/cameras/gate", "", &elsewhere).await, 422).contains("credentials"));
+    assert!(
+        refusal(&stand.send("PUT", "/api/cameras/gate", "", &elsewhere).await, 422).contains("credentials")
+    );
     let mut fresh = camera("other");
     fresh["source"]["uri"] = "rtsp://***@cam.example/1".into();
     refusal(&stand.send("POST", "/api/cameras", "", &fresh).await, 422);
@@ -116,7 +118,8 @@ async fn camera_that_makes_no_sense_is_added() {
         camera
     };
     let triangle = json!([[0, 0], [1, 1], [2, 2], [3, 3]]);
-    let points: Vec<Value> = triangle.as_array().unwrap().iter().map(|p| json!({ "image": p, "ground": p })).collect();
+    let points: Vec<Value> =
+        triangle.as_array().unwrap().iter().map(|p| json!({ "image": p, "ground": p })).collect();
     for (wrong, says) in [
         (with("/source/uri", json!(" ")), "source.uri is empty"),
         (with("/+name", json!("a\nb")), "name"),
@@ -131,11 +134,14 @@ async fn camera_that_makes_no_sense_is_added() {
         let detail = refusal(&answer, 422);
         assert!(detail.contains(says), "{says}: {detail}");
     }
-    let two = stand.send("POST", "/api/cameras", "", &with("/+analysis", json!({ "confidence": 2, "nms_iou": 3 }))).await;
+    let two = stand
+        .send("POST", "/api/cameras", "", &with("/+analysis", json!({ "confidence": 2, "nms_iou": 3 })))
+        .await;
     assert_eq!(two.json()["problems"].as_array().unwrap().len(), 2, "all that is wrong is said at once");
     let other_id = stand.send("PUT", "/api/cameras/yard", "", &camera("gate")).await;
     assert!(refusal(&other_id, 422).contains("`gate`"));
-    let quoted = stand.send("POST", "/api/cameras", "", &with("/+analysis", json!("rtsp://a:secret@b/"))).await;
+    let quoted =
+        stand.send("POST", "/api/cameras", "", &with("/+analysis", json!("rtsp://a:secret@b/"))).await;
     assert!(!quoted.text().contains("secret"), "{}", quoted.text());
     assert_eq!(stand.get("/api/cameras").await.json().as_array().unwrap().len(), 1);
 }
@@ -171,10 +177,14 @@ async fn calibration_is_answered_otherwise_than_it_fits() {
     let fit = stand.send("POST", "/api/calibration", "", &json!({ "points": points })).await;
     assert_eq!(fit.status, 200, "{}", fit.text());
     let fit = fit.json();
-    let residuals: Vec<f64> = fit["residuals_px"].as_array().unwrap().iter().map(|r| r.as_f64().unwrap()).collect();
+    let residuals: Vec<f64> =
+        fit["residuals_px"].as_array().unwrap().iter().map(|r| r.as_f64().unwrap()).collect();
     let rms = (residuals.iter().map(|r| r * r).sum::<f64>() / 5.0).sqrt();
     assert!((fit["rms_px"].as_f64().unwrap() - rms).abs() < 1e-9);
-    assert!(residuals[4] > residuals[0] && rms > 1.0 && rms < 10.0, "the point that is 10 px off: {residuals:?}");
+    assert!(
+        residuals[4] > residuals[0] && rms > 1.0 && rms < 10.0,
+        "the point that is 10 px off: {residuals:?}"
+    );
     let apply = |matrix: &Value, [x, y]: [f64; 2]| {
         let row = |r: usize| {
             let m = |c: usize| matrix[r][c].as_f64().unwrap();
@@ -187,7 +197,8 @@ async fn calibration_is_answered_otherwise_than_it_fits() {
     let back = apply(&fit["image_from_world"], ground);
     assert!((back[0] - 200.0).hypot(back[1] - 300.0) < 1e-6, "{back:?}");
 
-    let line = json!({ "points": [point([0.0, 0.0]), point([1.0, 1.0]), point([2.0, 2.0]), point([3.0, 3.0])] });
+    let line =
+        json!({ "points": [point([0.0, 0.0]), point([1.0, 1.0]), point([2.0, 2.0]), point([3.0, 3.0])] });
     assert!(refusal(&stand.send("POST", "/api/calibration", "", &line).await, 422).contains("one line"));
     let far = [[1e308, 0.0], [0.0, 1e308], [-1e308, 0.0], [1e308, 1e308]].map(point);
     let far = json!({ "points": far });
@@ -235,7 +246,10 @@ async fn workers_and_ledger_are_not_what_streams_say() {
     balance.tick(&[], true).await.unwrap();
     let workers = stand.get("/api/workers").await.json();
     let w1 = &workers["workers"][0];
-    assert_eq!((&w1["worker"], &w1["role"], &w1["cameras"]), (&json!("w1"), &json!("processor"), &json!(["yard"])));
+    assert_eq!(
+        (&w1["worker"], &w1["role"], &w1["cameras"]),
+        (&json!("w1"), &json!("processor"), &json!(["yard"]))
+    );
     assert!(w1["seen_ms_ago"].as_u64().unwrap() < 10_000);
     for _ in 0..5 {
         yard.commit(1).await;

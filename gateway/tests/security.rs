@@ -26,7 +26,8 @@ use tokio_tungstenite::tungstenite::Error;
 
 fn with_tokens(config: &mut Config) {
     let token = |name: &str, role| Token::new(name, role, sum_of(&format!("{name}-token")));
-    config.tokens = vec![token("eye", Role::Viewer), token("hand", Role::Operator), token("head", Role::Admin)];
+    config.tokens =
+        vec![token("eye", Role::Viewer), token("hand", Role::Operator), token("head", Role::Admin)];
 }
 
 fn bearer(name: &str) -> String {
@@ -76,10 +77,10 @@ async fn caller_without_the_role_gets_through() {
 #[tokio::test]
 async fn watcher_without_a_token_is_let_in() {
     let stand = Stand::with(with_tokens).await;
-    let connect = async |headers: &[(&'static str, &str)]| {
-        Client::connect_with(stand.address, headers, None).await
-    };
-    for refused in [&[][..], &[("authorization", "Bearer nonsense")], &[("authorization", "Basic eye-token")]] {
+    let connect =
+        async |headers: &[(&'static str, &str)]| Client::connect_with(stand.address, headers, None).await;
+    for refused in [&[][..], &[("authorization", "Bearer nonsense")], &[("authorization", "Basic eye-token")]]
+    {
         match connect(refused).await {
             Err(Error::Http(answer)) => assert_eq!(answer.status(), 401),
             _ => panic!("let in with {refused:?}"),
@@ -116,7 +117,8 @@ async fn token_offered_as_a_subprotocol_is_refused_or_echoed() {
 async fn page_from_elsewhere_can_write() {
     let stand = Stand::start().await;
     let camera = json!({ "id": "gate", "source": { "uri": "synthetic:road" } });
-    for (origin, expected) in [("https://evil.example", 403), ("null", 403), (&format!("http://{}", stand.address), 201)]
+    for (origin, expected) in
+        [("https://evil.example", 403), ("null", 403), (&format!("http://{}", stand.address), 201)]
     {
         let answer = stand.send("POST", "/api/cameras", &format!("origin: {origin}\r\n"), &camera).await;
         assert_eq!(answer.status, expected, "{origin}");
@@ -159,13 +161,24 @@ async fn one_address_takes_all_connections() {
     assert_eq!(refused.status, 503);
     assert!(refused.json()["detail"].as_str().unwrap().contains("max_connections_per_address"));
     drop(first);
-    eventually("there is room again", async || (stand.get("/api/version").await.status == 200).then_some(())).await;
+    eventually("there is room again", async || (stand.get("/api/version").await.status == 200).then_some(()))
+        .await;
 }
 
 /// A certificate for localhost that vouches for itself.
 fn certificate(folder: &Path) -> TlsFiles {
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
         .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
         .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "cert.pem"])
         .current_dir(folder)
@@ -201,7 +214,8 @@ async fn tls_does_not_protect_requests_and_watchers() {
     assert_eq!(answer.status, 200);
     assert!(answer.header("strict-transport-security").starts_with("max-age="));
 
-    let (socket, _) = tokio_tungstenite::client_async("ws://localhost/ws", connect().await.unwrap()).await.unwrap();
+    let (socket, _) =
+        tokio_tungstenite::client_async("ws://localhost/ws", connect().await.unwrap()).await.unwrap();
     // The place of the first connection is given back although it was one of TLS.
     eventually("there is room again", async || {
         let stream = connect().await.ok()?;

@@ -37,7 +37,8 @@ fn take_authority(url: &str) -> Result<(String, Trusted), String> {
     let Some((front, query)) = url.split_once('?') else { return Ok((url.to_owned(), None)) };
     let (authority, others): (Vec<&str>, Vec<&str>) =
         query.split('&').partition(|setting| setting.starts_with("tls_ca="));
-    let Some(path) = authority.first().and_then(|setting| setting.split_once('=')).map(|(_, path)| path) else {
+    let Some(path) = authority.first().and_then(|setting| setting.split_once('=')).map(|(_, path)| path)
+    else {
         return Ok((url.to_owned(), None));
     };
     if !url.starts_with("rediss") {

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use peregrine_proto::{FrameHeader, FrameId, FrameResult, LossCount, LossReason};
 
 use crate::{
-    Lease, Redis, StreamError, keys, ledger,
+    Lease, Redis, StreamError, keys,
     lease::{millis, outcome, worker_name},
-    script, value,
+    ledger, script, value,
 };
 
 /// How many results a camera keeps unless told otherwise: about an hour at 10 frames per second.

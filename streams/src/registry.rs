@@ -156,7 +156,8 @@ impl Redis {
     /// When the server does not answer.
     pub async fn stored_camera(&self, id: &CameraId) -> Result<Option<StoredCamera>, StreamError> {
         let reply = self.state.run(redis::cmd("HGET").arg(keys::CAMERAS).arg(id.as_str())).await?;
-        let stored = |json: &str| StoredCamera { config: serde_json::from_str(json).ok(), json: json.to_owned() };
+        let stored =
+            |json: &str| StoredCamera { config: serde_json::from_str(json).ok(), json: json.to_owned() };
         Ok(value::text(&reply).map(stored))
     }
 

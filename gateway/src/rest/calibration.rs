@@ -39,7 +39,10 @@ pub(crate) async fn fit(JsonBody(Points { points }): JsonBody<Points>) -> Result
     match fitted {
         Ok(Ok(fit)) => Ok(Json(fit)),
         Ok(Err(problem)) => Err(Refused::invalid(vec![problem])),
-        Err(_) => Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the calibration broke down: report these points")),
+        Err(_) => Err(Refused::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the calibration broke down: report these points",
+        )),
     }
 }
 

@@ -51,7 +51,8 @@ pub(crate) async fn add(
     }
     let id = config.id.clone();
     if !in_time(app.redis.add_camera(&config)).await?? {
-        let text = format!("there is a camera `{id}` already: choose another id, or change that one with PUT");
+        let text =
+            format!("there is a camera `{id}` already: choose another id, or change that one with PUT");
         return Err(Refused::new(StatusCode::CONFLICT, text));
     }
     info!(camera = %id, by = caller.name(), "camera added");
@@ -72,7 +73,8 @@ pub(crate) async fn change(
     JsonBody(mut config): JsonBody<CameraConfig>,
 ) -> Result<Response, Refused> {
     if config.id != id {
-        let text = format!("the configuration has the id `{}`, the address `{id}`: make them the same", config.id);
+        let text =
+            format!("the configuration has the id `{}`, the address `{id}`: make them the same", config.id);
         return Err(Refused::invalid(vec![text]));
     }
     check(&app, &config).await?;
@@ -159,7 +161,8 @@ async fn classes(app: &App) -> Result<Vec<String>, Refused> {
 
 fn unknown_classes(config: &CameraConfig, known: &[String]) -> Option<String> {
     let wanted = &config.analysis.classes;
-    let unknown: Vec<&str> = wanted.iter().filter(|class| !known.contains(class)).map(String::as_str).collect();
+    let unknown: Vec<&str> =
+        wanted.iter().filter(|class| !known.contains(class)).map(String::as_str).collect();
     (!known.is_empty() && !unknown.is_empty()).then(|| {
         format!(
             "camera {}: the model knows no class `{}`: use some of {}",
@@ -193,5 +196,7 @@ fn keep_credentials(config: &mut CameraConfig, stored: Option<&CameraConfig>) ->
 }
 
 fn give_credentials() -> String {
-    format!("source.uri has `{MASKED}` for its credentials, but is another address than before: give them again")
+    format!(
+        "source.uri has `{MASKED}` for its credentials, but is another address than before: give them again"
+    )
 }

@@ -45,7 +45,8 @@ pub(crate) async fn range(
     query: Result<Query<Range>, QueryRejection>,
 ) -> Result<Response, Refused> {
     let Query(Range { from, to, limit }) = query.map_err(|rejection| {
-        let text = format!("{}: use ?from=1700000000000-0&to=1700000060000-0&limit=100", rejection.body_text());
+        let text =
+            format!("{}: use ?from=1700000000000-0&to=1700000060000-0&limit=100", rejection.body_text());
         Refused::new(StatusCode::BAD_REQUEST, text)
     })?;
     let limit = limit.unwrap_or(PAGE);

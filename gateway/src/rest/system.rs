@@ -12,7 +12,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use peregrine_proto::{CameraId, LossCount};
-use peregrine_streams::{Account, Losses, Redis, Role, SourceHealth, SourceState, StreamError, wall_clock_us};
+use peregrine_streams::{
+    Account, Losses, Redis, Role, SourceHealth, SourceState, StreamError, wall_clock_us,
+};
 use serde::Serialize;
 use serde_json::json;
 

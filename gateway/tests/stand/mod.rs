@@ -326,7 +326,8 @@ impl Client {
         origin: Option<&str>,
         receive_buffer: Option<u32>,
     ) -> Result<Self, Error> {
-        let headers: Vec<(&'static str, &str)> = origin.map(|origin| ("origin", origin)).into_iter().collect();
+        let headers: Vec<(&'static str, &str)> =
+            origin.map(|origin| ("origin", origin)).into_iter().collect();
         Self::connect_with(address, &headers, receive_buffer).await
     }
 

@@ -15,7 +15,17 @@ const BLOCK: Duration = Duration::from_secs(30);
 /// A certificate for localhost that vouches for itself.
 fn certificate(folder: &Path) -> Result<()> {
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
         .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
         .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "cert.pem"])
         .current_dir(folder)
@@ -35,7 +45,16 @@ async fn streams_do_not_work_over_tls_or_trust_anybody() -> Result<()> {
     let [cert, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name).display().to_string());
     let port = free_port()?;
     let server = Server::with(&[
-        "--save", "", "--tls-port", &port, "--tls-auth-clients", "no", "--tls-cert-file", &cert, "--tls-key-file", &key,
+        "--save",
+        "",
+        "--tls-port",
+        &port,
+        "--tls-auth-clients",
+        "no",
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
     ])
     .await?;
     // As docs/operations.md says.
@@ -57,14 +76,29 @@ async fn streams_do_not_work_over_tls_or_trust_anybody() -> Result<()> {
     reader.follow(&cam("a"), FrameId::ZERO);
     let write = async {
         server.until_blocked(1).await?;
-        server.command::<String>(&["XADD", &peregrine_streams::keys::results(&cam("a")), "1-1", "r", "x", "f", "1"]).await
+        server
+            .command::<String>(&[
+                "XADD",
+                &peregrine_streams::keys::results(&cam("a")),
+                "1-1",
+                "r",
+                "x",
+                "f",
+                "1",
+            ])
+            .await
     };
     let (read, written) = tokio::join!(reader.read(Duration::from_secs(5)), write);
     assert_eq!((read?[0].id.to_string(), written?), ("1-1".into(), "1-1".into()));
 
-    let untrusted = open(url("peregrine:secret@", "")).await.err().map(|error| error.to_string()).unwrap_or_default();
+    let untrusted =
+        open(url("peregrine:secret@", "")).await.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(untrusted.contains("certificate") && !untrusted.contains("secret"), "{untrusted}");
-    let stranger = open(url("peregrine:wrong@", &trusting)).await.err().map(|error| error.to_string()).unwrap_or_default();
+    let stranger = open(url("peregrine:wrong@", &trusting))
+        .await
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
     assert!(stranger.contains("user name or password") && !stranger.contains("wrong@"), "{stranger}");
     let elsewhere = url("peregrine:secret@", &trusting).replace("localhost", "127.0.0.1");
     assert!(open(elsewhere).await.is_err(), "the certificate is of another name");
