@@ -188,13 +188,12 @@ pub(crate) struct Refused {
     pub(crate) detail: String,
     /// Everything that is wrong, where it can be more than one thing.
     problems: Vec<String>,
-    /// Seldom any; apart, so that a refusal is small.
-    headers: Box<HeaderMap>,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Refused {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), problems: Vec::new(), headers: Box::default() }
+        Self { status, detail: detail.into(), problems: Vec::new(), headers: Vec::new() }
     }
 
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
@@ -215,7 +214,7 @@ impl Refused {
 
     /// With a header in the answer.
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.push((name, value));
         self
     }
 }
@@ -234,6 +233,8 @@ impl IntoResponse for Refused {
             problem["problems"] = self.problems.into();
         }
         let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        (self.status, *self.headers, [kind, LIVE], problem.to_string()).into_response()
+        let mut answer = (self.status, [kind, LIVE], problem.to_string()).into_response();
+        answer.headers_mut().extend(self.headers);
+        answer
     }
 }
