@@ -173,7 +173,7 @@ function Scalars({ scalars }: { scalars: Readonly<Record<string, number>> }) {
   return (
     <section class="card" aria-labelledby="scalars-title">
       <h2 id="scalars-title">Scalars</h2>
-      <dl class="rows">
+      <dl class="rows scalars">
         {all.map(([name, value]) => (
           <div key={name}>
             <dt>{name}</dt>
