@@ -133,7 +133,8 @@ impl Steps {
     }
 
     fn publish_demand(&self, inner: &Inner) {
-        let demand: Demand = inner.topics.iter().map(|(stream, topic)| (stream.clone(), topic.since)).collect();
+        let demand: Demand =
+            inner.topics.iter().map(|(stream, topic)| (stream.clone(), topic.since)).collect();
         self.demand.send_if_modified(|current| {
             let changed = *current != demand;
             *current = demand;
