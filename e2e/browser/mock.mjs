@@ -135,10 +135,12 @@ export async function startMock({ cameras, streams = [], port = 0, fps = undefin
   cameras.forEach(run);
   for (const of of streams) {
     let n = 0;
+    const began = performance.now();
     const timer = setInterval(() => {
       if (of.silent) return;
       n += 1;
-      const step = encode(stepOf(n, of.rate));
+      // By the clock, so that it keeps up with real time on a busy machine too.
+      const step = encode(stepOf(n, (performance.now() - began) / 1000));
       for (const { socket, follows } of clients)
         if (follows.has(of.id)) send(socket, "step", [of.id, `${Date.now()}-${n}`, nowUs(), step]);
     }, 1000 / of.rate);
@@ -322,8 +324,7 @@ function onRing(radius, metres) {
   return [radius * Math.cos(angle), radius * Math.sin(angle), angle + Math.PI / 2];
 }
 
-function stepOf(n, rate) {
-  const seconds = n / rate;
+function stepOf(n, seconds) {
   const ego = onRing(RADIUS + 2, 12 * seconds);
   const path = Array.from({ length: 16 }, (_, i) => {
     const [x, y] = onRing(RADIUS + 2, 12 * (seconds + i / 5));

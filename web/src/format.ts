@@ -58,8 +58,9 @@ export function rate(perSecond: number): string {
 /** Any number, with as many digits as a person takes in: `0.0123`, `12.3`, `12 345`. */
 export function number(value: number): string {
   const size = Math.abs(value);
+  if (size === 0) return "0";
   if (size >= 10_000) return size < 1e12 ? (value < 0 ? `−${count(size)}` : count(value)) : value.toExponential(2);
-  if (size !== 0 && size < 0.001) return value.toExponential(2);
+  if (size < 0.001) return value.toExponential(2);
   return plain(value, size < 1 ? 4 : size < 100 ? 2 : 1);
 }
 

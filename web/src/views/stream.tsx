@@ -104,8 +104,8 @@ function Figures({ stream, numbers }: { stream: string; numbers: StepNumbers }) 
       <Figure name="Real time" value={factorWords(numbers)} about="Simulated seconds a second, lately" />
       <Figure name="Steps/s" value={rate(numbers.stepsPerSecond)} about="Steps a second that arrive here" />
       <Figure
-        name="Speed"
-        value={ego === undefined ? "–" : `${speed(ego.speed_mps, unit)} ${unit}`}
+        name={`Speed, ${unit}`}
+        value={ego === undefined ? "–" : speed(ego.speed_mps, unit)}
         about="Of the vehicle or robot itself"
       />
       <Figure name="Objects" value={count(step?.objects.length ?? 0)} about="Objects in the step" />
@@ -173,7 +173,7 @@ function Scalars({ scalars }: { scalars: Readonly<Record<string, number>> }) {
   return (
     <section class="card" aria-labelledby="scalars-title">
       <h2 id="scalars-title">Scalars</h2>
-      <dl class="rows">
+      <dl class="rows scalars">
         {all.map(([name, value]) => (
           <div key={name}>
             <dt>{name}</dt>
