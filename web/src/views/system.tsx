@@ -5,7 +5,7 @@ import { age, count, plural, rate } from "../format";
 import { debugOpen, toggleDebug } from "../keys";
 import { type Polled, usePolled } from "../poll";
 import { session } from "../session";
-import { situation } from "../situation";
+import { type Seen, situation } from "../situation";
 import type { CameraState } from "../wire";
 import { Empty } from "./empty";
 import { Icon, Mark, State } from "./shapes";
@@ -167,7 +167,14 @@ function Streams({ cameras }: { cameras: readonly CameraState[] }) {
 }
 
 /** Here no picture is on the screen. */
-const NOT_SEEN = { pictureAgeMs: undefined, watchedForMs: 0, resultAgeMs: undefined, skipped: undefined };
+const NOT_SEEN: Seen = {
+  pictureAgeMs: undefined,
+  watchedForMs: 0,
+  resultAgeMs: undefined,
+  skipped: undefined,
+  playback: "live",
+  bare: false,
+};
 
 function Ledger({ entries }: { entries: readonly LedgerEntry[] }) {
   if (entries.length === 0) return <p class="nothing">No camera has an account yet.</p>;
