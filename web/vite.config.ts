@@ -30,5 +30,7 @@ export default defineConfig({
   esbuild: { jsx: "automatic", jsxImportSource: "preact" },
   build: { target: "es2022", assetsInlineLimit: 0, modulePreload: { polyfill: false } },
   worker: { format: "es" },
-  server: { proxy: { "/ws": { target: gateway, ws: true }, "/api": { target: gateway }, "/ingest": { target: gateway } } },
+  server: {
+    proxy: { "/ws": { target: gateway, ws: true }, "/api": { target: gateway }, "/ingest": { target: gateway } },
+  },
 });

@@ -235,7 +235,7 @@ fn measure(
     let mut clients = Vec::new();
     for number in 0..args.clients {
         let camera = cameras[number % cameras.len()].clone();
-        let subscribe = Subscribe { cameras: vec![camera], results: true, preview_width: None };
+        let subscribe = Subscribe { cameras: vec![camera], results: true, ..Subscribe::default() };
         let client = runtime.block_on(Client::subscribe(stack, subscribe))?;
         clients.push(runtime.spawn(watch(client, number < args.stalled, Arc::clone(seen))));
     }

@@ -1,17 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import {
-  age,
-  count,
-  number,
-  plural,
-  rate,
-  speed,
-  speedWithError,
-  stageMs,
-  timeOfDay,
-  words,
-} from "./format";
+import { age, count, number, plural, rate, speed, speedWithError, stageMs, timeOfDay, words } from "./format";
 
 describe("speedWithError", () => {
   it("gives speed and one standard error in the unit of choice", () => {

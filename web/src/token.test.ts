@@ -41,8 +41,8 @@ it("asks for nothing when the gateway is away or older", async () => {
 });
 
 it("offers its own protocol first, so that the gateway has one to answer with", () => {
-  expect(offeredProtocols(undefined)).toEqual(["peregrine.msgpack"]);
-  expect(offeredProtocols("abc")).toEqual(["peregrine.msgpack", "peregrine.bearer.abc"]);
+  expect(offeredProtocols(undefined)).toEqual(["peregrine.compact", "peregrine.msgpack"]);
+  expect(offeredProtocols("abc")).toEqual(["peregrine.compact", "peregrine.msgpack", "peregrine.bearer.abc"]);
 });
 
 it("takes what can be sent only", () => {
