@@ -2,7 +2,6 @@
 // another, say where it is:
 //   PEREGRINE_URL             the gateway, http://127.0.0.1:8080
 //   PEREGRINE_CAMERA          a synthetic camera; the first there is, unless said
-//   PEREGRINE_REST            1 where cameras may be added and changed over REST
 //   PEREGRINE_STACK_CONTROL   changes the stack, as in `stack ctl --run-dir DIR`: is given `stop gateway`, `start gateway`
 
 import assert from "node:assert/strict";
@@ -23,7 +22,6 @@ import {
 
 const url = process.env.PEREGRINE_URL?.replace(/\/*$/, "/");
 const control = process.env.PEREGRINE_STACK_CONTROL;
-const writable = process.env.PEREGRINE_REST === "1" ? "1" : undefined;
 const without = (value, name) =>
   value ? false : `${name} is not set: run this by cargo test -p peregrine-e2e --test browser`;
 
@@ -197,7 +195,7 @@ describe("dashboard on a running system", { skip: without(url, "PEREGRINE_URL") 
     },
   );
 
-  describe("setting up a camera in the browser", { skip: without(writable, "PEREGRINE_REST") }, () => {
+  describe("setting up a camera in the browser", () => {
     const SCENE = { width: 768, height: 432 };
     const id = "street";
     let own;
