@@ -30,6 +30,8 @@ use crate::{
 
 /// Largest frame, bytes.
 const MOST_BYTES: usize = 4 << 20;
+/// A browser that offers its token as a subprotocol wants a real one in the answer.
+const PROTOCOL: &str = "peregrine.frames";
 /// What a socket reads at once.
 const READ_BUFFER: usize = 64 * 1024;
 /// Without an answer from Redis within this, the frame is skipped.
@@ -62,8 +64,11 @@ pub(crate) async fn connect(
     let place = app.places.clone().try_acquire_owned().map_err(|_| {
         Refused::unavailable("as many clients as gateway.max_clients allows are connected: try again later")
     })?;
-    let upgrade =
-        upgrade.read_buffer_size(READ_BUFFER).max_message_size(MOST_BYTES).max_frame_size(MOST_BYTES);
+    let upgrade = upgrade
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(MOST_BYTES)
+        .max_frame_size(MOST_BYTES)
+        .protocols([PROTOCOL]);
     Ok(upgrade.on_upgrade(async move |socket| {
         debug!(peer = %connection.peer, %camera, "frames come");
         let mut bringer = Bringer::new(app, camera, socket);

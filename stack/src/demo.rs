@@ -33,7 +33,7 @@ pub(crate) struct DemoArgs {
     /// Your model, an ONNX file.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Your camera's configuration (TOML): source, classes, thresholds, region, calibration.
+    /// Your camera's configuration (TOML, or JSON as the gateway gives it): source, classes, thresholds, region, calibration.
     #[arg(long, value_name = "FILE")]
     camera: Option<PathBuf>,
     /// What cameras added in the browser may open beside that: a host (192.168.1.20, camera.local:554, *.lan), a folder of
@@ -216,7 +216,11 @@ fn cameras(args: &DemoArgs) -> anyhow::Result<Vec<CameraConfig>> {
         (Some(file), _) => {
             let text = fs::read_to_string(file)
                 .with_context(|| format!("cannot read the camera file {}", file.display()))?;
-            toml::from_str(&text).with_context(|| format!("{} is no camera configuration", file.display()))?
+            let read = match file.extension().is_some_and(|extension| extension == "json") {
+                true => serde_json::from_str(&text).map_err(anyhow::Error::from),
+                false => toml::from_str(&text).map_err(anyhow::Error::from),
+            };
+            read.with_context(|| format!("{} is no camera configuration", file.display()))?
         }
         (None, Some(video)) => {
             let text = format!(

@@ -1,5 +1,8 @@
 import { signal } from "@preact/signals";
 
+import { addCamera } from "./api";
+import { offeredProtocols } from "./link/protocols";
+import { token } from "./token";
 import type { FrameAnswer } from "./wire";
 
 /** Pictures are at most so wide: more than models look at. */
@@ -53,7 +56,7 @@ export class Device {
       run.signal.throwIfAborted();
       this.video.srcObject = stream;
       await this.video.play();
-      if (!known) await addCamera(camera, run.signal);
+      if (!known) await addCamera({ id: camera, source: { uri: "ingest:" } });
     } catch (error) {
       run.abort();
       if (this.run === run) this.state.value = { state: "failed", why: reason(error) };
@@ -77,7 +80,7 @@ export class Device {
     const url = new URL(`ws/ingest/${encodeURIComponent(camera)}`, document.baseURI);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     url.hash = "";
-    const socket = new WebSocket(url);
+    const socket = new WebSocket(url, offeredProtocols(token.value, ["peregrine.frames"]));
     onceStopped(signal, () => {
       socket.close();
     });
@@ -140,18 +143,6 @@ async function askForCamera(): Promise<MediaStream> {
     const denied = error instanceof DOMException && error.name === "NotAllowedError";
     throw denied ? new Error("this page may not use the camera: allow it in the browser's settings") : error;
   }
-}
-
-async function addCamera(id: string, signal: AbortSignal): Promise<void> {
-  const answer = await fetch(new URL("api/cameras", document.baseURI), {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ id, source: { uri: "ingest:" } }),
-    signal,
-  });
-  if (answer.ok) return;
-  const problem = (await answer.json().catch(() => ({}))) as { detail?: string };
-  throw new Error(problem.detail ?? `the gateway answered ${answer.status}`);
 }
 
 /** Also when it was stopped before. */

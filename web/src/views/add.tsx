@@ -22,6 +22,9 @@ export function AddView() {
         </a>
         <h1>Add a camera</h1>
       </div>
+      <p class="soft">
+        The camera of this phone or computer? <a href="#/device">Use it</a> without an address.
+      </p>
       <form
         class="side"
         onSubmit={(event) => {
