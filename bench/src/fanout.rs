@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use peregrine_proto::{CameraConfig, CameraId, FrameId, ServerMessage, Subscribe};
-use peregrine_stack::{Daemon, Stack, quantiles::Quantiles};
+use peregrine_stack::{Stack, quantiles::Quantiles};
 use peregrine_streams::{
     Acquired, Commit, CommitOutcome, Intake, Redis, RedisUrls, Role, WorkerId, wall_clock_us,
 };
@@ -123,12 +123,7 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
     );
     let cameras =
         (1..=args.cameras).map(|n| CameraId::new(&format!("camera-{n}"))).collect::<Result<Vec<_>, _>>()?;
-    let stack = Stack::builder()
-        .producer(false)
-        .processors(0)
-        .gateway(0)
-        .set(Daemon::Gateway, "log.level=warn")
-        .start()?;
+    let stack = Stack::builder().producer(false).processors(0).gateway(0).start()?;
     let seen = Arc::new(Seen::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let writer = thread::spawn({
