@@ -363,16 +363,16 @@ fn floor(args: &Args, runtime: &tokio::runtime::Runtime, bytes: usize) -> Result
 fn floor_of(args: &Args, runtime: &tokio::runtime::Runtime, child: &mut Child) -> Result<f64> {
     let mut lines = BufReader::new(child.stdout.take().context("the floor says nothing")?).lines();
     let address: SocketAddr = lines.next().context("the floor did not start")??.parse()?;
-    let readers: Vec<_> = (0..args.clients)
-        .map(|_| {
-            runtime.spawn(async move {
-                let mut stream = tokio::net::TcpStream::connect(address).await?;
-                let mut buffer = vec![0; 16 * 1024];
-                while stream.read(&mut buffer).await? > 0 {}
-                std::io::Result::Ok(())
-            })
-        })
-        .collect();
+    let mut readers = Vec::new();
+    for _ in 0..args.clients {
+        // One after another: more at once than may wait to be accepted would be lost.
+        let mut stream = runtime.block_on(tokio::net::TcpStream::connect(address))?;
+        readers.push(runtime.spawn(async move {
+            let mut buffer = vec![0; 16 * 1024];
+            while stream.read(&mut buffer).await? > 0 {}
+            std::io::Result::Ok(())
+        }));
+    }
     let said = lines.next().context("the floor broke off")??;
     for reader in readers {
         runtime.block_on(reader)??;
