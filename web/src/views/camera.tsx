@@ -10,6 +10,7 @@ import { ageWords, situation } from "../situation";
 import type { Numbers } from "../feed";
 import type { CameraState } from "../wire";
 import { Empty } from "./empty";
+import { Figure } from "./figure";
 import { Picture } from "./picture";
 import { Icon, State } from "./shapes";
 import { Timeline } from "./timeline";
@@ -128,15 +129,6 @@ function Figures({ camera, numbers }: { camera: CameraState; numbers: Numbers })
       <Figure name="Lost" value={count(lost)} about="Frames that ended without a result" />
       <Figure name="Missed" value={count(missed)} about="Messages that this browser was too slow for" />
     </dl>
-  );
-}
-
-function Figure({ name, value, about }: { name: string; value: string; about: string }) {
-  return (
-    <div title={about}>
-      <dt>{name}</dt>
-      <dd>{value}</dd>
-    </div>
   );
 }
 

@@ -8,6 +8,7 @@ import type { StepNumbers } from "../stream";
 import type { Step, StreamState } from "../wire";
 import { Above } from "./above";
 import { Empty } from "./empty";
+import { Figure } from "./figure";
 import { Icon, State } from "./shapes";
 
 /** The steps of a simulator or a robot from above: where is everything, does it keep up, where does its time go? */
@@ -120,15 +121,6 @@ function Figures({ stream, numbers }: { stream: string; numbers: StepNumbers }) 
         about="Messages that this browser was too slow for"
       />
     </dl>
-  );
-}
-
-function Figure({ name, value, about }: { name: string; value: string; about: string }) {
-  return (
-    <div title={about}>
-      <dt>{name}</dt>
-      <dd>{value}</dd>
-    </div>
   );
 }
 
