@@ -61,9 +61,7 @@ pub(crate) async fn connect(
         );
         return Err(Refused::new(StatusCode::CONFLICT, text));
     }
-    let place = app.places.clone().try_acquire_owned().map_err(|_| {
-        Refused::unavailable("as many clients as gateway.max_clients allows are connected: try again later")
-    })?;
+    let place = app.place()?;
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER)
         .max_message_size(MOST_BYTES)

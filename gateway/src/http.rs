@@ -15,7 +15,7 @@ use axum::{
 };
 use peregrine_daemon::{Metric, Shutdown};
 use peregrine_streams::Redis;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     access::{self, Access},
@@ -57,6 +57,17 @@ pub(crate) struct App {
     /// One permit for each client that may still come.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) shutdown: Shutdown,
+}
+
+impl App {
+    /// Room for one more client, until it is dropped.
+    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        self.places.clone().try_acquire_owned().map_err(|_| {
+            Refused::unavailable(
+                "as many clients as gateway.max_clients allows are connected: try again later",
+            )
+        })
+    }
 }
 
 impl FromRef<App> for Web {
@@ -114,9 +125,7 @@ async fn connect(
     })?;
     let encoding = Encoding::choose(&headers)
         .map_err(|unknown| Refused::new(StatusCode::BAD_REQUEST, unknown.to_string()))?;
-    let place = app.places.clone().try_acquire_owned().map_err(|_| {
-        Refused::unavailable("as many clients as gateway.max_clients allows are connected: try again later")
-    })?;
+    let place = app.place()?;
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER)
         .max_message_size(app.max_message_bytes)
