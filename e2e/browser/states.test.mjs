@@ -359,7 +359,11 @@ describe("dashboard", () => {
     assert.equal(await page.locator(".above.old").count(), 1);
     await page.goto(`${mock.url}#/stream/nobody`);
     await page.getByText("No such stream").waitFor();
-    assert.deepEqual(mock.followed()[0], [], "a stream that is not on the screen is still sent");
+    await until(
+      () => mock.followed()[0],
+      (followed) => followed.length === 0,
+      "a stream that is not on the screen is no longer sent",
+    );
     assert.deepEqual(page.complaints, []);
   });
 
