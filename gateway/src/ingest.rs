@@ -27,6 +27,7 @@ use serde::{
 };
 use serde_json::{error::Category, json};
 use tokio::sync::Semaphore;
+use tracing::debug;
 
 use crate::{http::App, rest::Refused};
 
@@ -139,10 +140,20 @@ impl Ingest {
         let noted = self.noted().get(stream).copied();
         match noted {
             Some(at) if at.elapsed() < NOTE_EVERY => return Ok(()),
-            Some(_) => {}
-            None => is_free(redis, stream).await?,
+            // The caller need not wait for it.
+            Some(_) => drop(tokio::spawn({
+                let (redis, stream) = (redis.clone(), stream.clone());
+                async move {
+                    if let Err(error) = redis.note_stream(&stream).await {
+                        debug!(%stream, %error, "it was not noted that steps come");
+                    }
+                }
+            })),
+            None => {
+                is_free(redis, stream).await?;
+                redis.note_stream(stream).await?;
+            }
         }
-        redis.note_stream(stream).await?;
         let mut noted = self.noted();
         noted.retain(|_, at| at.elapsed() < STREAM_KEPT);
         noted.insert(stream.clone(), Instant::now());
