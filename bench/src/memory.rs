@@ -19,14 +19,14 @@ use crate::{Report, client::Client};
 
 /// Runs everything under load (files, a live camera and a client that watches them all, pictures included), and measures how
 /// fast the memory of each process grows after the warm-up. What Redis and the daemons keep by design is bounded so that it is
-/// full by then: the processors are halted a few times before, so that what waits fills every buffer.
+/// full by then: the processors and Redis are halted a few times before, so that what waits fills every buffer.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How long memory is measured.
     #[arg(long, default_value_t = 30.0)]
     minutes: f64,
     /// How long everything runs before that.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 10.0)]
     warm_up: f64,
     /// Model; the demo's where none is given.
     #[arg(long, value_name = "FILE")]
@@ -42,9 +42,9 @@ const BETWEEN_SAMPLES: Duration = Duration::from_secs(5);
 /// Frames a second of each camera.
 const FPS: f64 = 2.5;
 const PROCESSORS: usize = 2;
-/// The processors are halted so often for a while that is shorter than a lease.
+/// The processors, and Redis, are halted so often for a while that is shorter than a lease.
 const FILLED_TIMES: u32 = 3;
-const HALTED_EVERY: Duration = Duration::from_secs(15);
+const HALTED_EVERY: Duration = Duration::from_secs(10);
 const HALTED_FOR: Duration = Duration::from_secs(2);
 /// The client gets a message at least as often.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -187,16 +187,19 @@ fn measure(args: &Args, stack: &Stack, client_gone: impl Fn() -> bool) -> Result
     Ok((growths, fps))
 }
 
-/// Halts all processors for a moment, again and again: what waits meanwhile then fills every buffer up to its bound, as it would
-/// sooner or later.
+/// Halts all processors for a moment, then Redis, again and again: what waits meanwhile then fills every buffer up to its bound,
+/// as it would sooner or later.
 fn fill_buffers(stack: &Stack) -> Result<()> {
+    let processors: Vec<String> = (1..=PROCESSORS).map(|number| format!("processor-{number}")).collect();
     for _ in 0..FILLED_TIMES {
-        thread::sleep(HALTED_EVERY);
-        for (signal, pause) in [(Signal::STOP, HALTED_FOR), (Signal::CONT, Duration::ZERO)] {
-            for processor in 1..=PROCESSORS {
-                stack.kill(&format!("processor-{processor}"), signal)?;
+        for halted in [&processors[..], &["redis".to_owned()]] {
+            thread::sleep(HALTED_EVERY);
+            for (signal, pause) in [(Signal::STOP, HALTED_FOR), (Signal::CONT, Duration::ZERO)] {
+                for process in halted {
+                    stack.kill(process, signal)?;
+                }
+                thread::sleep(pause);
             }
-            thread::sleep(pause);
         }
     }
     Ok(())
