@@ -27,7 +27,7 @@ use crate::{
     http::{App, in_time},
     listen::{Connection, WrittenBytes},
     metrics::CameraMetrics,
-    outbox::{Delivery, DeliveryKind, OutboxLimits, Outgoing},
+    outbox::{Delivery, DeliveryKind, Outbox, OutboxLimits, Outgoing},
     playback::{Playbacks, Wish},
     relay::{Hub, Member},
     steps::Following,
@@ -109,13 +109,9 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, e
         version: env!("CARGO_PKG_VERSION").into(),
         server_time_us: wall_clock_us(),
     }));
-    // On a task of its own: what is written, thirty times a second, does not make anybody look for what there is to read.
-    let mut receiving = tokio::spawn(receive(stream, app.clone(), member.clone(), unpainted.clone()));
-    let end = tokio::select! {
-        end = &mut receiving => end.unwrap_or(SessionEnd::ConnectionLost),
-        end = send(&mut sink, hub, &member, &unpainted, limits.stalled, &connection.written) => end,
-        () = app.shutdown.requested() => SessionEnd::ShuttingDown,
-    };
+    // On a task of its own: a result that is written, thirty times a second, makes nobody look for what there is to read.
+    let receiving = tokio::spawn(receive(stream, app.clone(), member.clone(), unpainted.clone()));
+    let end = send(&mut sink, hub, &member, &unpainted, limits.stalled, &connection.written).await;
     receiving.abort();
     member.outbox.end(end);
     say_farewell(&mut sink, &member, end).await;
@@ -130,30 +126,48 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, e
     }
 }
 
-/// The half that reads. Everything that arrives, a pong included, is a sign of life.
-async fn receive(
+/// The half that reads, and that ends the session when its time has come.
+async fn receive(stream: SplitStream<WebSocket>, app: App, member: Arc<Member>, unpainted: Arc<Unpainted>) {
+    let end = listen(stream, &app, &member, &unpainted).await;
+    member.outbox.end(end);
+}
+
+/// Does what the client asks for, and asks it now and then for a sign of life, which is whatever arrives, a pong included.
+async fn listen(
     mut stream: SplitStream<WebSocket>,
-    app: App,
-    member: Arc<Member>,
-    unpainted: Arc<Unpainted>,
+    app: &App,
+    member: &Arc<Member>,
+    unpainted: &Unpainted,
 ) -> SessionEnd {
     let following = app.steps.join(member.outbox.clone());
     let mut playbacks = Playbacks::new(app.redis.clone(), member.clone());
+    let stalled = app.session.stalled;
+    let mut pings = tokio::time::interval(PING_EVERY.min(stalled / 3));
+    pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // So that the first choice of cameras meets those that there are now.
     let _ = in_time(app.states.fresh()).await;
-    let mut mistakes = 0;
+    let (mut heard, mut mistakes) = (tokio::time::Instant::now(), 0);
     loop {
-        let message = match tokio::time::timeout(app.session.stalled, stream.next()).await {
+        let next = tokio::select! {
+            () = app.shutdown.requested() => return SessionEnd::ShuttingDown,
+            _ = pings.tick() => {
+                member.outbox.ping();
+                continue;
+            }
+            next = tokio::time::timeout_at(heard + stalled, stream.next()) => next,
+        };
+        let message = match next {
             Err(_) => return SessionEnd::NoSignOfLife,
             Ok(None | Some(Ok(Message::Close(_)))) => return SessionEnd::ClosedByClient,
             Ok(Some(Err(error))) => return end_of(&error),
             Ok(Some(Ok(message))) => message,
         };
+        heard = tokio::time::Instant::now();
         let understood = match message {
             Message::Binary(bytes) => encoding::read_binary(&bytes)
-                .and_then(|message| obey(message, &member, &mut playbacks, &following, &unpainted)),
+                .and_then(|message| obey(message, member, &mut playbacks, &following, unpainted)),
             Message::Text(text) => encoding::read_text(&text)
-                .and_then(|message| obey(message, &member, &mut playbacks, &following, &unpainted)),
+                .and_then(|message| obey(message, member, &mut playbacks, &following, unpainted)),
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(()),
         };
         if let Err(mistake) = understood {
@@ -229,7 +243,7 @@ fn obey(
     Ok(())
 }
 
-/// The half that writes: control first, then data, in batches, and a ping now and then.
+/// The half that writes, in batches, until the session ends.
 async fn send(
     sink: &mut SplitSink<WebSocket, Message>,
     hub: &Hub,
@@ -238,42 +252,31 @@ async fn send(
     stalled: Duration,
     written: &WrittenBytes,
 ) -> SessionEnd {
-    let mut pings = tokio::time::interval(PING_EVERY.min(stalled / 3));
-    pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let encoding = member.outbox.encoding;
+    let outbox = &member.outbox;
     let mut batch = Vec::new();
     loop {
-        let first = tokio::select! {
-            _ = pings.tick() => None,
-            next = member.outbox.next() => match next {
-                Ok(next) => Some(next),
-                Err(end) => return end,
-            },
+        let first = match outbox.next().await {
+            Ok(first) => first,
+            Err(end) => return end,
         };
-        let outcome = while_bytes_move(written, stalled, async {
-            match first {
-                None => sink.feed(Message::Ping(bytes::Bytes::new())).await?,
-                Some(first) => {
-                    let mut size = 0;
-                    let mut next = Some(first);
-                    while let Some(message) = next {
-                        let bytes = message.bytes(encoding).clone();
-                        size += bytes.len();
-                        sink.feed(encoding.frame(bytes)).await?;
-                        if let Outgoing::Data(delivery) = message {
-                            batch.push(delivery);
-                        }
-                        // The end of the session, if it is that, is met again at the next turn.
-                        next = (size < BATCH).then(|| member.outbox.try_next()?.ok()).flatten();
-                    }
+        let outcome = while_bytes_move(written, stalled, outbox, async {
+            let mut size = 0;
+            let mut next = Some(first);
+            while let Some(message) = next {
+                size += message.bytes(outbox.encoding).len();
+                sink.feed(message.frame(outbox.encoding)).await?;
+                if let Outgoing::Data(delivery) = message {
+                    batch.push(delivery);
                 }
+                // The end of the session, if it is that, is met again at the next turn.
+                next = (size < BATCH).then(|| outbox.try_next()?.ok()).flatten();
             }
             sink.flush().await
         });
         match outcome.await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => return end_of(&error),
-            None => return SessionEnd::NoWriteProgress,
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return end_of(&error),
+            Err(end) => return end,
         }
         for delivery in batch.drain(..) {
             hub.metrics.sent(delivery.kind);
@@ -284,26 +287,30 @@ async fn send(
     }
 }
 
-/// Waits for a write, but only while the kernel still takes bytes now and then.
+/// Waits for a write, but only while the kernel still takes bytes now and then, and the session goes on.
 async fn while_bytes_move<T>(
     written: &WrittenBytes,
     stalled: Duration,
+    outbox: &Outbox,
     write: impl Future<Output = T>,
-) -> Option<T> {
+) -> Result<T, SessionEnd> {
     let mut write = std::pin::pin!(write);
     // The kernel takes most at once, and no clock is asked then.
     if let Some(done) = write.as_mut().now_or_never() {
-        return Some(done);
+        return Ok(done);
     }
     let (mut total, mut moved) = (written.total(), Instant::now());
     loop {
         if let Ok(done) = tokio::time::timeout(stalled / 10, &mut write).await {
-            return Some(done);
+            return Ok(done);
+        }
+        if let Some(end) = outbox.ended() {
+            return Err(end);
         }
         if written.total() != total {
             (total, moved) = (written.total(), Instant::now());
         } else if moved.elapsed() >= stalled {
-            return None;
+            return Err(SessionEnd::NoWriteProgress);
         }
     }
 }

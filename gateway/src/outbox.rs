@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use axum::extract::ws::Message;
 use bytes::Bytes;
 use peregrine_proto::{CameraId, FrameId, Missed, ServerMessage, StreamId};
 use tokio::{sync::Notify, time::timeout_at};
@@ -87,15 +88,28 @@ pub(crate) enum Newest {
 /// The next thing to write to a client.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
+    /// Asks for a sign of life.
+    Ping,
     Control(Bytes),
     Data(Delivery),
 }
 
 impl Outgoing {
-    pub(crate) fn bytes(&self, encoding: Encoding) -> &Bytes {
+    /// What is written.
+    pub(crate) fn bytes(&self, encoding: Encoding) -> &[u8] {
         match self {
+            Self::Ping => &[],
             Self::Control(bytes) => bytes,
             Self::Data(delivery) => delivery.message.bytes(encoding),
+        }
+    }
+
+    /// The same as a WebSocket message.
+    pub(crate) fn frame(&self, encoding: Encoding) -> Message {
+        match self {
+            Self::Ping => Message::Ping(Bytes::new()),
+            Self::Control(bytes) => encoding.frame(bytes.clone()),
+            Self::Data(delivery) => encoding.frame(delivery.message.bytes(encoding).clone()),
         }
     }
 }
@@ -113,6 +127,7 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Waiting {
+    ping: bool,
     control: VecDeque<Bytes>,
     newest: BTreeMap<Newest, Shared>,
     data: VecDeque<Delivery>,
@@ -219,6 +234,12 @@ impl Outbox {
         }
     }
 
+    /// Asks the client for a sign of life.
+    pub(crate) fn ping(&self) {
+        self.lock().ping = true;
+        self.filled.notify_one();
+    }
+
     /// Leaves the newest of something.
     pub(crate) fn newest(&self, what: Newest, message: Shared) {
         self.lock().newest.insert(what, message);
@@ -229,6 +250,11 @@ impl Outbox {
     pub(crate) fn end(&self, end: SessionEnd) {
         self.lock().end.get_or_insert(end);
         self.filled.notify_one();
+    }
+
+    /// Why the session has ended, if it has.
+    pub(crate) fn ended(&self) -> Option<SessionEnd> {
+        self.lock().end
     }
 
     /// The answers that still wait when the session has ended.
@@ -264,11 +290,14 @@ impl Outbox {
         }
     }
 
-    /// The next message, if there is one: control first, then lists and maps, then what was missed, then data.
+    /// The next message, if there is one: a ping first, then control, then lists and maps, then what was missed, then data.
     pub(crate) fn try_next(&self) -> Option<Result<Outgoing, SessionEnd>> {
         let mut waiting = self.lock();
         if let Some(end) = waiting.end {
             return Some(Err(end));
+        }
+        if std::mem::take(&mut waiting.ping) {
+            return Some(Ok(Outgoing::Ping));
         }
         let newest = |(_, message): (Newest, Shared)| message.bytes(self.encoding).clone();
         let control = waiting.control.pop_front().or_else(|| waiting.newest.pop_first().map(newest));
@@ -344,6 +373,7 @@ mod tests {
             match next.unwrap() {
                 Outgoing::Control(bytes) => control.push(decode(&bytes).unwrap()),
                 Outgoing::Data(delivery) => data.push(delivery.id.ms),
+                Outgoing::Ping => {}
             }
         }
         (control, data)
@@ -395,16 +425,18 @@ mod tests {
     #[test]
     fn control_goes_before_data_and_only_the_newest_camera_list_is_sent() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
+        (0..3).for_each(|_| outbox.ping());
         outbox.data(delivery("a", 1, 1), None);
         outbox.newest(Newest::Cameras, text(3));
         outbox.newest(Newest::Cameras, text(4));
         outbox.control(&pong());
-        let order: Vec<Bytes> = std::iter::from_fn(|| outbox.try_next())
-            .map(|o| o.unwrap().bytes(Encoding::Msgpack).clone())
+        assert!(matches!(outbox.try_next(), Some(Ok(Outgoing::Ping))));
+        let order: Vec<Vec<u8>> = std::iter::from_fn(|| outbox.try_next())
+            .map(|o| o.unwrap().bytes(Encoding::Msgpack).to_vec())
             .collect();
         assert_eq!(order.len(), 3);
         assert_eq!(decode::<ServerMessage>(&order[0]).unwrap(), pong());
-        assert_eq!(&order[1], text(4).bytes(Encoding::Msgpack));
+        assert_eq!(order[1], text(4).bytes(Encoding::Msgpack).as_ref());
     }
 
     #[test]
