@@ -95,7 +95,8 @@ pub fn request_head(bytes: &[u8]) -> Result<(), String> {
         if is_listed { Err("not modified".into()) } else { Ok(()) },
     ]
     .into_iter()
-    .collect()
+    .collect::<Result<(), String>>()
+    .map_err(brief)
 }
 
 fn header_line(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
