@@ -168,7 +168,7 @@ describe("timeline", () => {
       (state) => state === "buffering",
       "the wait",
     );
-    assert.match(await page.locator(".camera-head").innerText(), /loading/);
+    await page.locator(".camera-head").getByText("loading").waitFor();
     assert.match(await page.getByTestId("age").innerText(), /^paused · /);
     await page.getByRole("button", { name: "Stand still" }).waitFor();
     await exactly(page, idAt(from));
@@ -203,7 +203,7 @@ describe("timeline", () => {
       "the end",
     );
     await exactly(page, idAt(last));
-    assert.match(await page.locator(".camera-head").innerText(), /end of the file/);
+    await page.locator(".camera-head").getByText("end of the file").waitFor();
     await page.getByRole("button", { name: "Play on" }).waitFor();
     await page.keyboard.press(",");
     await exactly(page, idAt(last - 1));
