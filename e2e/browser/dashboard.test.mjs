@@ -44,6 +44,12 @@ describe("dashboard on a running system", { skip: without(url, "PEREGRINE_URL") 
   });
   after(() => browser?.close());
 
+  /** Has the stack do something. */
+  async function tell(...words) {
+    const [program, ...arguments_] = control.split(" ");
+    await promisify(execFile)(program, [...arguments_, ...words], { timeout: 60_000 });
+  }
+
   const withBoxes = () =>
     until(
       () => shownFrame(page, camera),
@@ -147,12 +153,6 @@ describe("dashboard on a running system", { skip: without(url, "PEREGRINE_URL") 
     "the loss of the gateway is not told, or the page does not recover",
     { skip: without(control, "PEREGRINE_STACK_CONTROL") },
     async () => {
-      const tell = async (...words) => {
-        const [program, ...arguments_] = control.split(" ");
-        await promisify(execFile)(program, [...arguments_, ...words], {
-          timeout: 60_000,
-        });
-      };
       const { frameId } = await withBoxes();
       await page.evaluate(() => (window.sameDocument = true));
       await tell("stop", "gateway");
@@ -273,6 +273,102 @@ describe("dashboard on a running system", { skip: without(url, "PEREGRINE_URL") 
         (n) => n === 0,
         "a wall without it",
       );
+    });
+  });
+
+  describe("this device's camera", () => {
+    const id = "phone";
+    let device;
+    before(async () => {
+      device = await openPage(browser, `${url}#/device`);
+    });
+    after(async () => {
+      await device?.context().close();
+      await fetch(`${url}api/cameras/${id}`, { method: "DELETE" });
+    });
+    const number = (name) =>
+      device
+        .getByTestId(name)
+        .innerText()
+        .then((text) => Number(text.replace(/\D/g, "")));
+    const more = (name, than) =>
+      until(
+        () => number(name),
+        (n) => n > than,
+        `more than ${than} frames ${name}`,
+        60_000,
+      );
+
+    test("its frames are not analysed, or not shown", async () => {
+      await device.getByRole("textbox", { name: "Camera id" }).fill(id);
+      await device.getByRole("button", { name: "Start", exact: true }).click();
+      await more("taken", 10);
+      assert.match(await device.locator(".camera-head").innerText(), /sending|waiting/);
+      await screenshot(device, "live-device");
+      const watching = await openPage(browser, `${url}#/camera/${id}`);
+      const first = await until(
+        () => shownFrame(watching, id),
+        (shown) => shown !== null && shown.boxes > 0,
+        "a picture with boxes",
+        60_000,
+      );
+      assert.equal(first.frameId, first.resultId);
+      assert.ok(first.overlayPixels > 0, "there are boxes, but none is drawn");
+      const picture = watching.locator(`canvas[data-camera="${id}"]`);
+      const colours = await picture.evaluate((canvas) => {
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return new Set(new Uint32Array(data.buffer)).size;
+      });
+      assert.ok(colours > 50, `the picture has ${colours} colours: it is not the camera's`);
+      await until(
+        () => shownFrame(watching, id),
+        (shown) => shown.frameId !== first.frameId,
+        "the next frame",
+      );
+      await screenshot(watching, "live-device-watched");
+      assert.deepEqual(watching.complaints, []);
+      await watching.context().close();
+    });
+
+    test(
+      "frames queue up while nobody analyses them, or are not counted",
+      { skip: without(control, "PEREGRINE_STACK_CONTROL") },
+      async () => {
+        await tell("stop", "processor-1");
+        // Two may wait for the processor; no other is asked for.
+        await more("skipped", (await number("skipped")) + 20);
+        const taken = await number("taken");
+        await more("skipped", (await number("skipped")) + 20);
+        assert.ok((await number("taken")) <= taken + 1, "frames go on although nobody analyses them");
+        const { backlog } = (await (await fetch(`${url}api/cameras/${id}`)).json()).state;
+        assert.ok(backlog <= 3, `${backlog} frames wait`);
+        await tell("start", "processor-1");
+        await more("taken", taken + 10);
+      },
+    );
+
+    test("frames that come too fast queue up, or are not counted", async () => {
+      const jpeg = Buffer.from(await (await fetch(`${url}api/cameras/${camera}/snapshot`)).arrayBuffer());
+      const socket = new WebSocket(`${url.replace(/^http/, "ws")}ws/ingest/${id}`, "peregrine.frames");
+      const answers = [];
+      await new Promise((done, failed) => {
+        socket.onopen = () => {
+          for (let i = 0; i < 200; i += 1) socket.send(jpeg);
+        };
+        socket.onmessage = ({ data }) => {
+          answers.push(JSON.parse(data));
+          if (answers.length === 200) done();
+        };
+        socket.onclose = ({ reason }) => failed(new Error(`closed after ${answers.length} answers: ${reason}`));
+      });
+      socket.close();
+      const skipped = answers.filter(({ taken }) => !taken).length;
+      assert.deepEqual(
+        answers.map(({ frame }) => frame),
+        Array.from(answers, (_, i) => i + 1),
+      );
+      assert.equal(answers.at(-1).skipped, skipped);
+      assert.ok(skipped > 100, `only ${skipped} of 200 frames at once were skipped`);
     });
   });
 

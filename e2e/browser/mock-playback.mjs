@@ -4,12 +4,18 @@ const KEPT = 900;
 const LIVE = 0;
 const PAUSED = 1;
 const PLAYING = 2;
+const BUFFERING = 3;
+const ENDED = 4;
+/** Where nothing comes for longer is a gap. */
+const GAP_MS = 2_000;
 
 const msOf = (id) => Number(id.split("-")[0]);
 
-/** The frames of a camera: `{ id, picture, result }`, oldest first. */
+/** The frames of a camera: `{ id, picture, result }`, oldest first. Tests may set `stalled` (what is to come is not there yet) and `ended`. */
 export class History {
   frames = [];
+  stalled = false;
+  ended = false;
 
   add(frame) {
     this.frames.push(frame);
@@ -18,6 +24,11 @@ export class History {
 
   indexOf(id) {
     return this.frames.findIndex((frame) => frame.id === id);
+  }
+
+  gaps(camera) {
+    const pairs = this.frames.slice(1).map(({ id }, i) => ({ camera, after: this.frames[i].id, first: id }));
+    return pairs.filter(({ after, first }) => msOf(first) - msOf(after) > GAP_MS);
   }
 
   nearest(id) {
@@ -78,9 +89,19 @@ export class Position {
   }
 
   playOn() {
-    const { frames } = this.history;
+    const { frames, stalled, ended } = this.history;
+    if (stalled || this.state === BUFFERING) {
+      const before = this.state;
+      this.state = stalled ? BUFFERING : PLAYING;
+      if (this.state !== before) this.answer(null);
+      if (stalled) return void (this.timer = setTimeout(() => this.playOn(), 50));
+    }
     const index = this.history.indexOf(this.at);
     const next = frames[index + 1];
+    if (next === undefined && ended) {
+      this.state = ENDED;
+      return this.answer(null);
+    }
     if (next === undefined) {
       this.state = LIVE;
       this.at = undefined;
@@ -98,7 +119,7 @@ export class Position {
 
   answer(requestId, problem = null, hasPicture = false) {
     const { frames } = this.history;
-    const speed = this.state === PLAYING ? this.speed : 1;
+    const speed = [PLAYING, BUFFERING].includes(this.state) ? this.speed : 1;
     const held = [frames[0]?.id ?? null, frames.at(-1)?.id ?? null];
     const told = [requestId, this.camera, this.epoch, this.state, speed, this.at ?? null, ...held, hasPicture, problem];
     this.tell("playback", told);

@@ -35,6 +35,7 @@ const HEALTH = {
 const SOURCE = [1280, 720];
 const PREVIEW = [640, 360];
 const CLASSES = ["person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck"];
+const MODEL = "toy";
 const LOOP = 60;
 
 /** A camera with its defaults; `health` as in CameraHealth, `frozen` stops its frames. */
@@ -54,22 +55,33 @@ export function camera(id, overrides = {}) {
   };
 }
 
-/** A stream of steps; `silent` stops it. */
+/** A stream of steps; `silent` stops it, with `results` its steps bring those and nothing else. */
 export function stream(id, overrides = {}) {
-  return { id, rate: 50, silent: false, map: ROAD, ...overrides };
+  return { id, rate: 50, silent: false, map: ROAD, results: false, ...overrides };
 }
 
-/** Starts the gateway; `cameras` may be changed while it runs, `changed()` tells the clients. With `token` it asks for it. */
-export async function startMock({ cameras, streams = [], port = 0, fps = undefined, token = undefined }) {
+/**
+ * Starts the gateway; `cameras` may be changed while it runs, `changed()` tells the clients. With `token` it asks for it;
+ * `grafana` is where that is.
+ */
+export async function startMock({
+  cameras,
+  streams = [],
+  port = 0,
+  fps = undefined,
+  token = undefined,
+  grafana = null,
+}) {
   const server = createServer((request, response) => {
-    if (request.url === "/api/session") {
-      const welcome = token === undefined || request.headers.authorization === `Bearer ${token}`;
+    const welcome = token === undefined || request.headers.authorization === `Bearer ${token}`;
+    const asks = request.url.startsWith("/api/");
+    if (asks && (!welcome || request.url === "/api/session")) {
       response.writeHead(welcome ? 200 : 401, { "content-type": "application/json" });
       return response.end(
-        JSON.stringify(welcome ? { name: null, role: "admin" } : { title: "Unauthorized", status: 401 }),
+        JSON.stringify(welcome ? { name: null, role: "admin", grafana } : { title: "Unauthorized", status: 401 }),
       );
     }
-    return request.url.startsWith("/api/") ? rest.answer(request, response) : serveFile(request, response);
+    return asks ? rest.answer(request, response) : serveFile(request, response);
   });
   const sockets = new WebSocketServer({
     server,
@@ -140,7 +152,8 @@ export async function startMock({ cameras, streams = [], port = 0, fps = undefin
       if (of.silent) return;
       n += 1;
       // By the clock, so that it keeps up with real time on a busy machine too.
-      const step = encode(stepOf(n, (performance.now() - began) / 1000));
+      const seconds = (performance.now() - began) / 1000;
+      const step = encode(of.results ? resultStepOf(n, seconds) : stepOf(n, seconds));
       for (const { socket, follows } of clients)
         if (follows.has(of.id)) send(socket, "step", [of.id, `${Date.now()}-${n}`, nowUs(), step]);
     }, 1000 / of.rate);
@@ -152,7 +165,7 @@ export async function startMock({ cameras, streams = [], port = 0, fps = undefin
     run(of, timers.length);
     return of;
   };
-  const rest = startRest({ cameras, added, changed });
+  const rest = startRest({ cameras, models: [{ name: MODEL, classes: CLASSES }], added, changed });
   await new Promise((done) => server.listen(port, "127.0.0.1", done));
   return {
     url: `http://127.0.0.1:${server.address().port}/`,
@@ -163,6 +176,8 @@ export async function startMock({ cameras, streams = [], port = 0, fps = undefin
     followed: () => [...clients].map(({ follows }) => [...follows].sort()),
     streamsChanged: () => clients.forEach(({ socket }) => send(socket, "streams", [streams.map(streamState)])),
     changed,
+    /** From now on another token is asked for; who is connected stays so. */
+    changeToken: (other) => (token = other),
     tell: (kind, value) => clients.forEach(({ socket }) => send(socket, kind, value)),
     raw: (bytes) => clients.forEach(({ socket }) => socket.send(bytes)),
     /** From now on serves pages and nothing else. */
@@ -220,7 +235,7 @@ function cameraState(of) {
     flows ? of.fps : 0,
     of.health === "no_owner" ? 8 : 1,
     flows ? "worker-1" : null,
-    CLASSES,
+    MODEL,
     of.region,
     of.calibrated,
   ];
@@ -338,7 +353,12 @@ function stepOf(n, seconds) {
   const timings = { plan: 2400 + 300 * Math.sin(n / 9), perceive: 8100, control: 90 };
   const wallUs = nowUs();
   const scalars = { reward: Math.sin(n / 50), collisions: 0 };
-  return [n, Math.round(seconds * 1e6), wallUs, [...ego, 12, [4.6, 1.9]], path, objects, timings, scalars, null];
+  return [n, Math.round(seconds * 1e6), wallUs, [...ego, 12, [4.6, 1.9]], path, objects, timings, scalars, null, null];
+}
+
+function resultStepOf(n, seconds) {
+  const result = frameResult(n, n % LOOP, nowUs(), camera("elsewhere"));
+  return [n, Math.round(seconds * 1e6), nowUs(), null, [], [], {}, {}, null, result];
 }
 
 // ---- pictures: a road under a pale sky, and the frame number along the top ----

@@ -2,9 +2,9 @@
 
 /**
  * Answers `/api/…`. `cameras` is the mock's own list; `added` and `changed` tell it that there is a new one, or another
- * configuration. Tests may set `refusing` (a status for everything), `workers` and `ledger`.
+ * configuration. `models` are those announced. Tests may set `refusing` (a status for everything), `workers` and `ledger`.
  */
-export function startRest({ cameras, added, changed }) {
+export function startRest({ cameras, models, added, changed }) {
   const configs = new Map(cameras.map((of) => [of.id, { version: 1, config: firstConfig(of) }]));
   const rest = {
     refusing: undefined,
@@ -51,7 +51,7 @@ export function startRest({ cameras, added, changed }) {
 
   async function answer(request, response) {
     const { pathname } = new URL(request.url, "http://localhost");
-    const [, , kind, id] = pathname.split("/").map(decodeURIComponent);
+    const [, , kind, id, ...part] = pathname.split("/").map(decodeURIComponent);
     const say = (status, body, headers = {}) =>
       response
         .writeHead(status, { "content-type": "application/json", ...headers })
@@ -64,6 +64,8 @@ export function startRest({ cameras, added, changed }) {
     switch (`${request.method} ${kind}`) {
       case "GET workers":
         return say(200, { workers: rest.workers });
+      case "GET models":
+        return say(200, { models }, { "cache-control": "no-cache", etag: '"1"' });
       case "GET ledger":
         return say(200, { cameras: rest.ledger });
       case "POST calibration":
@@ -80,6 +82,8 @@ export function startRest({ cameras, added, changed }) {
         return say(201, body);
     }
     if (kind !== "cameras" || known === undefined) return refuse(404, `there is no camera \`${id}\``);
+    if (part.join("/") === "results/gaps")
+      return say(200, { gaps: cameras.find((of) => of.id === id).history.gaps(id) });
     switch (request.method) {
       case "GET":
         return say(200, { state: null, config: known.config }, { etag: `"${known.version}"` });

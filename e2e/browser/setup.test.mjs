@@ -1,48 +1,19 @@
 // Adding a camera, its region and its calibration, the system screen and the debug panel, against the mock gateway.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 
-import {
-  accessibilityProblems,
-  connectionOf,
-  openPage,
-  screenshot,
-  shownFrame,
-  startBrowser,
-  until,
-} from "./browser.mjs";
-import { camera, startMock } from "./mock.mjs";
+import { accessibilityProblems, connectionOf, screenshot, shownFrame, until } from "./browser.mjs";
+import { camera } from "./mock.mjs";
+import { workplace } from "./workplace.mjs";
 
 // The mock's road: 14 m wide, seen by a pinhole, with its edges on these pixels at two distances.
 const ROAD = { near: [[113, 520], [1167, 520]], far: [[838, 260], [442, 260]], widthM: 14, lengthM: 26.4 }; // prettier-ignore
 const CORNERS = [...ROAD.near, ...ROAD.far];
 
 describe("setting up", () => {
-  let browser;
-  let mock;
-  const pages = [];
-  before(async () => {
-    browser = await startBrowser();
-  });
-  after(() => browser.close());
-  afterEach(async () => {
-    for (const page of pages.splice(0)) await page.context().close();
-    await mock?.stop();
-    mock = undefined;
-  });
-  const start = async (cameras, more) => (mock = await startMock({ cameras, ...more }));
-  const open = async (path = "", more = {}) => {
-    const page = await openPage(browser, mock.url + path, more);
-    pages.push(page);
-    return page;
-  };
-  const live = (page, id) =>
-    until(
-      () => shownFrame(page, id),
-      (shown) => shown !== null,
-      `a picture of ${id}`,
-    );
+  const place = workplace();
+  const { start, open, live } = place;
   const button = (page, name) => page.getByRole("button", { name, exact: true });
   const field = (page, name) => page.getByRole("textbox", { name, exact: true });
   const metres = (page, name) => page.getByRole("spinbutton", { name });
@@ -93,7 +64,7 @@ describe("setting up", () => {
       "a picture with boxes",
     );
     assert.ok(boxes > 0);
-    const { source, name, calibration } = mock.rest.config("main-street");
+    const { source, name, calibration } = place.mock.rest.config("main-street");
     assert.match(source.uri, /^synthetic:road/);
     assert.deepEqual([source.loop, name, calibration], [true, "Main Street", undefined]);
     assert.deepEqual(page.complaints, []);
@@ -152,7 +123,7 @@ describe("setting up", () => {
     await tabTo(page, ".save-bar .button:not(.second)");
     await page.keyboard.press("Enter");
     await saved(page);
-    assert.deepEqual(mock.rest.config("gate").analysis.region, [
+    assert.deepEqual(place.mock.rest.config("gate").analysis.region, [
       [510, 360],
       [770, 293],
       [770, 428],
@@ -229,7 +200,7 @@ describe("setting up", () => {
     await page.getByTestId("speeds").waitFor();
     assert.match(await saveWords(page), /speeds arrive: \d objects? with one now/);
     assert.notEqual((await shownFrame(page, "gate")).frameId, still, "the picture behind stood still as well");
-    const { points } = mock.rest.config("gate").calibration;
+    const { points } = place.mock.rest.config("gate").calibration;
     assert.deepEqual(points.map(({ ground }) => ground), [[0, 0], [14, 0], [14, 26.4], [0, 26.4]]); // prettier-ignore
     near(points.map(({ image }) => image), CORNERS); // prettier-ignore
     assert.deepEqual(page.complaints, []);
@@ -268,15 +239,15 @@ describe("setting up", () => {
     await start([camera("gate", { name: "Gate" })]);
     const page = await open("#/camera/gate/setup");
     await field(page, "Name").fill("Gate, mine");
-    mock.rest.changeElsewhere("gate", { name: "Gate, theirs" });
+    place.mock.rest.changeElsewhere("gate", { name: "Gate, theirs" });
     await button(page, "Save").click();
     await page.getByText("Somebody else changed this camera").waitFor();
-    assert.equal(mock.rest.config("gate").name, "Gate, theirs");
+    assert.equal(place.mock.rest.config("gate").name, "Gate, theirs");
     await button(page, "Save mine").click();
     await saved(page);
-    assert.equal(mock.rest.config("gate").name, "Gate, mine");
+    assert.equal(place.mock.rest.config("gate").name, "Gate, mine");
     await field(page, "Name").fill("Gate, mine again");
-    mock.rest.changeElsewhere("gate", { name: "Gate, theirs again" });
+    place.mock.rest.changeElsewhere("gate", { name: "Gate, theirs again" });
     await button(page, "Save").click();
     await button(page, "Take theirs").click();
     await until(
@@ -301,20 +272,20 @@ describe("setting up", () => {
       (n) => n === 1,
       "one tile less",
     );
-    assert.equal(mock.rest.config("gate"), undefined);
+    assert.equal(place.mock.rest.config("gate"), undefined);
   });
 
   test("a refused, unknown or unreachable setup is without its next step", async () => {
     await start([camera("gate")]);
-    mock.rest.refusing = 403;
+    place.mock.rest.refusing = 403;
     const page = await open("#/camera/gate/setup");
     await page.getByText("Not allowed").waitFor();
     await page.getByText("needs a token with the role admin").waitFor();
-    await page.goto(`${mock.url}#/system`);
+    await page.goto(`${place.mock.url}#/system`);
     await page.getByText("Not allowed").waitFor();
     await screenshot(page, "system-forbidden");
-    mock.rest.refusing = undefined;
-    await page.goto(`${mock.url}#/camera/nobody/setup`);
+    place.mock.rest.refusing = undefined;
+    await page.goto(`${place.mock.url}#/camera/nobody/setup`);
     await page.getByText("there is no camera `nobody`").waitFor();
     await page.getByRole("link", { name: "All cameras", exact: true }).click();
     await page.waitForURL(/#\/$/);
@@ -332,15 +303,15 @@ describe("setting up", () => {
     const account = page.locator(".ledger li").first();
     assert.match(await account.innerText(), /Gate north\s+balanced/);
     assert.match(await account.innerText(), /18.240 published =\s+17.930 processed\s+\+ 286 skipped \(286 too old\)/);
-    Object.assign(mock.rest.ledger[0], { processed: 17_925, balanced: false });
-    mock.rest.workers[1].seen_ms_ago = 9_000;
+    Object.assign(place.mock.rest.ledger[0], { processed: 17_925, balanced: false });
+    place.mock.rest.workers[1].seen_ms_ago = 9_000;
     await page.getByText("5 frames left the producer and ended nowhere").waitFor();
     await page.getByText("9.0 s ago").waitFor();
-    mock.rest.refusing = 503;
+    place.mock.rest.refusing = 503;
     await page.getByText("What follows is old").first().waitFor();
     assert.match(await workers.innerText(), /producer-1/);
-    mock.rest.refusing = undefined;
-    mock.rest.workers.length = 0;
+    place.mock.rest.refusing = undefined;
+    place.mock.rest.workers.length = 0;
     await page.getByText("Nobody works").waitFor();
     await page.getByRole("link", { name: "Gate north" }).first().click();
     await page.waitForURL(/#\/camera\/gate$/);
@@ -361,7 +332,7 @@ describe("setting up", () => {
     for (const name of ["Decode", "Picture", "Paint"]) assert.match(found[name], /^\d+\.\d · \d+\.\d ms$/, name);
     assert.match(found["Round trip"], /ms$/);
     assert.equal(found.Connection, "Connected");
-    mock.tell("missed", ["gate", 17]);
+    place.mock.tell("missed", ["gate", 17]);
     await until(rows, ({ Missed }) => Missed === "17", "what was missed");
     assert.deepEqual(await accessibilityProblems(page), []);
     await page.keyboard.press("d");
@@ -386,10 +357,10 @@ describe("setting up", () => {
     const session = await page.context().newCDPSession(page);
     const events = [];
     session.on("Tracing.dataCollected", ({ value }) => events.push(...value));
-    const before = mock.painted.length;
+    const before = place.mock.painted.length;
     await session.send("Tracing.start", { transferMode: "ReportEvents", traceConfig: { includedCategories: ["toplevel", "disabled-by-default-devtools.timeline", "devtools.timeline", "__metadata"] } }); // prettier-ignore
     await page.waitForTimeout(milliseconds);
-    const painted = mock.painted.length - before;
+    const painted = place.mock.painted.length - before;
     const complete = new Promise((done) => session.once("Tracing.tracingComplete", done));
     await session.send("Tracing.end");
     await complete;
@@ -419,12 +390,12 @@ describe("setting up", () => {
         }),
         camera("yard", { health: "no_owner" }),
       ]);
-      Object.assign(mock.rest.ledger[1], {
+      Object.assign(place.mock.rest.ledger[1], {
         processed: 17_700,
         balanced: false,
       });
-      const gate = mock.rest.config("gate-north");
-      mock.rest.changeElsewhere("gate-north", {
+      const gate = place.mock.rest.config("gate-north");
+      place.mock.rest.changeElsewhere("gate-north", {
         analysis: { ...gate.analysis, region: [[150, 700], [440, 250], [840, 250], [1230, 700]] },
         calibration: {
           points: [[0, 0], [14, 0], [14, 26.4], [0, 26.4], [7, 0.3]].map((ground, i) => ({ image: [...CORNERS, [640, 520]][i], ground })), // prettier-ignore
@@ -446,7 +417,7 @@ describe("setting up", () => {
         ["system", "#/system"],
         ["debug", "#/camera/gate-north"],
       ]) {
-        await page.goto(mock.url + path);
+        await page.goto(place.mock.url + path);
         if (path.includes("gate-north")) await live(page, "gate-north");
         if (name === "debug") await page.keyboard.press("d");
         await page.waitForTimeout(1_200);

@@ -1,19 +1,11 @@
 // Every state of the dashboard, against the mock gateway.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 
-import {
-  accessibilityProblems,
-  connectionOf,
-  openPage,
-  screenshot,
-  shownFrame,
-  startBrowser,
-  until,
-  watchSmoothness,
-} from "./browser.mjs";
-import { camera, startMock, stream } from "./mock.mjs";
+import { accessibilityProblems, connectionOf, screenshot, shownFrame, until, watchSmoothness } from "./browser.mjs";
+import { camera, stream } from "./mock.mjs";
+import { workplace } from "./workplace.mjs";
 
 const REGION = [
   [150, 400],
@@ -34,30 +26,8 @@ const everyState = () => [
 ];
 
 describe("dashboard", () => {
-  let browser;
-  let mock;
-  const pages = [];
-  before(async () => {
-    browser = await startBrowser();
-  });
-  after(() => browser.close());
-  afterEach(async () => {
-    for (const page of pages.splice(0)) await page.context().close();
-    await mock?.stop();
-    mock = undefined;
-  });
-  const start = async (cameras, more) => (mock = await startMock({ cameras, ...more }));
-  const open = async (path = "", more = {}) => {
-    const page = await openPage(browser, mock.url + path, more);
-    pages.push(page);
-    return page;
-  };
-  const live = (page, id) =>
-    until(
-      () => shownFrame(page, id),
-      (shown) => shown !== null,
-      `a picture of ${id}`,
-    );
+  const place = workplace();
+  const { start, open, live } = place;
 
   test("picture and overlay of different frames", async () => {
     await start([camera("a", { fps: 25 })]);
@@ -81,16 +51,20 @@ describe("dashboard", () => {
     const page = await open();
     await live(page, "a");
     await until(
-      () => mock.painted.length,
+      () => place.mock.painted.length,
       (n) => n > 20,
       "20 reports",
     );
-    for (const { camera: of, id, deliverUs, paintUs } of mock.painted) {
+    for (const { camera: of, id, deliverUs, paintUs } of place.mock.painted) {
       assert.equal(of, "a");
       assert.match(id, /^\d+-\d+$/);
       assert.ok(deliverUs < 5e6 && paintUs < 5e6, `${deliverUs} ${paintUs}`);
     }
-    assert.equal(new Set(mock.painted.map(({ id }) => id)).size, mock.painted.length, "a frame was reported twice");
+    assert.equal(
+      new Set(place.mock.painted.map(({ id }) => id)).size,
+      place.mock.painted.length,
+      "a frame was reported twice",
+    );
   });
 
   test("a token is not asked for, not refused, or shows in the address", async () => {
@@ -110,6 +84,19 @@ describe("dashboard", () => {
     assert.ok(!page.url().includes("token"), page.url());
     await page.reload();
     await live(page, "a");
+  });
+
+  test("a token that does not hold any more is not asked for again", async () => {
+    await start([camera("a")], { token: "old-token" });
+    const page = await open("#/system");
+    await page.getByLabel("Token", { exact: true }).fill("old-token");
+    await page.keyboard.press("Enter");
+    await page.getByText("worker-1").first().waitFor();
+    place.mock.changeToken("new-token");
+    await page.getByTestId("token").getByText("not accepted").waitFor();
+    await page.getByLabel("Token", { exact: true }).fill("new-token");
+    await page.keyboard.press("Enter");
+    await page.getByText("worker-1").first().waitFor();
   });
 
   test("a state without its word or its next step", async () => {
@@ -155,10 +142,10 @@ describe("dashboard", () => {
 
   test("a lost gateway is not told, or the page does not recover by itself", async () => {
     await start([camera("a")]);
-    const port = Number(new URL(mock.url).port);
+    const port = Number(new URL(place.mock.url).port);
     const page = await open("#/camera/a");
     await live(page, "a");
-    await mock.stop();
+    await place.mock.stop();
     await until(
       () => connectionOf(page),
       (state) => state === "closed",
@@ -199,7 +186,7 @@ describe("dashboard", () => {
     await start(Array.from({ length: 24 }, (_, i) => camera(`camera-${String(i).padStart(2, "0")}`, { fps: 5 })));
     const page = await open("", { width: 800, height: 500 });
     await live(page, "camera-00");
-    const subscribed = () => mock.subscriptions()[0] ?? [];
+    const subscribed = () => place.mock.subscriptions()[0] ?? [];
     assert.ok(subscribed().length < 12, `${subscribed().length} of 24 subscribed`);
     await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
     await until(subscribed, (list) => list.includes("camera-23") && !list.includes("camera-00"), "the other end");
@@ -218,9 +205,10 @@ describe("dashboard", () => {
     await start([camera("a")]);
     const page = await open();
     await live(page, "a");
-    for (const bytes of [[0xc1], [0x81, 0xa1, 0x61, 0xc0], Array(64).fill(0xdd), []]) mock.raw(Buffer.from(bytes));
-    mock.tell("result", ["a", "1-0", 1, Buffer.from([1, 2, 3])]);
-    mock.tell("preview", ["a", "9999999999999-0", [1, 1], Buffer.from("no jpeg")]);
+    for (const bytes of [[0xc1], [0x81, 0xa1, 0x61, 0xc0], Array(64).fill(0xdd), []])
+      place.mock.raw(Buffer.from(bytes));
+    place.mock.tell("result", ["a", "1-0", 1, Buffer.from([1, 2, 3])]);
+    place.mock.tell("preview", ["a", "9999999999999-0", [1, 1], Buffer.from("no jpeg")]);
     await until(
       () => page.locator(".notice").innerText(),
       (text) => /cannot read/.test(text),
@@ -287,12 +275,51 @@ describe("dashboard", () => {
     await page.getByText("No cameras yet").waitFor();
     assert.deepEqual(await accessibilityProblems(page), []);
     await screenshot(page, "empty-dark-wide");
-    await page.goto(`${mock.url}#/camera/nobody`);
+    await page.goto(`${place.mock.url}#/camera/nobody`);
     await page.getByText("No such camera").waitFor();
-    mock.refuse();
-    const page2 = await openPage(browser, mock.url);
-    pages.push(page2);
+    place.mock.refuse();
+    const page2 = await open();
     await page2.getByText("The gateway cannot be reached").waitFor();
+  });
+
+  test("pinching does not zoom the view from above", async () => {
+    await start([], { streams: [stream("robot")] });
+    const page = await open("#/stream/robot", { hasTouch: true });
+    const canvas = page.locator(".above.large canvas");
+    await until(
+      () => canvas.getAttribute("data-objects"),
+      (n) => n !== null,
+      "a step",
+    );
+    const box = await canvas.boundingBox();
+    const session = await page.context().newCDPSession(page);
+    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+    const fingers = (type, apart) =>
+      session.send("Input.dispatchTouchEvent", {
+        type,
+        touchPoints: apart === undefined ? [] : [-1, 1].map((side, id) => ({ x: x + side * apart, y, id })),
+      });
+    const zoom = () => canvas.getAttribute("data-pixels-per-metre").then(Number);
+    const before = await zoom();
+    await fingers("touchStart", 40);
+    for (const apart of [50, 60, 70, 80]) await fingers("touchMove", apart);
+    await fingers("touchEnd");
+    const wider = await until(zoom, (now) => now > before, "a closer look");
+    assert.ok(wider > 1.7 * before && wider < 2.3 * before, `${before} became ${wider} by fingers twice as far apart`);
+    assert.equal(await page.evaluate(() => visualViewport.scale), 1, "the whole page is zoomed");
+  });
+
+  test("Grafana is not linked, or without an address", async () => {
+    await start([camera("a")], { grafana: "http://grafana.test:3000/" });
+    const page = await open("#/system");
+    const link = page.getByRole("link", { name: "Grafana" });
+    await link.waitFor();
+    assert.equal(await link.getAttribute("href"), "http://grafana.test:3000/");
+    await place.stop();
+    await start([camera("a")]);
+    const without = await open("#/system");
+    await without.getByText("worker-1").first().waitFor();
+    assert.equal(await without.getByRole("link", { name: "Grafana" }).count(), 0);
   });
 
   test("things move by themselves or the page's thread is held up", async () => {
@@ -316,6 +343,37 @@ describe("dashboard", () => {
       (shown) => shown !== null && Number(shown.mapLines) === 4,
       `a step of ${id} with its map`,
     );
+
+  test("results made elsewhere do not show", async () => {
+    await start([], { streams: [stream("elsewhere", { rate: 15, results: true })] });
+    const page = await open("#/stream/elsewhere");
+    const first = await until(
+      () => stepShown(page, "elsewhere"),
+      (shown) => Number(shown?.objects) > 1,
+      "boxes",
+    );
+    await until(
+      () => stepShown(page, "elsewhere"),
+      (shown) => Number(shown.step) > Number(first.step) + 10,
+      "later results",
+    );
+    const canvas = page.locator("canvas[data-stream]");
+    const { width, height, painted } = await canvas.evaluate((of) => {
+      const { data } = of.getContext("2d").getImageData(0, 0, of.width, of.height);
+      return {
+        width: of.width,
+        height: of.height,
+        painted: data.filter((value, i) => i % 4 === 3 && value > 0).length,
+      };
+    });
+    assert.ok(Math.abs(width / height - 16 / 9) < 0.01, `${width}x${height} has not the shape of the picture`);
+    assert.ok(painted > 1_000, `only ${painted} pixels are painted`);
+    assert.match(await page.locator(".tracks").innerText(), /class 2 \d+/);
+    assert.equal(await page.getByRole("button", { name: "Zoom in" }).count(), 0, "there is nothing to zoom");
+    assert.deepEqual(await accessibilityProblems(page), []);
+    await screenshot(page, "stream-results-dark-wide");
+    assert.deepEqual(page.complaints, []);
+  });
 
   test("steps of a simulator do not show from above", async () => {
     const streams = [stream("sim")];
@@ -354,13 +412,13 @@ describe("dashboard", () => {
     await canvas.hover();
     await page.mouse.wheel(0, 400);
     streams[0].silent = true;
-    mock.streamsChanged();
+    place.mock.streamsChanged();
     await page.locator(".camera-head").getByText("silent").waitFor();
     assert.equal(await page.locator(".above.old").count(), 1);
-    await page.goto(`${mock.url}#/stream/nobody`);
+    await page.goto(`${place.mock.url}#/stream/nobody`);
     await page.getByText("No such stream").waitFor();
     await until(
-      () => mock.followed()[0],
+      () => place.mock.followed()[0],
       (followed) => followed.length === 0,
       "a stream that is not on the screen is no longer sent",
     );
@@ -400,7 +458,7 @@ describe("dashboard", () => {
         ["camera-failed", "#/camera/dock"],
         ["stream", "#/stream/simulator"],
       ]) {
-        await page.goto(mock.url + path);
+        await page.goto(place.mock.url + path);
         if (name === "stream") await steps(page, "simulator");
         else if (name !== "camera-failed") await live(page, "gate-north");
         await page.waitForTimeout(1_200);

@@ -1,38 +1,26 @@
 // Going back in time, against the mock gateway: what is on the screen is the very frame that was asked for.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 
-import { connectionOf, openPage, screenshot, shownFrame, startBrowser, until } from "./browser.mjs";
-import { camera, startMock } from "./mock.mjs";
+import { connectionOf, screenshot, shownFrame, until } from "./browser.mjs";
+import { camera } from "./mock.mjs";
+import { workplace } from "./workplace.mjs";
 
 describe("timeline", () => {
-  let browser;
-  let mock;
+  const place = workplace();
   let yard;
-  const pages = [];
-  before(async () => {
-    browser = await startBrowser();
-  });
-  after(() => browser.close());
-  afterEach(async () => {
-    for (const page of pages.splice(0)) await page.context().close();
-    await mock?.stop();
-    mock = undefined;
-  });
 
   /** A page that shows a camera live, with some frames held already. */
   async function start({ path = "#/camera/yard", frames = 40, overrides = {}, more = {} } = {}) {
     yard = camera("yard", { fps: 20, ...overrides });
-    mock = await startMock({ cameras: [yard] });
+    await place.start([yard]);
     await until(
       () => yard.history.frames.length,
       (n) => n >= frames,
       "frames to go back to",
     );
-    const page = await openPage(browser, mock.url + path, more);
-    pages.push(page);
-    return page;
+    return place.open(path, more);
   }
   const shown = (page) => shownFrame(page, "yard");
   const stateOf = (page) => page.locator(".timeline").getAttribute("data-state");
@@ -167,6 +155,101 @@ describe("timeline", () => {
     assert.deepEqual(page.complaints, []);
   });
 
+  test("waiting for what is to come looks like playing, live or broken", async () => {
+    const page = await start({ frames: 60 });
+    await running(page);
+    const from = indexOf(await paused(page)) - 30;
+    await page.evaluate((id) => (location.hash = `#/camera/yard?at=${id}`), idAt(from));
+    await exactly(page, idAt(from));
+    yard.history.stalled = true;
+    await page.keyboard.press("Space");
+    await until(
+      () => stateOf(page),
+      (state) => state === "buffering",
+      "the wait",
+    );
+    await page.locator(".camera-head").getByText("loading").waitFor();
+    assert.match(await page.getByTestId("age").innerText(), /^paused · /);
+    await page.getByRole("button", { name: "Stand still" }).waitFor();
+    await exactly(page, idAt(from));
+    assert.equal(await page.locator(".picture.old").count(), 0, "grey, though nothing is wrong");
+    yard.history.stalled = false;
+    await until(
+      () => stateOf(page),
+      (state) => state === "playing",
+      "going on",
+    );
+    await until(
+      () => shown(page),
+      (frame) => indexOf(frame.frameId) > from + 3,
+      "the next frames",
+    );
+    assert.deepEqual(page.complaints, []);
+  });
+
+  test("the end of a file looks like a standstill, or cannot be left", async () => {
+    const page = await start({ frames: 60 });
+    await running(page);
+    yard.frozen = true;
+    yard.history.ended = true;
+    await page.waitForTimeout(200);
+    const last = yard.history.frames.length - 1;
+    await page.evaluate((id) => (location.hash = `#/camera/yard?at=${id}`), idAt(last - 10));
+    await exactly(page, idAt(last - 10));
+    await page.keyboard.press("Space");
+    await until(
+      () => stateOf(page),
+      (state) => state === "ended",
+      "the end",
+    );
+    await exactly(page, idAt(last));
+    await page.locator(".camera-head").getByText("end of the file").waitFor();
+    await page.getByRole("button", { name: "Play on" }).waitFor();
+    await page.keyboard.press(",");
+    await exactly(page, idAt(last - 1));
+    assert.equal(await stateOf(page), "paused");
+    assert.deepEqual(page.complaints, []);
+  });
+
+  test("frames a second go on being counted while nothing moves", async () => {
+    const page = await start();
+    await running(page);
+    const fps = async () =>
+      Number(await page.locator(".figures div", { hasText: "FPS shown" }).locator("dd").innerText());
+    await until(fps, (n) => n > 10, "frames a second");
+    await paused(page);
+    await page.waitForTimeout(600);
+    assert.equal(await fps(), 0);
+  });
+
+  test("a gap is not drawn, or somewhere else", async () => {
+    const page = await start();
+    await running(page);
+    assert.equal(await page.locator(".timeline-gaps span").count(), 0);
+    yard.frozen = true;
+    await page.waitForTimeout(3_000);
+    yard.frozen = false;
+    await page.waitForTimeout(1_000);
+    await page.reload();
+    await running(page);
+    await paused(page);
+    const drawn = page.locator(".timeline-gaps span");
+    await drawn.waitFor({ state: "attached" });
+    assert.equal(await drawn.count(), 1);
+    assert.match(await page.locator(".timeline-words").innerText(), /, with 1 gap$/);
+    const [{ after, first }] = yard.history.gaps("yard");
+    const bar = await page
+      .locator(".timeline-bar")
+      .evaluate(({ min, max }) => ({ min: Number(min), max: Number(max) }));
+    const share = (id) => (Number(id.split("-")[0]) - bar.min) / (bar.max - bar.min);
+    const inset = await drawn.evaluate((gap) => gap.style.clipPath);
+    const [right, left] = [...inset.matchAll(/([\d.]+)%/g)].slice(-2).map(([, percent]) => Number(percent) / 100);
+    assert.ok(Math.abs(left - share(after)) < 0.05, `begins at ${left}, not at ${share(after)}`);
+    assert.ok(Math.abs(1 - right - share(first)) < 0.05, `ends at ${1 - right}, not at ${share(first)}`);
+    await screenshot(page, "timeline-gap-dark-wide");
+    assert.deepEqual(page.complaints, []);
+  });
+
   test("a link to a moment shows another one", async () => {
     const page = await start();
     await running(page);
@@ -176,8 +259,7 @@ describe("timeline", () => {
       (url) => url.endsWith(`#/camera/yard?at=${at}`),
       "the moment in the address",
     );
-    const colleague = await openPage(browser, page.url());
-    pages.push(colleague);
+    const colleague = await place.openUrl(page.url());
     await exactly(colleague, at);
     assert.equal(await stateOf(colleague), "paused");
     await colleague.keyboard.press(".");
@@ -190,8 +272,7 @@ describe("timeline", () => {
       (url) => url.endsWith("#/camera/yard"),
       "an address without a moment",
     );
-    const late = await openPage(browser, `${mock.url}#/camera/yard?at=1000-0`);
-    pages.push(late);
+    const late = await place.open("#/camera/yard?at=1000-0");
     await until(
       () => late.locator(".timeline-words").innerText(),
       (text) => /not held any more/.test(text),
@@ -237,26 +318,26 @@ describe("timeline", () => {
       }, hidden);
     await hide(true);
     await until(
-      () => mock.subscriptions()[0],
+      () => place.mock.subscriptions()[0],
       (list) => list.length === 0,
       "no subscription",
     );
     await hide(false);
     await until(
-      () => mock.subscriptions()[0],
+      () => place.mock.subscriptions()[0],
       (list) => list.length === 1,
       "the subscription again",
     );
     await page.waitForTimeout(300);
     await exactly(page, at);
-    const port = Number(new URL(mock.url).port);
-    await mock.stop();
+    const port = Number(new URL(place.mock.url).port);
+    await place.stop();
     await until(
       () => connectionOf(page),
       (state) => state !== "open",
       "the loss",
     );
-    mock = await startMock({ cameras: [yard], port });
+    await place.start([yard], { port });
     await until(
       () => connectionOf(page),
       (state) => state === "open",

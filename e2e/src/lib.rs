@@ -4,6 +4,7 @@
 
 pub mod chaos;
 pub mod clips;
+pub mod fuzz;
 pub mod http;
 pub mod onnx;
 pub mod programs;

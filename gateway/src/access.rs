@@ -113,7 +113,7 @@ impl Access {
     }
 
     /// Who calls from there with this token; nobody where one is needed and none came.
-    fn caller(&self, from: IpAddr, presented: Option<&str>) -> Result<Option<Caller>, Refused> {
+    pub(crate) fn caller(&self, from: IpAddr, presented: Option<&str>) -> Result<Option<Caller>, Refused> {
         if self.tokens.is_empty() {
             return Ok(Some(Caller { name: None, role: Role::Admin }));
         }
@@ -185,6 +185,11 @@ impl Asked<'_> {
         }
     }
 
+    /// What a browser lets any page do: writing, and opening WebSockets. What others read, it does not show them.
+    fn is_open_to_pages(&self) -> bool {
+        !self.reads() || self.route.is_some_and(|route| route.starts_with("/ws"))
+    }
+
     /// Whether this counts against the limit of writes. Streams have limits of their own.
     fn is_write(&self) -> bool {
         !self.reads() && self.route.is_some_and(|route| route.starts_with("/api/"))
@@ -201,7 +206,7 @@ pub(crate) async fn check(
     let presented = take_token(request.headers_mut());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let asked = Asked { route: route.as_ref().map(MatchedPath::as_str), method: request.method() };
-    if !asked.reads()
+    if asked.is_open_to_pages()
         && let Err(reason) = app.origins.check_origin(request.headers(), request.uri())
     {
         return Refused::new(StatusCode::FORBIDDEN, reason).into_response();
@@ -218,7 +223,7 @@ pub(crate) async fn check(
 }
 
 /// Takes the token out of a request.
-fn take_token(headers: &mut HeaderMap) -> Option<String> {
+pub(crate) fn take_token(headers: &mut HeaderMap) -> Option<String> {
     let authorization = headers.remove(header::AUTHORIZATION);
     let in_header = authorization.as_ref().and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;

@@ -108,11 +108,13 @@ impl Default for GatewaySection {
 pub struct WebSection {
     /// The folder of the built dashboard.
     pub dir: PathBuf,
+    /// The address of Grafana as browsers reach it: the dashboard then links to it.
+    pub grafana: Option<String>,
 }
 
 impl Default for WebSection {
     fn default() -> Self {
-        Self { dir: "web/dist".into() }
+        Self { dir: "web/dist".into(), grafana: None }
     }
 }
 
@@ -139,6 +141,8 @@ pub struct Config {
     pub stalled: Duration,
     /// The folder of the built dashboard.
     pub web_dir: PathBuf,
+    /// The address of Grafana, for a link.
+    pub grafana: Option<String>,
     /// Who may do what; everybody everything where there is none.
     pub tokens: Vec<Token>,
     /// Certificate and key; none for plain HTTP.
@@ -167,17 +171,16 @@ impl DaemonConfig for Config {
             }
         };
         for origin in &gateway.origins {
-            let page = origin.parse::<Uri>().ok();
-            let fine = page.is_some_and(|page| {
-                matches!(page.scheme_str(), Some("http" | "https"))
-                    && page.authority().is_some()
-                    && matches!(page.path(), "" | "/")
-            });
-            if !fine {
+            if !page(origin).is_some_and(|page| matches!(page.path(), "" | "/")) {
                 let text =
                     format!("`{origin}` is no page's origin: use one such as https://dash.example.org");
                 problems.add("gateway.origins", text);
             }
+        }
+        if let Some(address) = web.grafana.as_ref().filter(|address| page(address).is_none()) {
+            let text =
+                format!("`{address}` is no page's address: use one such as http://grafana.example.org:3000/");
+            problems.add("web.grafana", text);
         }
         let mut within = |key: &str, value: usize, least: usize, most: usize| {
             if !(least..=most).contains(&value) {
@@ -224,12 +227,19 @@ impl DaemonConfig for Config {
             send_buffer_bytes: gateway.send_buffer_bytes,
             stalled: Duration::from_secs_f64(gateway.stalled_s),
             web_dir: web.dir,
+            grafana: web.grafana,
             tokens,
             tls,
             max_connections_per_address: gateway.max_connections_per_address,
             writes_per_second: gateway.writes_per_second,
         })
     }
+}
+
+/// An address that a browser can open.
+fn page(address: &str) -> Option<Uri> {
+    let page = address.parse::<Uri>().ok()?;
+    (matches!(page.scheme_str(), Some("http" | "https")) && page.authority().is_some()).then_some(page)
 }
 
 const UNGUARDED: &str = "beyond this machine everybody could see and change every camera: make a token with \
@@ -382,6 +392,7 @@ mod tests {
         raw.gateway.origins = vec!["dash.example.org".into(), "https://a.example/path".into()];
         raw.gateway.queue_messages = 0;
         raw.gateway.stalled_s = f64::NAN;
+        raw.web.grafana = Some("javascript:alert(1)".into());
         let mut problems = Problems::default();
         assert!(Config::build(raw, &mut problems).is_none());
         let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
@@ -391,6 +402,7 @@ mod tests {
                 "gateway.listen",
                 "gateway.origins",
                 "gateway.origins",
+                "web.grafana",
                 "gateway.queue_messages",
                 "gateway.stalled_s"
             ]

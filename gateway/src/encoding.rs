@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, header::SEC_WEBSOCKET_PROTOCOL},
 };
 use bytes::Bytes;
-use peregrine_proto::{ClientMessage, Problem, ServerMessage, decode, encode};
+use peregrine_proto::{ClientMessage, Problem, ServerMessage, brief, decode, encode};
 
 /// A way to write messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub(crate) fn read_binary(bytes: &[u8]) -> Result<ClientMessage, String> {
 
 /// See [`read_binary`].
 pub(crate) fn read_text(text: &str) -> Result<ClientMessage, String> {
-    serde_json::from_str(text).map_err(|error| format!("not a valid client message: {error}"))
+    serde_json::from_str(text).map_err(|error| format!("not a valid client message: {}", brief(error)))
 }
 
 /// A message for many clients: written when the first of them takes it, once for each encoding.

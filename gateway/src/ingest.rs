@@ -14,7 +14,7 @@ use axum::{
     Json,
     body::{Body, Bytes},
     extract::{Path, State},
-    http::{HeaderMap, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use peregrine_daemon::{Metric, metrics::Counter};
@@ -71,11 +71,9 @@ impl Default for Ingest {
 pub(crate) async fn take_steps(
     State(app): State<App>,
     Path(stream): Path<String>,
-    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refused> {
-    app.origins.check_origin(&headers, &uri).map_err(|reason| Refused::new(StatusCode::FORBIDDEN, reason))?;
     let stream = StreamId::new(&stream).map_err(|_| {
         let help = "use 1 to 64 letters, digits, `-`, `_` or `.`, starting with a letter or digit";
         Refused::new(StatusCode::BAD_REQUEST, format!("`{stream}` is no name of a stream: {help}"))
@@ -182,14 +180,14 @@ async fn is_free(redis: &Redis, stream: &StreamId) -> Result<(), Refused> {
 
 /// How a body is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
+pub(crate) enum Format {
     Json,
     MessagePack,
 }
 
 impl Format {
     /// Other pages cannot send these types without asking first, which is never granted.
-    fn of(headers: &HeaderMap) -> Result<Self, Refused> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Refused> {
         let named = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         match named.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
             "application/json" => Ok(Self::Json),
@@ -205,7 +203,7 @@ impl Format {
 }
 
 /// Steps as they go into their stream: checked, the map apart.
-fn read_steps(format: Format, body: &[u8]) -> Result<Vec<NewStep>, Refused> {
+pub(crate) fn read_steps(format: Format, body: &[u8]) -> Result<Vec<NewStep>, Refused> {
     let batch = match format {
         Format::Json => read_json(body)?,
         Format::MessagePack => read_message_pack(body)?,

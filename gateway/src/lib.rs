@@ -10,6 +10,7 @@ mod access;
 mod client;
 mod config;
 mod encoding;
+pub mod foreign;
 mod frames;
 mod http;
 mod ingest;

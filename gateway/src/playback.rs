@@ -452,13 +452,13 @@ impl Player {
     /// Reads what comes after the position; goes live where that is nothing more.
     async fn read_on(&mut self) {
         let after = self.at.unwrap_or(FrameId::ZERO);
-        let read = self.redis.results_between(&self.camera, after, FrameId::MAX, AHEAD + 1).await;
-        let mut entries = match read {
-            Ok(entries) => VecDeque::from(entries),
-            Err(error) => {
-                debug!(camera = %self.camera, %error, "cannot read back");
-                return tokio::time::sleep(LATER).await;
+        // Not given up between two attempts: whoever waits for it is told so after a while.
+        let mut entries = loop {
+            match self.redis.results_between(&self.camera, after, FrameId::MAX, AHEAD + 1).await {
+                Ok(entries) => break VecDeque::from(entries),
+                Err(error) => debug!(camera = %self.camera, %error, "cannot read back"),
             }
+            tokio::time::sleep(LATER).await;
         };
         // While the frame itself is still there, nothing behind it was trimmed.
         if entries.front().is_some_and(|entry| entry.id == after) {

@@ -13,7 +13,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use peregrine_proto::{CameraHealth, CameraId, CameraState, FrameId, SCHEMA, mask};
+use peregrine_proto::{CameraHealth, CameraId, CameraState, FrameId, SCHEMA, brief, mask};
 use peregrine_streams::StreamError;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -175,7 +175,7 @@ fn etag<T: Serialize>(value: &T) -> HeaderValue {
 }
 
 /// Whether a list of tags, as in `If-Match`, has this one.
-fn lists(tags: &HeaderValue, tag: &HeaderValue) -> bool {
+pub(crate) fn lists(tags: &HeaderValue, tag: &HeaderValue) -> bool {
     let tags = tags.to_str().unwrap_or_default();
     tags == "*"
         || tags.split(',').any(|each| each.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes())
@@ -193,7 +193,7 @@ pub(crate) struct Refused {
 
 impl Refused {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), problems: Vec::new(), headers: Vec::new() }
+        Self { status, detail: brief(detail.into()), problems: Vec::new(), headers: Vec::new() }
     }
 
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
@@ -207,7 +207,7 @@ impl Refused {
     /// What was sent is well-formed and cannot be used; at least one sentence says why.
     pub(crate) fn invalid(problems: Vec<String>) -> Self {
         Self {
-            problems: problems.clone(),
+            problems: problems.iter().map(brief).collect(),
             ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, problems.join("; "))
         }
     }

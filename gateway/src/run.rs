@@ -100,6 +100,7 @@ impl Gateway {
             steps: all_steps,
             ingest: Arc::default(),
             web,
+            grafana: config.grafana,
             origins: Arc::new(Origins::new(&config.origins, local_only)),
             access: Arc::new(Access::new(config.tokens, Writes::new(config.writes_per_second))),
             encrypted: tls.is_some(),

@@ -161,7 +161,7 @@ fn unknown(before: &Overview, asked: Option<Instant>, error: StreamError) -> Ove
 struct Observed {
     camera: CameraId,
     config: Result<CameraConfig, String>,
-    classes: Vec<String>,
+    model: Option<String>,
     source: Option<SourceState>,
     producer: Option<Holder>,
     owner: Option<Holder>,
@@ -178,23 +178,21 @@ async fn observe(redis: &Redis) -> Result<Vec<Observed>, StreamError> {
         redis.holders(Role::Processor, &ids),
         redis.progress(&ids),
     )?;
-    let model = models.iter().find(|model| model.default).or(models.first());
-    let classes = model.map(|model| model.classes.clone()).unwrap_or_default();
+    let model = models.iter().find(|model| model.default).or(models.first()).map(|model| &model.name);
     let mut rest = sources.into_iter().zip(producers).zip(owners).zip(progress);
     let mut observed = Vec::with_capacity(ids.len());
     for (camera, config) in listed.cameras {
         let Some((((source, producer), owner), progress)) = rest.next() else { break };
-        let (config, classes) = (Ok(config), classes.clone());
-        observed.push(Observed { camera, config, classes, source, producer, owner, progress });
+        let (config, model) = (Ok(config), model.cloned());
+        observed.push(Observed { camera, config, model, source, producer, owner, progress });
     }
     for (id, why) in listed.broken {
         if let Ok(camera) = CameraId::new(&id) {
-            let (classes, progress) = (Vec::new(), Progress::default());
-            let config = Err(why);
+            let (config, progress) = (Err(why), Progress::default());
             observed.push(Observed {
                 camera,
                 config,
-                classes,
+                model: None,
                 source: None,
                 producer: None,
                 owner: None,
@@ -277,7 +275,7 @@ fn describe(observed: Observed, fps_in: f32, fps_out: f32) -> Known {
         fps_out,
         backlog: u32::try_from(observed.progress.backlog).unwrap_or(u32::MAX),
         owner: observed.owner.map(|owner| owner.worker),
-        classes: observed.classes,
+        model: observed.model,
         region: config.as_ref().map(|c| c.analysis.region.clone()).unwrap_or_default(),
         calibrated: config.as_ref().is_some_and(|c| c.calibration.is_some()),
     };
@@ -342,7 +340,7 @@ mod tests {
         Observed {
             config: Ok(CameraConfig { id: camera.clone(), name, source, analysis, calibration: None }),
             camera,
-            classes: vec!["person".into()],
+            model: Some("m".into()),
             source: state.map(|state| SourceState {
                 state,
                 error: "cannot open rtsp://user:secret@cam/1".into(),

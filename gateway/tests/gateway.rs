@@ -347,7 +347,7 @@ async fn state_of_a_camera_is_wrong() {
         .until(|m| camera_states(m)?.into_iter().find(|s| s.health == CameraHealth::Live && s.fps_out > 0.0))
         .await;
     assert_eq!((state.name.as_str(), state.owner.as_deref()), ("Yard", Some("w1")));
-    assert_eq!(state.classes, ["person", "car"]);
+    assert_eq!(state.model.as_deref(), Some("m"));
     assert!((1.0..=30.0).contains(&state.fps_out), "{}", state.fps_out);
     assert_eq!(state.backlog, 0);
     camera.source_is(SourceHealth::Reconnecting, "cannot open rtsp://user:secret@cam.example/1").await;
@@ -474,6 +474,9 @@ async fn foreign_page_may_connect() {
             Err(Error::Http(answer)) => assert_eq!(answer.status(), 403),
             _ => panic!("{foreign} may connect"),
         }
+        let brings =
+            format!("GET /ws/ingest/yard HTTP/1.1\r\nhost: {}\r\norigin: {foreign}\r\n", stand.address);
+        assert_eq!(request(stand.address, &brings).await.status, 403, "{foreign} may bring frames");
     }
     let rebound = request(stand.address, "GET /api/cameras HTTP/1.1\r\nhost: evil.example:8080\r\n").await;
     assert_eq!(rebound.status, 403);

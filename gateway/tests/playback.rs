@@ -301,6 +301,68 @@ async fn playing_leaves_a_frame_out_or_keeps_another_time() {
     assert_eq!(next(&mut client).await, Came::Result(id), "goes on live, and nothing comes twice");
 }
 
+/// What is told next of a client's place, and the results before it.
+async fn told(client: &mut Client) -> (Playback, Vec<FrameId>) {
+    let mut results = Vec::new();
+    loop {
+        match next(client).await {
+            Came::Playback(playback) => return (playback, results),
+            Came::Result(id) => results.push(id),
+            Came::Picture(..) | Came::Gap(_) => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn end_of_a_file_is_not_told_or_cannot_be_left() {
+    let stand = Stand::start().await;
+    let mut camera = stand.camera("yard").await;
+    let mut ids = commit(&mut camera, 10).await;
+    ids.push(camera.commit_end().await);
+    let mut client = stand.client().await;
+    client.subscribe(&[&camera.id], true, None).await;
+    client.send(&seek(&camera.id, 1, ids[4])).await;
+    answer(&mut client, 1).await;
+    assert_eq!(result(&mut client).await, ids[4]);
+    client.send(&speed(&camera.id, 2, 16.0)).await;
+    assert_eq!(answer(&mut client, 2).await.state, PlaybackState::Playing);
+    let (ended, results) = told(&mut client).await;
+    assert_eq!(results, ids[5..]);
+    assert_eq!((ended.request_id, ended.state, ended.at), (None, PlaybackState::Ended, Some(ids[10])));
+    client.send(&step(&camera.id, 3, -3)).await;
+    let back = answer(&mut client, 3).await;
+    assert_eq!((back.state, back.at), (PlaybackState::Paused, Some(ids[7])));
+}
+
+#[tokio::test]
+async fn wait_for_what_is_to_come_is_not_told_or_loses_a_frame() {
+    let mut stand = Stand::start().await;
+    let mut camera = stand.camera("yard").await;
+    let mut ids = Vec::new();
+    for _ in 0..60 {
+        ids.push(camera.commit(1).await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut client = stand.client().await;
+    client.subscribe(&[&camera.id], true, None).await;
+    client.send(&seek(&camera.id, 1, ids[0])).await;
+    answer(&mut client, 1).await;
+    assert_eq!(result(&mut client).await, ids[0]);
+    client.send(&speed(&camera.id, 2, 1.0)).await;
+    answer(&mut client, 2).await;
+    assert_eq!(result(&mut client).await, ids[1], "the next frames are read ahead");
+    stand.redis.kill();
+    let (waiting, before) = told(&mut client).await;
+    assert_eq!((waiting.request_id, waiting.state), (None, PlaybackState::Buffering));
+    assert_eq!(waiting.at, before.last().copied());
+    stand.redis.start_again().await;
+    let (goes_on, between) = told(&mut client).await;
+    assert_eq!(goes_on.state, PlaybackState::Playing);
+    let (live, after) = told(&mut client).await;
+    assert_eq!(live.state, PlaybackState::Live);
+    assert_eq!([before, between, after].concat(), ids[2..]);
+}
+
 #[tokio::test]
 async fn resumed_client_misses_a_result_or_gets_one_twice() {
     let stand = Stand::start().await;

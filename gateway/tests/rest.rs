@@ -107,6 +107,20 @@ async fn static_answer_is_sent_again_to_whoever_has_it() {
 }
 
 #[tokio::test]
+async fn gap_is_not_listed_or_is_somewhere_else() {
+    let stand = Stand::start().await;
+    stand.camera("yard").await;
+    let gaps = async || stand.get("/api/cameras/yard/results/gaps").await.json()["gaps"].clone();
+    assert_eq!(gaps().await, json!([]), "nothing is held");
+    // A result a second for a quarter of an hour, but for ten seconds, for three, which nobody would see, and for a minute.
+    let fill = "for s = 1, 900 do if not (s > 300 and s < 310 or s > 500 and s < 503 or s > 800 and s < 860) then \
+        redis.call('XADD', KEYS[1], s * 1000 .. '-0', 'r', 'x', 'f', '1') end end";
+    stand.redis.cli(&["EVAL", fill, "1", "peregrine:{yard}:results"]);
+    let gap = |after: &str, first: &str| json!({ "camera": "yard", "after": after, "first": first });
+    assert_eq!(gaps().await, json!([gap("300000-0", "310000-0"), gap("800000-0", "860000-0")]));
+}
+
+#[tokio::test]
 async fn camera_that_makes_no_sense_is_added() {
     let stand = Stand::start().await;
     stand.camera("yard").await;

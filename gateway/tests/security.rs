@@ -5,7 +5,10 @@
 #[allow(dead_code, reason = "shared with the other tests, which need more of it")]
 mod stand;
 
-use std::{path::Path, process::Command, sync::Arc};
+#[path = "../../streams/tests/protocol/certificate.rs"]
+mod certificate;
+
+use std::{path::Path, sync::Arc};
 
 use peregrine_daemon::{Health, Shell, Shutdown};
 use peregrine_gateway::{Config, Gateway, Role, TlsFiles, Token, sum_of};
@@ -37,7 +40,11 @@ fn bearer(name: &str) -> String {
 
 #[tokio::test]
 async fn caller_without_the_role_gets_through() {
-    let stand = Stand::with(with_tokens).await;
+    let stand = Stand::with(|config| {
+        with_tokens(config);
+        config.grafana = Some("http://grafana.example:3000/".into());
+    })
+    .await;
     let points = json!({ "points": [] });
     let camera = json!({ "id": "gate", "source": { "uri": "synthetic:road" } });
     // What is done, by whom: nobody, somebody with a wrong token, viewer, operator, admin.
@@ -51,6 +58,7 @@ async fn caller_without_the_role_gets_through() {
         ("GET", "/api/cameras/gate/config", &Value::Null, [401, 401, 404, 404, 404]),
         ("GET", "/api/cameras/gate/results", &Value::Null, [401, 401, 404, 404, 404]),
         ("GET", "/api/cameras/gate/results/latest", &Value::Null, [401, 401, 404, 404, 404]),
+        ("GET", "/api/cameras/gate/results/gaps", &Value::Null, [401, 401, 404, 404, 404]),
         ("GET", "/api/cameras/gate/snapshot", &Value::Null, [401, 401, 404, 404, 404]),
         ("GET", "/api/models", &Value::Null, [401, 401, 200, 200, 200]),
         ("GET", "/api/workers", &Value::Null, [401, 401, 200, 200, 200]),
@@ -70,7 +78,10 @@ async fn caller_without_the_role_gets_through() {
         }
     }
     let session = stand.get_with("/api/session", &bearer("hand")).await;
-    assert_eq!(session.json(), json!({ "name": "hand", "role": "operator" }));
+    assert_eq!(
+        session.json(),
+        json!({ "name": "hand", "role": "operator", "grafana": "http://grafana.example:3000/" })
+    );
     let in_address = stand.get("/api/cameras?token=head-token&access_token=head-token").await;
     assert_eq!(in_address.status, 401, "a token in an address ends up in logs");
 }
@@ -166,27 +177,9 @@ async fn one_address_takes_all_connections() {
         .await;
 }
 
-/// A certificate for localhost that vouches for itself.
 fn certificate(folder: &Path) -> TlsFiles {
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-        ])
-        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "cert.pem"])
-        .current_dir(folder)
-        .output()
-        .expect("openssl is needed for this test: apt-get install openssl");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    TlsFiles { cert: folder.join("cert.pem"), key: folder.join("key.pem") }
+    let [cert, key] = certificate::certificate(folder).unwrap();
+    TlsFiles { cert, key }
 }
 
 #[tokio::test]

@@ -25,10 +25,7 @@ impl JpegDecoder {
     /// # Errors
     /// When libjpeg-turbo cannot start.
     pub fn new() -> Result<Self, JpegUnreadable> {
-        let unreadable = |error: turbojpeg::Error| JpegUnreadable(error.to_string());
-        let mut decompressor = Decompressor::new().map_err(unreadable)?;
-        decompressor.set_scan_limit(MOST_SCANS).map_err(unreadable)?;
-        Ok(Self { decompressor, converter: Converter::default() })
+        Ok(Self { decompressor: decompressor()?, converter: Converter::default() })
     }
 
     /// The picture of a file.
@@ -36,7 +33,15 @@ impl JpegDecoder {
     /// # Errors
     /// When the bytes are no JPEG, a damaged or a far too large one.
     pub fn decode(&mut self, jpeg: &[u8]) -> Result<Picture, JpegUnreadable> {
-        let unreadable = |error: turbojpeg::Error| JpegUnreadable(error.to_string());
+        let decoded = self.decode_next(jpeg);
+        if decoded.is_err() {
+            // After an error libjpeg-turbo is still in the middle of that file, and would refuse every later one.
+            self.decompressor = decompressor()?;
+        }
+        decoded
+    }
+
+    fn decode_next(&mut self, jpeg: &[u8]) -> Result<Picture, JpegUnreadable> {
         let header = self.decompressor.read_header(jpeg).map_err(unreadable)?;
         let (width, height) = (header.width, header.height);
         if width == 0 || height == 0 || width.saturating_mul(height) > MOST_PIXELS {
@@ -51,4 +56,14 @@ impl JpegDecoder {
         self.decompressor.decompress(jpeg, output).map_err(unreadable)?;
         self.converter.picture(decoded).map_err(|error| JpegUnreadable(error.to_string()))
     }
+}
+
+fn decompressor() -> Result<Decompressor, JpegUnreadable> {
+    let mut decompressor = Decompressor::new().map_err(unreadable)?;
+    decompressor.set_scan_limit(MOST_SCANS).map_err(unreadable)?;
+    Ok(decompressor)
+}
+
+fn unreadable(error: turbojpeg::Error) -> JpegUnreadable {
+    JpegUnreadable(error.to_string())
 }

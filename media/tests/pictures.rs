@@ -233,6 +233,21 @@ fn decoded_jpeg_is_another_picture() {
 }
 
 #[test]
+fn damaged_jpeg_spoils_those_after_it() {
+    use peregrine_media::JpegDecoder;
+    let (mut jpeg, mut decoder) = (Jpeg::new().unwrap(), JpegDecoder::new().unwrap());
+    let good = jpeg.encode(&waves(size(160, 120)), 160, 80).unwrap().bytes;
+    let tables = good.windows(2).position(|marker| marker == [0xff, 0xdb]).unwrap();
+    // A table of a number that there is not, and pixels that end early.
+    let mut bad_header = good.clone();
+    bad_header[tables + 4] = 0x0f;
+    for bad in [&bad_header[..], &good[..good.len() / 2]] {
+        assert!(decoder.decode(bad).is_err());
+        assert!(decoder.decode(&good).is_ok(), "refused after a damaged one");
+    }
+}
+
+#[test]
 fn jpeg_is_wider_than_asked_or_enlarged() {
     let mut jpeg = Jpeg::new().unwrap();
     for (source, width, expected) in [

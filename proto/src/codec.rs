@@ -1,5 +1,7 @@
 //! Bytes to values and back. Decoding never panics, whatever the bytes.
 
+use std::fmt;
+
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{FrameHeader, FrameResult, SCHEMA};
@@ -8,7 +10,7 @@ use crate::{FrameHeader, FrameResult, SCHEMA};
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Not MessagePack of this type.
-    #[error("not a valid {what}: {source}")]
+    #[error("not a valid {what}: {}", brief(source))]
     Malformed {
         /// The type's name.
         what: &'static str,
@@ -41,6 +43,19 @@ pub enum DecodeError {
         /// How many.
         extra: usize,
     },
+}
+
+/// Longest sentence about what strangers wrote, bytes.
+const LONGEST_BRIEF: usize = 500;
+
+/// A sentence in which strangers may be quoted, cut off where it becomes too long: they may have written much.
+pub fn brief(sentence: impl fmt::Display) -> String {
+    let mut text = sentence.to_string();
+    if text.len() > LONGEST_BRIEF {
+        text.truncate(text.floor_char_boundary(LONGEST_BRIEF));
+        text.push('…');
+    }
+    text
 }
 
 /// A value that can be checked after decoding.

@@ -23,7 +23,7 @@ mod stage;
 mod step;
 
 pub use camera::*;
-pub use codec::{DecodeError, decode, encode};
+pub use codec::{DecodeError, brief, decode, encode};
 pub use frame::*;
 pub use ids::*;
 pub use ingest::*;

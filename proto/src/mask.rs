@@ -74,9 +74,14 @@ pub fn mask(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// No address is longer, bytes. Who writes one that is makes us look no further: each `://` of an endless word would else
+/// cost as much as the word is long.
+const LONGEST_ADDRESS: usize = 8192;
+
 /// Bytes of the credentials in what follows `://`, up to the `@`; none where there are none.
 fn userinfo(after: &str) -> Option<usize> {
-    let token = &after[..gap(after)];
+    let near = &after[..after.floor_char_boundary(LONGEST_ADDRESS)];
+    let token = &near[..gap(near)];
     let token = &token[..next_address(token)];
     let last = token.rfind('@')?;
     if token[..last].contains(':') {

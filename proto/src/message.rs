@@ -124,8 +124,8 @@ wire_struct! {
         pub backlog: u32,
         /// The worker that owns it.
         pub owner: Option<String>,
-        /// Class names by class id.
-        pub classes: Vec<String>,
+        /// The model that its results are of: `/api/models` has its class names. None while no processor has announced one.
+        pub model: Option<String>,
         /// Region of interest, source pixels.
         pub region: Vec<[f32; 2]>,
         /// Whether speeds are measured.

@@ -101,7 +101,7 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// What was asked for is not held any more: results between two frames are missing here.
+    /// Results between two frames are missing: what was asked for is not held any more, or there never were any.
     pub struct Gap {
         /// The camera.
         pub camera: CameraId,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_bytes::ByteBuf;
 
-use crate::{CameraId, FrameId, codec::Checked, wire_struct};
+use crate::{CameraId, FrameId, FrameResult, SCHEMA, Size, codec::Checked, wire_struct};
 
 /// The name of a stream of steps: of the same form as a camera's. Neither lies under the other's keys.
 pub type StreamId = CameraId;
@@ -19,6 +19,8 @@ pub const MOST_NAMED_VALUES: usize = 64;
 pub const LONGEST_NAME: usize = 64;
 /// Most points of a map, over all its lines.
 pub const MOST_MAP_POINTS: usize = 50_000;
+/// Most columns, and most rows, of a result's source.
+pub const MOST_PIXELS: u32 = 16_384;
 /// Farthest from the origin that anything may be, metres: a quarter of the way round the Earth.
 pub const FARTHEST_M: f64 = 1e7;
 
@@ -105,6 +107,10 @@ wire_struct! {
         /// What does not move: sent once, with the first step, and again when it changes. The gateway keeps it apart.
         #[serde(default)]
         pub map: Option<StepMap>,
+        /// A result that was made elsewhere: its boxes are shown without a picture, and nothing from above. At most 1000
+        /// detections and 1000 tracks; its classes have no names.
+        #[serde(default)]
+        pub result: Option<FrameResult>,
     }
 }
 
@@ -185,6 +191,7 @@ impl Checked for Step {
         }
         check_named("timings_us", &self.timings_us)?;
         check_named("scalars", &self.scalars)?;
+        self.result.as_ref().map_or(Ok(()), check_result)?;
         self.map.as_ref().map_or(Ok(()), StepMap::check)
     }
 }
@@ -221,6 +228,28 @@ fn check_body(what: &str, [x, y, heading, speed_mps]: [f64; 4], size: [f64; 2]) 
     }
     if !size.iter().all(|side| (0.0..=1000.0).contains(side)) {
         return Err(format!("{what}.size is {size:?}: use length and width in metres, 0 to 1000"));
+    }
+    Ok(())
+}
+
+fn check_result(result: &FrameResult) -> Result<(), String> {
+    let Size { width, height } = result.source;
+    if result.schema != SCHEMA {
+        return Err(format!("result.schema is {}: this build reads {SCHEMA}", result.schema));
+    }
+    if !(1..=MOST_PIXELS).contains(&width) || !(1..=MOST_PIXELS).contains(&height) {
+        return Err(format!("result.source is {width}x{height}: use 1x1 to {MOST_PIXELS}x{MOST_PIXELS}"));
+    }
+    at_most("result.detections", "detections", result.detections.len(), MOST_OBJECTS)?;
+    at_most("result.tracks", "tracks", result.tracks.len(), MOST_OBJECTS)?;
+    at_most("result.stages", "stages", result.stages.len(), MOST_NAMED_VALUES)?;
+    at_most("result.lost", "reasons", result.lost.len(), MOST_NAMED_VALUES)?;
+    let boxes =
+        result.detections.iter().map(|seen| seen.xyxy).chain(result.tracks.iter().map(|track| track.xyxy));
+    for xyxy in boxes {
+        if !xyxy.iter().all(|edge| edge.abs() <= FARTHEST_M as f32) {
+            return Err(format!("result has the box {xyxy:?}: use finite pixels of the source"));
+        }
     }
     Ok(())
 }

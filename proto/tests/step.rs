@@ -26,6 +26,27 @@ fn step() -> Step {
         timings_us: BTreeMap::from([("plan".into(), 1200.0)]),
         scalars: BTreeMap::from([("reward".into(), 0.25)]),
         map: None,
+        result: None,
+    }
+}
+
+fn result() -> FrameResult {
+    FrameResult {
+        schema: SCHEMA,
+        n: 7,
+        inc: 1,
+        position: 6,
+        media_time_us: 140_000,
+        captured_at_us: 1_700_000_000_123_456,
+        status: ResultStatus::Ok,
+        reason: None,
+        source: Size { width: 640, height: 480 },
+        track_epoch: 0,
+        detections: vec![Detection { xyxy: [1.0, 2.0, 3.5, 4.0], confidence: 0.75, class_id: 0 }],
+        tracks: Vec::new(),
+        stages: Vec::new(),
+        worker: "elsewhere".into(),
+        lost: Vec::new(),
     }
 }
 
@@ -43,7 +64,7 @@ fn smallest_step_is_refused() {
 
 #[test]
 fn step_changes_on_the_wire() {
-    for sent in [step(), Step { map: map(2), ..step() }] {
+    for sent in [step(), Step { map: map(2), ..step() }, Step { result: Some(result()), ..step() }] {
         assert_eq!(decode::<Step>(&encode(&sent)).unwrap(), sent);
         let json = serde_json::to_string(&sent).unwrap();
         assert_eq!(serde_json::from_str::<Step>(&json).unwrap(), sent);
@@ -55,6 +76,7 @@ fn step_changes_on_the_wire() {
 fn refused_step_does_not_name_the_field() {
     let ego = step().ego.unwrap();
     let object = step().objects.remove(0);
+    let seen = |left: f32| Detection { xyxy: [left, 2.0, 3.5, 4.0], confidence: 0.75, class_id: 0 };
     let many = |n: usize| (0..n).map(|i| (format!("c{i}"), 1.0)).collect::<BTreeMap<_, _>>();
     for (wrong, field) in [
         (Step { ego: Some(Ego { x: f64::NAN, ..ego }), ..step() }, "ego.x"),
@@ -71,6 +93,22 @@ fn refused_step_does_not_name_the_field() {
         (Step { timings_us: many(MOST_NAMED_VALUES + 1), ..step() }, "timings_us"),
         (Step { scalars: BTreeMap::from([("loss".into(), f64::NAN)]), ..step() }, "scalars.loss"),
         (Step { scalars: BTreeMap::from([("__proto__".into(), 1.0)]), ..step() }, "scalars"),
+        (Step { result: Some(FrameResult { schema: SCHEMA + 1, ..result() }), ..step() }, "result.schema"),
+        (
+            Step { result: Some(FrameResult { source: Size { width: 0, height: 9 }, ..result() }), ..step() },
+            "result.source",
+        ),
+        (
+            Step {
+                result: Some(FrameResult { detections: vec![seen(1.0); MOST_OBJECTS + 1], ..result() }),
+                ..step()
+            },
+            "result.detections",
+        ),
+        (
+            Step { result: Some(FrameResult { detections: vec![seen(f32::NAN)], ..result() }), ..step() },
+            "result has the box",
+        ),
         (Step { map: map(MOST_MAP_POINTS + 1), ..step() }, "map.lines"),
     ] {
         let why = wrong.check().unwrap_err();

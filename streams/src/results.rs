@@ -1,6 +1,6 @@
 //! Results as they were committed, followed by whoever shows or keeps them.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use peregrine_proto::{CameraId, DecodeError, FrameId, FrameResult};
@@ -143,13 +143,58 @@ impl Redis {
     /// # Errors
     /// When the server does not answer.
     pub async fn results_held(&self, camera: &CameraId) -> Result<Option<(FrameId, FrameId)>, StreamError> {
+        let ends = [("XRANGE", "-", "+"), ("XREVRANGE", "+", "-")];
+        let ids = self.result_ids(camera, ends).await?;
+        Ok(ids.first().copied().flatten().zip(ids.get(1).copied().flatten()))
+    }
+
+    /// Stretches without results in what is held, oldest first: the last result before each, and the first behind it. Only those
+    /// longer than a `parts`-th of what is held, and than `least`, are looked for: they are found by looking at places as far apart.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn result_gaps(
+        &self,
+        camera: &CameraId,
+        parts: u64,
+        least: Duration,
+    ) -> Result<Vec<(FrameId, FrameId)>, StreamError> {
+        let Some((first, last)) = self.results_held(camera).await? else { return Ok(Vec::new()) };
+        let least = u64::try_from(least.as_millis()).unwrap_or(u64::MAX);
+        let longer_than = (last.ms.saturating_sub(first.ms) / parts.max(1)).max(least).max(1);
+        // A gap so long covers one of these places and the next.
+        let step = longer_than.div_ceil(2);
+        let places: Vec<u64> =
+            (first.ms..last.ms).step_by(usize::try_from(step).unwrap_or(usize::MAX)).collect();
+        let looks = places.iter().map(|place| ("XRANGE", place.to_string(), "+"));
+        let found = self.result_ids(camera, looks).await?;
+        let behind: BTreeSet<FrameId> = found
+            .into_iter()
+            .zip(places)
+            .filter_map(|(found, place)| found.filter(|id| id.ms >= place.saturating_add(step)))
+            .collect();
+        let looks = behind.iter().map(|id| ("XREVRANGE", format!("({id}"), "-"));
+        let before = self.result_ids(camera, looks).await?;
+        let gaps = before.into_iter().zip(behind).filter_map(|(before, behind)| Some((before?, behind)));
+        Ok(gaps.filter(|(before, behind)| behind.ms - before.ms > longer_than).collect())
+    }
+
+    /// The first id that each of these looks finds: a command, where it begins and where it ends.
+    async fn result_ids<T: redis::ToRedisArgs>(
+        &self,
+        camera: &CameraId,
+        looks: impl IntoIterator<Item = (&'static str, T, &'static str)>,
+    ) -> Result<Vec<Option<FrameId>>, StreamError> {
         let key = keys::results(camera);
-        let mut ends = redis::pipe();
-        ends.cmd("XRANGE").arg(&key).arg("-").arg("+").arg("COUNT").arg(1);
-        ends.cmd("XREVRANGE").arg(&key).arg("+").arg("-").arg("COUNT").arg(1);
-        let id = |value| value::entries(value).and_then(|mut entries| entries.pop()).map(|entry| entry.id);
-        let mut ends = self.state.run_all(&ends).await?.into_iter();
-        Ok(ends.next().and_then(id).zip(ends.next().and_then(id)))
+        let mut commands = redis::pipe();
+        for (command, from, to) in looks {
+            commands.cmd(command).arg(&key).arg(from).arg(to).arg("COUNT").arg(1);
+        }
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let id = |answer| value::entries(answer)?.pop().map(|entry| entry.id);
+        Ok(self.state.run_all(&commands).await?.into_iter().map(id).collect())
     }
 
     async fn results_of(

@@ -1,6 +1,7 @@
 import { afterEach, expect, it, vi } from "vitest";
 
 import { ApiError, changeCamera, getCamera, refusal, workers } from "./api";
+import { tokenWanted } from "./token";
 
 const answer = (status: number, body: unknown, headers: Record<string, string> = {}): Response =>
   new Response(typeof body === "string" ? body : JSON.stringify(body), { status, headers });
@@ -48,6 +49,16 @@ it("a change overwrites another one", async () => {
   await expect(changeCamera(config, '"7"')).rejects.toMatchObject({ status: 412 });
   await expect(changeCamera(config, undefined)).rejects.toMatchObject({ status: 412 });
   expect(seen).toEqual(['"7"', null]);
+});
+
+it("a token that does not hold any more is not asked for again", async () => {
+  const never = new AbortController().signal;
+  gateway(() => Promise.resolve(answer(401, { detail: "this token is not accepted here" })));
+  await expect(workers(never)).rejects.toThrow(/not accepted/);
+  await vi.waitFor(() => {
+    expect(tokenWanted.value).toBeDefined();
+  });
+  tokenWanted.value = undefined;
 });
 
 it("a gateway that is away, silent or none is not told apart", async () => {

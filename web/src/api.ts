@@ -1,8 +1,8 @@
 // What is asked of the gateway over plain HTTP: JSON, and refusals as problem documents (RFC 9457).
 
-import { authorization } from "./token";
+import { authorization, checkIn } from "./token";
 import type { CalibrationPoint, CameraConfig } from "./setup/config";
-import type { CameraState, LossCount } from "./wire";
+import type { CameraState, Gap, LossCount } from "./wire";
 
 /** No answer takes longer; the gateway itself gives up on Redis after four seconds. */
 const PATIENCE_MS = 6_000;
@@ -51,6 +51,13 @@ export interface WorkerState {
   cameras: readonly string[];
 }
 
+/** A model that processors run. */
+export interface ModelInfo {
+  name: string;
+  /** Class names by class id. */
+  classes: readonly string[];
+}
+
 /** Where a camera's published frames ended. */
 export interface LedgerEntry {
   camera: string;
@@ -96,6 +103,16 @@ export async function ledger(signal: AbortSignal): Promise<readonly LedgerEntry[
   return (await json<{ cameras: LedgerEntry[] }>(await ask("GET", "api/ledger", { signal }))).cameras;
 }
 
+/** The announced models; the browser keeps them, and asks whether they still hold. */
+export async function models(): Promise<readonly ModelInfo[]> {
+  return (await json<{ models: ModelInfo[] }>(await ask("GET", "api/models"))).models;
+}
+
+/** The stretches of what is held of a camera that have no results, oldest first. */
+export async function gaps(id: string, signal: AbortSignal): Promise<readonly Gap[]> {
+  return (await json<{ gaps: Gap[] }>(await ask("GET", `${camera(id)}/results/gaps`, { signal }))).gaps;
+}
+
 interface Asking {
   body?: unknown;
   headers?: Record<string, string>;
@@ -118,6 +135,8 @@ async function ask(method: string, path: string, { body, headers = {}, signal }:
   } catch (error) {
     throw unanswered(error, signal);
   }
+  // Whoever is not known any more is asked for a token.
+  if (response.status === 401) void checkIn();
   if (!response.ok) throw await refusal(response);
   return response;
 }

@@ -49,7 +49,7 @@ it("the bottleneck is looked for elsewhere", () => {
     fps_out: 15,
     backlog: 1,
     owner: "w",
-    classes: [],
+    model: null,
     region: [],
     calibrated: false,
     ...more,

@@ -176,6 +176,8 @@ export class Feed {
     const follows = state === "live" && (ageMs(frame) ?? 0) >= 4_000;
     const shown = frame !== undefined && !follows ? frame : (this.newest ?? frame);
     const tracks = shown === undefined ? [] : shownTracks(shown.result);
+    // Who stands still sees no frames a second, whatever was painted just before.
+    if (state === "paused" || state === "ended") this.paintTimes.length = 0;
     while ((this.paintTimes[0] ?? now) < now - 2_000) this.paintTimes.shift();
     const counted = tracks.filter((track) => track.state !== "lost" && track.in_region);
     const byClass = new Map([...this.numbers.peek().byClass.keys()].map((id) => [id, 0]));

@@ -14,6 +14,7 @@ function step(simUs: number, wallUs: number, timings: Record<string, number> = {
     timings_us: timings,
     scalars: {},
     map: null,
+    result: null,
   };
 }
 

@@ -4,6 +4,7 @@ import { Feed } from "./feed";
 import { browserNow } from "./link/clock";
 import type { Connection, FromWorker, ToWorker } from "./link/messages";
 import { Durations, type Quantiles, type Traffic } from "./link/traffic";
+import { Models } from "./models";
 import { StreamFeed } from "./stream";
 import { checkIn, token } from "./token";
 import type { CameraState, StreamState } from "./wire";
@@ -18,6 +19,7 @@ export class Session {
   readonly cameras = signal<readonly CameraState[] | undefined>(undefined);
   /** Streams of steps made elsewhere; none before the gateway said which there are. */
   readonly streams = signal<readonly StreamState[] | undefined>(undefined);
+  readonly models = new Models();
   readonly roundTripMs = signal<number | undefined>(undefined);
   /** What the gateway's clock is ahead of the browser's. */
   readonly clockOffsetMs = signal<number | undefined>(undefined);
@@ -174,13 +176,16 @@ export class Session {
         this.connection.value = message.connection;
         // A browser does not say why it may not connect.
         if (message.connection.state === "closed") void checkIn();
-        if (message.connection.state === "open") this.problem.value = undefined;
-        else this.roundTripMs.value = undefined;
+        if (message.connection.state === "open") {
+          this.problem.value = undefined;
+          this.models.suspect();
+        } else this.roundTripMs.value = undefined;
         for (const feed of this.feeds.values()) feed.player.forgetAsked();
         this.tick();
         break;
       case "cameras":
         this.cameras.value = message.cameras;
+        void this.models.need(message.cameras.map(({ model }) => model));
         this.forget(message.cameras);
         break;
       case "result":

@@ -27,7 +27,7 @@ function camera(health: CameraHealth): CameraState {
     fps_out: 0,
     backlog: 0,
     owner: null,
-    classes: [],
+    model: null,
     region: [],
     calibrated: false,
   };

@@ -1,11 +1,13 @@
 import { signal } from "@preact/signals";
 
 import { drawAbove, GroundTrails, View } from "./draw/above";
+import { drawOverlay, shownTracks } from "./draw/overlay";
+import { Trails } from "./draw/trails";
 import { speed } from "./format";
 import { browserNow } from "./link/clock";
 import { meanTimings, realTimeFactor } from "./pace";
 import { speedUnit } from "./settings";
-import type { Step, StepMap } from "./wire";
+import type { FrameResult, Step, StepMap } from "./wire";
 
 /** Rates and means are taken over this long. */
 const LATELY_MS = 2_000;
@@ -43,6 +45,7 @@ export class StreamFeed {
   readonly numbers = signal<StepNumbers>(NOTHING);
 
   private readonly trails = new GroundTrails();
+  private readonly boxTrails = new Trails();
   private readonly lately: { step: Step; cameMs: number }[] = [];
   private surface: AboveSurface | undefined;
   private map: StepMap | undefined;
@@ -79,6 +82,7 @@ export class StreamFeed {
     this.id = id;
     this.seenAtUs = seenAtUs;
     this.trails.add(step);
+    if (step.result !== null) this.boxTrails.add(step.result);
     this.lately.push({ step, cameMs: browserNow() });
     this.forgetOld();
     this.requestPaint(this);
@@ -90,8 +94,7 @@ export class StreamFeed {
     if (surface === undefined || step === undefined) return;
     const { canvas, view, labels } = surface;
     const pixelRatio = window.devicePixelRatio;
-    const width = Math.max(1, Math.round(canvas.clientWidth * pixelRatio));
-    const height = Math.max(1, Math.round(canvas.clientHeight * pixelRatio));
+    const { width, height } = room(canvas, pixelRatio, step.result);
     if (canvas.width !== width || canvas.height !== height) {
       canvas.width = width;
       canvas.height = height;
@@ -99,13 +102,19 @@ export class StreamFeed {
     const context = canvas.getContext("2d");
     if (context === null) return;
     const unit = speedUnit.peek();
-    const scene = { step, map: this.map, trails: this.trails, speed: (mps: number) => `${speed(mps, unit)} ${unit}` };
-    drawAbove(context, width, height, pixelRatio, scene, view, labels);
+    if (step.result === null) {
+      const scene = { step, map: this.map, trails: this.trails, speed: (mps: number) => `${speed(mps, unit)} ${unit}` };
+      drawAbove(context, width, height, pixelRatio, scene, view, labels);
+    } else {
+      const options = { classes: [], region: [], unit, labels };
+      drawOverlay(context, width, height, pixelRatio, step.result, this.boxTrails, options);
+    }
     // Says on the element itself what it shows, for tests and for automation.
     canvas.dataset.stream = this.stream;
     canvas.dataset.stepId = this.id;
     canvas.dataset.step = String(step.step);
-    canvas.dataset.objects = String(step.objects.length);
+    canvas.dataset.objects = String(objectsOf(step));
+    canvas.dataset.pixelsPerMetre = String(view.pixelsPerMetre);
     canvas.dataset.mapLines = String(this.map?.lines.length ?? 0);
   }
 
@@ -125,4 +134,21 @@ export class StreamFeed {
     const oldest = browserNow() - LATELY_MS;
     while ((this.lately[0]?.cameMs ?? oldest) < oldest) this.lately.shift();
   }
+}
+
+/** How many objects there are in a step, or in the result that it brings. */
+export function objectsOf(step: Step): number {
+  return step.result === null ? step.objects.length : shownTracks(step.result).length;
+}
+
+/** Device pixels of a canvas: all of its place, or as much as has the shape of a result's picture. */
+function room(
+  { clientWidth, clientHeight }: HTMLCanvasElement,
+  pixelRatio: number,
+  result: FrameResult | null,
+): { width: number; height: number } {
+  const pixels = (length: number): number => Math.max(1, Math.round(length * pixelRatio));
+  if (result === null) return { width: pixels(clientWidth), height: pixels(clientHeight) };
+  const scale = Math.min(clientWidth / result.source.width, clientHeight / result.source.height);
+  return { width: pixels(scale * result.source.width), height: pixels(scale * result.source.height) };
 }

@@ -1,7 +1,7 @@
 import { afterEach, expect, it } from "vitest";
 
 import { offeredProtocols } from "./link/protocols";
-import { authorization, checkIn, isToken, role, setToken, token, tokenWanted } from "./token";
+import { authorization, checkIn, grafana, isToken, role, setToken, token, tokenWanted } from "./token";
 
 const answering = (status: number, body = "{}") =>
   ((_: unknown, init?: RequestInit) => {
@@ -18,7 +18,8 @@ afterEach(() => {
 it("sends the token in a header and never in an address", async () => {
   expect(authorization()).toEqual({});
   setToken("abc");
-  expect(await checkIn(answering(200, '{"role":"viewer"}'))).toBe(true);
+  expect(await checkIn(answering(200, '{"role":"viewer","grafana":"http://grafana.test/"}'))).toBe(true);
+  expect(grafana.value).toBe("http://grafana.test/");
   expect(asked).toBe("Bearer abc");
   expect(role.value).toBe("viewer");
 });

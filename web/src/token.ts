@@ -13,6 +13,9 @@ export type Role = "viewer" | "operator" | "admin";
 /** What this page may do; undefined until the gateway has said so. */
 export const role = signal<Role | undefined>(undefined);
 
+/** Where Grafana is; undefined where the gateway names none. */
+export const grafana = signal<string | undefined>(undefined);
+
 function stored(): string | undefined {
   try {
     return sessionStorage.getItem(KEY) ?? undefined;
@@ -69,8 +72,9 @@ export async function checkIn(get: typeof fetch = fetch): Promise<boolean> {
   }
   tokenWanted.value = undefined;
   if (answer.ok) {
-    const caller = (await answer.json().catch(() => undefined)) as { role?: Role } | undefined;
+    const caller = (await answer.json().catch(() => undefined)) as { role?: Role; grafana?: string | null } | undefined;
     role.value = caller?.role;
+    grafana.value = caller?.grafana ?? undefined;
   }
   return true;
 }

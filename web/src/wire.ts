@@ -622,8 +622,8 @@ export interface CameraState {
   backlog: number;
   /** The worker that owns it. */
   owner: string | null;
-  /** Class names by class id. */
-  classes: string[];
+  /** The model that its results are of: `/api/models` has its class names. None while no processor has announced one. */
+  model: string | null;
   /** Region of interest, source pixels. */
   region: [number, number][];
   /** Whether speeds are measured. */
@@ -642,7 +642,7 @@ export function readCameraState(value: unknown): CameraState {
     fps_out: readNumber(a[7]),
     backlog: readNumber(a[8]),
     owner: (a[9] ?? null) === null ? null : readText(a[9]),
-    classes: readList(a[10], (x) => readText(x)),
+    model: (a[10] ?? null) === null ? null : readText(a[10]),
     region: readList(a[11], (x) => readList(x, (x) => readNumber(x), 2) as [number, number]),
     calibrated: readBoolean(a[12]),
   };
@@ -806,7 +806,7 @@ export function readPlayback(value: unknown): Playback {
   };
 }
 
-/** What was asked for is not held any more: results between two frames are missing here. */
+/** Results between two frames are missing: what was asked for is not held any more, or there never were any. */
 export interface Gap {
   /** The camera. */
   camera: string;
@@ -925,6 +925,8 @@ export interface Step {
   scalars: Record<string, number>;
   /** What does not move: sent once, with the first step, and again when it changes. The gateway keeps it apart. */
   map: StepMap | null;
+  /** A result that was made elsewhere: its boxes are shown without a picture, and nothing from above. At most 1000 detections and 1000 tracks; its classes have no names. */
+  result: FrameResult | null;
 }
 export function readStep(value: unknown): Step {
   const a = readArray(value, "Step");
@@ -938,6 +940,7 @@ export function readStep(value: unknown): Step {
     timings_us: readMap(a[6], (x) => readNumber(x)),
     scalars: readMap(a[7], (x) => readNumber(x)),
     map: (a[8] ?? null) === null ? null : readStepMap(a[8]),
+    result: (a[9] ?? null) === null ? null : readFrameResult(a[9]),
   };
 }
 

@@ -14,7 +14,7 @@ const MOST_POINTS: usize = 256;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Points {
-    points: Vec<CalibrationPoint>,
+    pub(crate) points: Vec<CalibrationPoint>,
 }
 
 /// What they determine.
@@ -46,7 +46,7 @@ pub(crate) async fn fit(JsonBody(Points { points }): JsonBody<Points>) -> Result
     }
 }
 
-fn fit_points(points: Vec<CalibrationPoint>) -> Result<Fit, String> {
+pub(crate) fn fit_points(points: Vec<CalibrationPoint>) -> Result<Fit, String> {
     let config = CalibrationConfig { points, world_from_image: None };
     let calibration = Calibration::new(&config).map_err(|error| error.to_string())?;
     let residuals_px = calibration.residuals_px().to_vec();

@@ -1,12 +1,14 @@
 //! Results: the newest, and ranges of what the stream still holds.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use peregrine_proto::FrameId;
+use peregrine_proto::{FrameId, Gap};
 use peregrine_streams::{ResultEntry, ResultReader};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -62,6 +64,20 @@ pub(crate) async fn range(
     page.unwrap_or_else(|_| Err("the results cannot be put into JSON".into()))
         .map(|page| ([LIVE], Json(page)).into_response())
         .map_err(|why| Refused::new(StatusCode::BAD_GATEWAY, why))
+}
+
+/// A shorter stretch without results is no gap: sources pause.
+const LEAST_GAP: Duration = Duration::from_secs(2);
+/// Nor is one that is a smaller part of what is held: nobody would see it on a timeline.
+const GAP_PARTS: u64 = 200;
+
+/// `GET /api/cameras/{id}/results/gaps`: the stretches of what is held that have no results.
+pub(crate) async fn gaps(State(app): State<App>, CameraName(id): CameraName) -> Result<Response, Refused> {
+    let camera = known(&app, &id).await?.state.camera;
+    let found = in_time(app.redis.result_gaps(&camera, GAP_PARTS, LEAST_GAP)).await??;
+    let gaps =
+        found.into_iter().map(|(after, first)| Gap { camera: camera.clone(), after, first: Some(first) });
+    Ok(([LIVE], Json(json!({ "gaps": gaps.collect::<Vec<_>>() }))).into_response())
 }
 
 fn page(entries: &[ResultEntry], limit: usize) -> Result<Value, String> {

@@ -24,9 +24,17 @@ use crate::{
     http::{App, in_time},
 };
 
-/// `GET /api/session`: who is asking, and what they may do.
-pub(crate) async fn session(Extension(caller): Extension<Caller>) -> Response {
-    ([LIVE], Json(caller)).into_response()
+/// Who is asking, what they may do, and where else they may look.
+#[derive(Debug, Serialize)]
+struct Session {
+    #[serde(flatten)]
+    caller: Caller,
+    grafana: Option<String>,
+}
+
+/// `GET /api/session`
+pub(crate) async fn session(State(app): State<App>, Extension(caller): Extension<Caller>) -> Response {
+    ([LIVE], Json(Session { caller, grafana: app.grafana })).into_response()
 }
 
 /// `GET /api/models`: the models that processors announced, with their classes; changes only with them.

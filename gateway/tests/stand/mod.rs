@@ -246,6 +246,16 @@ impl Camera {
 
     /// Commits a result with so many detections.
     pub(crate) async fn commit(&mut self, detections: usize) -> FrameId {
+        self.commit_as(ResultStatus::Ok, detections).await
+    }
+
+    /// Commits the result that closes a file.
+    pub(crate) async fn commit_end(&mut self) -> FrameId {
+        self.source_is(SourceHealth::Ended, "").await;
+        self.commit_as(ResultStatus::End, 0).await
+    }
+
+    async fn commit_as(&mut self, status: ResultStatus, detections: usize) -> FrameId {
         let now = wall_clock_us();
         let ms = u64::try_from(now / 1000).unwrap();
         let id = FrameId { ms, seq: 0 }.max(self.last.next());
@@ -257,7 +267,7 @@ impl Camera {
             position: self.intake.n,
             media_time_us: now,
             captured_at_us: now,
-            status: ResultStatus::Ok,
+            status,
             reason: None,
             source: Size { width: 640, height: 480 },
             track_epoch: 0,

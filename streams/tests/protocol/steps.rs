@@ -20,6 +20,7 @@ fn step(number: u64) -> NewStep {
         timings_us: BTreeMap::new(),
         scalars: BTreeMap::new(),
         map: None,
+        result: None,
     };
     NewStep { step: encode(&step), map: None }
 }

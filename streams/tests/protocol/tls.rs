@@ -1,38 +1,17 @@
-use std::{path::Path, process::Command, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
 use peregrine_proto::FrameId;
 use peregrine_streams::{Balance, Flow, Redis, RedisUrls, ResultReader, Role, WorkerId};
 
 use crate::{
+    certificate::certificate,
     server::Server,
     support::{Chain, cam, write, writer},
 };
 
 /// For what is sure to come.
 const BLOCK: Duration = Duration::from_secs(30);
-
-/// A certificate for localhost that vouches for itself.
-fn certificate(folder: &Path) -> Result<()> {
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-        ])
-        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "cert.pem"])
-        .current_dir(folder)
-        .output()?;
-    anyhow::ensure!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
-    Ok(())
-}
 
 fn free_port() -> Result<String> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string())
@@ -41,8 +20,7 @@ fn free_port() -> Result<String> {
 #[tokio::test]
 async fn streams_do_not_work_over_tls_or_trust_anybody() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    certificate(folder.path())?;
-    let [cert, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name).display().to_string());
+    let [cert, key] = certificate(folder.path())?.map(|path| path.display().to_string());
     let port = free_port()?;
     let server = Server::with(&[
         "--save",

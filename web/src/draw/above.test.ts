@@ -14,6 +14,7 @@ function step(seconds: number, x: number): Step {
     timings_us: {},
     scalars: {},
     map: null,
+    result: null,
   };
 }
 

@@ -8,12 +8,14 @@ interface AboveProps {
   stream: string;
   /** With labels, and the view can be moved; tiles have no room for it. */
   large: boolean;
+  /** There is nothing to move about in: what is shown are the boxes of a result. */
+  still?: boolean;
   /** What is shown is not the present. */
   old: boolean;
 }
 
 /** A stream of steps from above; asks for steps only while it is on the screen. */
-export function Above({ stream, large, old }: AboveProps) {
+export function Above({ stream, large, still = false, old }: AboveProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const view = useRef(new View());
   const feed = session.streamFeed(stream);
@@ -40,7 +42,7 @@ export function Above({ stream, large, old }: AboveProps) {
       feed.redraw();
     });
     resized.observe(element);
-    const still = large
+    const stopMoving = large
       ? moveWith(element, view.current, () => {
           feed.redraw();
         })
@@ -48,7 +50,7 @@ export function Above({ stream, large, old }: AboveProps) {
     return () => {
       onScreen.disconnect();
       resized.disconnect();
-      still?.();
+      stopMoving?.();
       detach();
       session.unfollow(stream);
     };
@@ -59,10 +61,10 @@ export function Above({ stream, large, old }: AboveProps) {
     by(view.current, canvas.current);
     feed.redraw();
   };
-  const label = `${stream} from above`;
-  if (!large) {
+  const label = still ? `Boxes of ${stream}` : `${stream} from above`;
+  if (!large || still) {
     return (
-      <div class={`above small ${old ? "old" : ""}`}>
+      <div class={`above ${large ? "large still" : "small"} ${old ? "old" : ""}`}>
         <canvas ref={canvas} role="img" aria-label={label} />
       </div>
     );

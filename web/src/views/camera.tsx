@@ -60,7 +60,7 @@ export function CameraView({ camera: id, at }: { camera: string; at: string | un
       </div>
       <aside class="side" aria-label="Details">
         <Waterfall journey={numbers.journey} />
-        <Tracks tracks={numbers.tracks} classes={camera.classes} calibrated={camera.calibrated} />
+        <Tracks tracks={numbers.tracks} classes={session.models.classes(camera.model)} calibrated={camera.calibrated} />
       </aside>
     </div>
   );
@@ -133,12 +133,13 @@ function Figures({ camera, numbers }: { camera: CameraState; numbers: Numbers })
 }
 
 function Counts({ camera, numbers }: { camera: CameraState; numbers: Numbers }) {
+  const classes = session.models.classes(camera.model);
   return (
     <section class="card counts" aria-label="Counts">
       <div>
         <h2>In the picture</h2>
         <Rows
-          rows={[...numbers.byClass].map(([id, n]) => [className(camera.classes, id), count(n)])}
+          rows={[...numbers.byClass].map(([id, n]) => [className(classes, id), count(n)])}
           nothing="Nothing right now"
         />
       </div>

@@ -26,11 +26,12 @@ export function Picture({ camera, situation, large, children }: PictureProps) {
   const id = camera.camera;
   const feed = session.feed(id);
   const { seen } = feed.numbers.value;
+  const classes = session.models.classes(camera.model);
 
   useEffect(() => {
-    options.current = { classes: camera.classes, region: camera.region, unit: speedUnit.value, labels: large };
+    options.current = { classes, region: camera.region, unit: speedUnit.value, labels: large };
     feed.redraw();
-  }, [camera.classes, camera.region, speedUnit.value, large, feed]);
+  }, [classes, camera.region, speedUnit.value, large, feed]);
 
   useEffect(() => {
     const elements = { frame: frame.current, picture: picture.current, overlay: overlay.current };

@@ -44,6 +44,7 @@ const ICONS = {
     "M3 5h6M12 5h1M3 11h1M7 11h6M9 3.4a1.6 1.6 0 1 1 0 3.2 1.6 1.6 0 0 1 0-3.2M5.5 9.4a1.6 1.6 0 1 1 0 3.2 1.6 1.6 0 0 1 0-3.2",
   system: "M2.5 3h11v4h-11zM2.5 9h11v4h-11zM5 5h.1M5 11h.1",
   gauge: "M2.5 11.5a5.8 5.8 0 1 1 11 0M8 10.5l2.6-4",
+  chart: "M2.5 2.5v11h11M5 10.5l2.5-3.5 2.5 2 3-5",
   help: "M6 6.2a2 2 0 1 1 2.9 1.8c-.6.3-.9.7-.9 1.4M8 11.7v.1",
 } as const;
 
@@ -74,4 +75,10 @@ export function Wing() {
       <circle class="head" cx="16" cy="4" r="2.8" />
     </svg>
   );
+}
+
+/** The part of a full bar that is shown, at least two pixels of it. */
+export function between(from: number, to: number): string {
+  const percent = (share: number): string => `${(Math.min(1, Math.max(0, share)) * 100).toFixed(2)}%`;
+  return `inset(0 max(0%, ${percent(1 - to)} - 2px) 0 ${percent(from)})`;
 }

@@ -1,15 +1,18 @@
 import { classColour } from "../draw/colours";
+import { shownTracks } from "../draw/overlay";
 import { age, count, number, plural, rate, speed, stageMs, words } from "../format";
 import { routeHref } from "../address";
 import { session } from "../session";
 import { speedUnit } from "../settings";
 import type { Situation } from "../situation";
-import type { StepNumbers } from "../stream";
+import { objectsOf, type StepNumbers } from "../stream";
 import type { Step, StreamState } from "../wire";
 import { Above } from "./above";
 import { Empty } from "./empty";
 import { Figure } from "./figure";
+import { Objects } from "./objects";
 import { Icon, State } from "./shapes";
+import { Tracks } from "./tracks";
 
 /** The steps of a simulator or a robot from above: where is everything, does it keep up, where does its time go? */
 export function StreamView({ stream: name }: { stream: string }) {
@@ -30,6 +33,7 @@ export function StreamView({ stream: name }: { stream: string }) {
     );
   }
   const numbers = session.streamFeed(name).numbers.value;
+  const result = numbers.step?.result ?? null;
   const doing = streamSituation(stream);
   return (
     <div class="camera">
@@ -41,13 +45,17 @@ export function StreamView({ stream: name }: { stream: string }) {
         <State situation={doing} />
       </div>
       <div class="camera-main">
-        <Above stream={name} large old={doing.old} />
+        <Above stream={name} large still={result !== null} old={doing.old} />
         <Figures stream={name} numbers={numbers} />
       </div>
       <aside class="side" aria-label="Details">
         <Timings timingsUs={numbers.timingsUs} />
         <Scalars scalars={numbers.step?.scalars ?? {}} />
-        <Objects step={numbers.step} />
+        {result === null ? (
+          <Near step={numbers.step} />
+        ) : (
+          <Tracks tracks={shownTracks(result)} classes={[]} calibrated />
+        )}
       </aside>
     </div>
   );
@@ -67,9 +75,7 @@ export function StreamTile({ stream }: { stream: StreamState }) {
         <a class="tile-name" href={routeHref({ view: "stream", stream: stream.stream })}>
           {stream.stream}
         </a>
-        <span class="tile-objects">
-          {numbers.step === undefined ? "–" : plural(numbers.step.objects.length, "object")}
-        </span>
+        <span class="tile-objects">{numbers.step === undefined ? "–" : plural(objectsOf(numbers.step), "object")}</span>
         <span class="tile-rates">
           {rate(numbers.stepsPerSecond)} steps/s, real time {factorWords(numbers)}
         </span>
@@ -109,7 +115,7 @@ function Figures({ stream, numbers }: { stream: string; numbers: StepNumbers }) 
         value={ego === undefined ? "–" : speed(ego.speed_mps, unit)}
         about="Of the vehicle or robot itself"
       />
-      <Figure name="Objects" value={count(step?.objects.length ?? 0)} about="Objects in the step" />
+      <Figure name="Objects" value={count(step === undefined ? 0 : objectsOf(step))} about="Objects in the step" />
       <Figure
         name="Age"
         value={numbers.ageMs === undefined ? "–" : age(numbers.ageMs)}
@@ -177,47 +183,20 @@ function Scalars({ scalars }: { scalars: Readonly<Record<string, number>> }) {
   );
 }
 
-/** The list has a fixed height: it scrolls, nothing below it moves. */
-function Objects({ step }: { step: Step | undefined }) {
+function Near({ step }: { step: Step | undefined }) {
   const unit = speedUnit.value;
   const sorted = [...(step?.objects ?? [])].sort((a, b) => a.id - b.id);
-  return (
-    <section class="card" aria-labelledby="objects-title">
-      <h2 id="objects-title">
-        Objects
-        <span class="card-figure">{plural(sorted.length, "object")}</span>
-      </h2>
-      <div class="tracks" tabIndex={0} role="region" aria-label="List of objects">
-        {sorted.length === 0 ? (
-          <p class="nothing">Nothing is near right now.</p>
-        ) : (
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Object</th>
-                <th scope="col">Away</th>
-                <th scope="col" class="number">
-                  Speed, {unit}
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {sorted.map((object) => (
-                <tr key={object.id}>
-                  <td>
-                    <span class="swatch" style={{ background: classColour(object.class).line }} />
-                    {object.class} {object.id}
-                  </td>
-                  <td>{away(step, object)}</td>
-                  <td class="number">{speed(object.speed_mps, unit)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        )}
-      </div>
-    </section>
-  );
+  const rows = sorted.map((object) => (
+    <tr key={object.id}>
+      <td>
+        <span class="swatch" style={{ background: classColour(object.class).line }} />
+        {object.class} {object.id}
+      </td>
+      <td>{away(step, object)}</td>
+      <td class="number">{speed(object.speed_mps, unit)}</td>
+    </tr>
+  ));
+  return <Objects one="object" title="Objects" second="Away" nothing="Nothing is near right now." rows={rows} />;
 }
 
 function away(step: Step | undefined, { x, y }: { x: number; y: number }): string {

@@ -6,9 +6,10 @@ import { debugOpen, toggleDebug } from "../keys";
 import { type Polled, usePolled } from "../poll";
 import { session } from "../session";
 import { type Seen, situation } from "../situation";
+import { grafana } from "../token";
 import type { CameraState } from "../wire";
 import { Empty } from "./empty";
-import { Icon, Mark, State } from "./shapes";
+import { between, Icon, Mark, State } from "./shapes";
 
 const EVERY_MS = 1_000;
 /** A worker that was not seen for so long is about to lose its cameras. */
@@ -29,9 +30,21 @@ export function SystemView() {
           <Icon name="back" />
         </a>
         <h1>System</h1>
+        {grafana.value !== undefined && (
+          <a
+            class="tool worded last"
+            href={grafana.value}
+            target="_blank"
+            rel="noreferrer"
+            title="Grafana: every metric over time"
+          >
+            <Icon name="chart" />
+            Grafana
+          </a>
+        )}
         <button
           type="button"
-          class="tool worded last"
+          class={`tool worded ${grafana.value === undefined ? "last" : ""}`}
           aria-pressed={debugOpen.value}
           title="Debug panel (d)"
           onClick={toggleDebug}
@@ -239,10 +252,4 @@ function Account({ entry }: { entry: LedgerEntry }) {
       {problem !== undefined && <p class="hint">{problem}</p>}
     </li>
   );
-}
-
-/** The part of a full bar that is shown, at least two pixels of it. */
-function between(from: number, to: number): string {
-  const percent = (share: number): string => `${(Math.min(1, Math.max(0, share)) * 100).toFixed(2)}%`;
-  return `inset(0 max(0%, ${percent(1 - to)} - 2px) 0 ${percent(from)})`;
 }

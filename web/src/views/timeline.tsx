@@ -1,14 +1,18 @@
-import { useEffect, useState } from "preact/hooks";
+import { useCallback, useEffect, useState } from "preact/hooks";
 
-import { age, timeOfDay } from "../format";
+import { gaps } from "../api";
+import { age, plural, timeOfDay } from "../format";
+import { usePolled } from "../poll";
 import { session } from "../session";
 import { SPEEDS } from "../player";
-import { timeline } from "../timeline";
+import { gapParts, timeline } from "../timeline";
 import type { CameraState } from "../wire";
-import { Icon } from "./shapes";
+import { between, Icon } from "./shapes";
 
 /** What is held is asked for this often. */
 const REFRESH_MS = 5_000;
+/** And where there is nothing in it. */
+const GAPS_EVERY_MS = 15_000;
 /** What an arrow on the handle moves by. */
 const ARROW_MS = 1_000;
 
@@ -31,7 +35,12 @@ export function Timeline({ camera }: { camera: CameraState }) {
     };
   }, [player, open]);
 
-  const { firstMs, lastMs, atMs } = timeline(moment, feed.shown, session.nowMs.value, camera.health);
+  const ask = useCallback((signal: AbortSignal) => gaps(camera.camera, signal), [camera.camera]);
+  const missing = usePolled(ask, GAPS_EVERY_MS).value ?? [];
+
+  const stretch = timeline(moment, feed.shown, session.nowMs.value, camera.health);
+  const { firstMs, lastMs, atMs } = stretch;
+  const parts = gapParts(missing, stretch);
   const shownMs = dragged ?? atMs;
   const moving = moment.state === "playing" || moment.state === "buffering" || moment.state === "live";
   const seek = (ms: number): void => {
@@ -117,6 +126,11 @@ export function Timeline({ camera }: { camera: CameraState }) {
           Live
         </button>
       </div>
+      <div class="timeline-gaps" aria-hidden="true">
+        {parts.map(({ from, to }) => (
+          <span key={from} style={{ clipPath: between(from, to) }} />
+        ))}
+      </div>
       <input
         class="timeline-bar"
         type="range"
@@ -141,7 +155,8 @@ export function Timeline({ camera }: { camera: CameraState }) {
         {moment.problem !== undefined ? (
           <span role="status">{moment.problem}</span>
         ) : (
-          firstMs < lastMs && `${age(lastMs - firstMs)} held, since ${timeOfDay(firstMs)}`
+          firstMs < lastMs &&
+          `${age(lastMs - firstMs)} held, since ${timeOfDay(firstMs)}${parts.length > 0 ? `, with ${plural(parts.length, "gap")}` : ""}`
         )}
       </p>
     </section>

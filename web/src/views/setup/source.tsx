@@ -24,7 +24,8 @@ export function SourceForm({ setup }: { setup: Setup }) {
   const draft = setup.draft.value;
   const isNew = setup.camera === undefined;
   const cameras = session.cameras.value ?? [];
-  const classes = (cameras.find(({ camera }) => camera === setup.camera) ?? cameras[0])?.classes ?? [];
+  const like = cameras.find(({ camera }) => camera === setup.camera) ?? cameras[0];
+  const classes = session.models.classes(like?.model ?? null);
   const taken = new Set(cameras.map(({ camera }) => camera));
   const change = (part: Partial<Draft>, about: string): void => {
     // The suggestion follows until somebody types an id.
