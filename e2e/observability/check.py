@@ -1,0 +1,262 @@
+"""Every expression of every dashboard, rule and alert, on a running stack with a real Prometheus; alerts fire on the faults made here.
+
+Started by e2e/tests/observability.rs: PEREGRINE_URL is the gateway, PEREGRINE_STACK_CONTROL the command that controls the stack,
+PEREGRINE_FOLDER where logs go. Its cameras are those of that test.
+"""
+
+import json
+import math
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+import urllib.error
+from contextlib import suppress
+from pathlib import Path
+
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+
+from prometheus import RULES, ROOT, Prometheus, Stack, dashboards, fetch, filled, panels, wait_for
+
+URL = os.environ["PEREGRINE_URL"]
+# A window of rates: some scrapes.
+RATE = "8s"
+
+# Expressions that return nothing here, and why. At most three.
+WITHOUT_DATA = {}
+
+# What a test cannot do to the machine it runs on. Their thresholds are moved past what it has: the figures are real.
+MOVED = {"PeregrineDiskFull": ("< 0.1", "< 1.1"), "PeregrineMachineMemory": ("< 0.1", "< 1.1")}
+# Fire from the beginning: the cameras of this test have a source that is not there, and see above.
+AT_ONCE = {"PeregrineSourceDown", *MOVED}
+
+
+def edit(rule):
+    """Alerts wait shorter than a test has time for."""
+    if "for" in rule:
+        rule["for"] = "2s"
+    if change := MOVED.get(rule.get("alert")):
+        assert change[0] in rule["expr"], f"{rule['alert']} has another threshold than {change[0]}"
+        rule["expr"] = rule["expr"].replace(*change)
+
+
+class Viewers:
+    """What uses the gateway: a client that reads and reports, one that never reads, one that brings frames and steps."""
+
+    def __init__(self):
+        self.ended = threading.Event()
+        for work in (self.watch, self.stall, self.bring, self.ask):
+            threading.Thread(target=self.again, args=(work,), daemon=True).start()
+
+    def again(self, work):
+        while not self.ended.wait(0.5):
+            # Gateways and cameras go and come in this test.
+            with suppress(OSError, WebSocketException, TimeoutError):
+                work()
+
+    def connect(self, path, **more):
+        return connect(URL.replace("http", "ws") + path, max_size=None, **more)
+
+    @staticmethod
+    def subscribe(client, width):
+        client.send(json.dumps({"subscribe": {"cameras": [], "results": True, "preview_width": width}}))
+
+    def watch(self):
+        with self.connect("/ws", subprotocols=["peregrine.json"]) as client:
+            self.subscribe(client, 320)
+            until = time.monotonic() + 20
+            while time.monotonic() < until and not self.ended.is_set():
+                message = json.loads(client.recv(timeout=5))
+                if result := message.get("result"):
+                    painted = {"camera": result["camera"], "id": result["id"], "deliver_us": 900, "paint_us": 4000}
+                    client.send(json.dumps({"painted": painted}))
+
+    def stall(self):
+        host, port = URL.removeprefix("http://").split(":")
+        narrow = socket.socket()
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        narrow.connect((host, int(port)))
+        with self.connect("/ws", sock=narrow, max_queue=1, close_timeout=0.1) as client:
+            self.subscribe(client, 1920)
+            self.ended.wait(30)
+
+    def bring(self):
+        picture = fetch(f"{URL}/api/cameras/road/snapshot")
+        with self.connect("/ws/ingest/push") as client:
+            for step in range(200):
+                client.send(picture)
+                client.recv(timeout=5)
+                body = json.dumps({"step": step, "sim_time_us": step * 50_000}).encode()
+                fetch(f"{URL}/ingest/robot", body, {"content-type": "application/json"})
+                if self.ended.wait(0.05):
+                    return
+
+    def ask(self):
+        with suppress(urllib.error.HTTPError):
+            fetch(f"{URL}/api/cameras/nobody")
+        fetch(f"{URL}/api/ledger")
+
+
+def firing(prometheus):
+    return {labels["alertname"] for labels, _ in prometheus.now('ALERTS{alertstate="firing"}')}
+
+
+def await_alerts(prometheus, *names, longest=40):
+    wait_for(lambda: set(names) <= firing(prometheus), longest, f"{set(names) - firing(prometheus)} did not fire")
+    print(f"fired: {', '.join(names)}", flush=True)
+
+
+def provoke(stack, prometheus):
+    """One fault after the other, until the alerts about it fire."""
+    processors = [name for name in stack.processes() if name.startswith("processor")]
+    pid = lambda name: stack.processes()[name][0]
+
+    print("processors are frozen for longer than their leases", flush=True)
+    frozen = [pid(name) for name in processors]
+    for process in frozen:
+        os.kill(process, signal.SIGSTOP)
+    time.sleep(5)
+    for process in frozen:
+        os.kill(process, signal.SIGCONT)
+    await_alerts(prometheus, "PeregrineResultsLate", "PeregrineTargetDown")
+
+    print("a processor dies again and again", flush=True)
+    for _ in range(4):
+        os.kill(wait_for(lambda: pid(processors[0]), 20, "no processor"), signal.SIGKILL)
+        wait_for(lambda: stack.processes()[processors[0]][1], 40, "it was not started again")
+        time.sleep(5)
+    await_alerts(prometheus, "PeregrineCrashLoop", "PeregrineTakeovers")
+
+    print("no processor", flush=True)
+    for name in processors:
+        stack.ctl("stop", name)
+    await_alerts(prometheus, "PeregrineNoProcessor", "PeregrineCameraWithoutOwner")
+    for name in processors:
+        stack.ctl("start", name)
+    await_alerts(prometheus, "PeregrineFramesMissed")
+
+    print("Redis is nearly full, then full", flush=True)
+    used = int(re.search(r"used_memory:(\d+)", stack.redis("info", "memory"))[1])
+    stack.redis("config", "set", "maxmemory", str(used))
+    await_alerts(prometheus, "PeregrineRedisMemory", "PeregrineRedisErrors")
+    stack.redis("config", "set", "maxmemory", "512mb")
+
+    print("Redis goes, and comes back empty", flush=True)
+    stack.ctl("stop", "redis")
+    await_alerts(prometheus, "PeregrineRedisDown")
+    stack.ctl("start", "redis")
+    await_alerts(prometheus, "PeregrineClientsSlow")
+
+
+def expressions(prometheus):
+    """(where, expression, legend) of everything that is asked of Prometheus."""
+    for dashboard in dashboards():
+        for panel in panels(dashboard):
+            for target in panel["targets"]:
+                yield f"{dashboard['uid']}: {panel['title']}", target["expr"], target["legendFormat"]
+        for annotation in dashboard["annotations"]["list"]:
+            yield f"{dashboard['uid']}: {annotation['name']}", annotation["target"]["expr"], ""
+        for variable in dashboard["templating"]["list"]:
+            if variable["type"] == "query":
+                metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]["query"]).groups()
+                yield f"{dashboard['uid']}: ${variable['name']}", f"group by ({label}) ({metric})", "{{" + label + "}}"
+    for group in prometheus.api("rules")["groups"]:
+        for rule in group["rules"]:
+            yield f"rule {rule['name']}", rule["query"], ""
+            yield f"rule {rule['name']}", rule["name"] if rule["type"] == "recording" else f'ALERTS{{alertname="{rule["name"]}"}}', ""
+
+
+def labels_of(expr):
+    """The names of labels in an expression: matched, and those that series are grouped or joined by."""
+    matched = [name for braces in re.findall(r"\{([^}]*)\}", expr) for name in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", braces)]
+    grouped = [name for list in re.findall(r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)", expr) for name in re.findall(r"\w+", list)]
+    return {*matched, *grouped}
+
+
+def problems_of_expressions(prometheus, start, end):
+    window = {"start": start, "end": end}
+    names = set(prometheus.api("label/__name__/values", **window))
+    labels = {}
+    silent = set()
+    for where, raw, legend in expressions(prometheus):
+        expr = filled(raw, RATE)
+        series = [(of, [v for _, v in values if not math.isnan(v)]) for of, values in prometheus.course(expr, start, end, 2)]
+        series = [of for of, values in series if values]
+        if not series:
+            silent.add(where)
+            if where not in WITHOUT_DATA:
+                yield f"{where}: no data: {expr}"
+        metrics = set(re.findall(r"[a-zA-Z_:][\w:]*", expr)) & names
+        for metric in metrics - labels.keys():
+            labels[metric] = set(prometheus.api("labels", **{"match[]": metric}, **window))
+        if series and (unknown := labels_of(expr).difference(*(labels[metric] for metric in metrics))):
+            yield f"{where}: no such label: {unknown} in {expr}"
+        for label in re.findall(r"\{\{(\w+)\}\}", legend):
+            if any(label not in of for of in series):
+                yield f"{where}: the legend's {label} is not on every series of {expr}"
+    for where in WITHOUT_DATA.keys() - silent:
+        yield f"{where} is excused from returning data and does"
+
+
+def problems_of_alerts(prometheus, start, end):
+    fired = {}
+    for of, _ in prometheus.course('ALERTS{alertstate="firing"}', start, end, 1):
+        fired.setdefault(of["alertname"], of)
+    for group in prometheus.api("rules")["groups"]:
+        for rule in group["rules"]:
+            if rule["health"] != "ok":
+                yield f"{rule['name']}: {rule.get('lastError')}"
+            if rule["type"] == "alerting":
+                used = set(re.findall(r"\$labels\.(\w+)", json.dumps(rule["annotations"])))
+                if rule["name"] not in fired:
+                    yield f"{rule['name']} did not fire"
+                elif missing := used - fired[rule["name"]].keys():
+                    yield f"{rule['name']} speaks of labels that it has not: {missing}"
+
+
+def problems_of_links():
+    uids = {dashboard["uid"] for dashboard in dashboards()}
+    for dashboard in dashboards():
+        for uid in re.findall(r'"url": "/d/([\w-]+)', json.dumps(dashboard)):
+            if uid not in uids:
+                yield f"{dashboard['uid']} links to {uid}, which is not there"
+    headings = re.findall(r"^#+ (.*)$", (ROOT / "docs/operations.md").read_text(), re.M)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    for anchor in re.findall(r"docs/operations\.md#(\S+)", (RULES / "alerts.yml").read_text()):
+        if anchor not in anchors:
+            yield f"docs/operations.md has no heading {anchor}"
+
+
+def main():
+    stack = Stack(os.environ["PEREGRINE_STACK_CONTROL"])
+    assert len(WITHOUT_DATA) <= 3, "too many exceptions"
+    problems = list(problems_of_links())
+    with Prometheus(stack, Path(os.environ["PEREGRINE_FOLDER"]), edit) as prometheus:
+        start = time.time()
+        viewers = Viewers()
+        wait_for(lambda: prometheus.now("camera:peregrine_frames_processed:rate1m > 0"), 60, "no results")
+        time.sleep(15)
+        slow = {"PeregrineClientsSlow"}  # one client never reads
+        if early := firing(prometheus) - AT_ONCE - slow:
+            problems.append(f"nothing is wrong yet, and these fire: {early}")
+        try:
+            provoke(stack, prometheus)
+            await_alerts(prometheus, *AT_ONCE)
+        except TimeoutError as error:
+            problems.append(str(error))
+        end = time.time()
+        viewers.ended.set()
+        problems += problems_of_expressions(prometheus, start, end)
+        problems += problems_of_alerts(prometheus, start, end)
+        count = len(list(expressions(prometheus)))
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    print(f"{count} expressions over {end - start:.0f} s: {len(problems)} problems")
+    sys.exit(bool(problems))
+
+
+main()
