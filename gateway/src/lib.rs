@@ -13,6 +13,7 @@ mod encoding;
 mod frames;
 mod http;
 mod ingest;
+mod ledger;
 mod limit;
 mod listen;
 mod metrics;
