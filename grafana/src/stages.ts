@@ -7,12 +7,14 @@ const rate = (what: string) => `sum by (stage) (rate(peregrine_stage_duration_se
 const mean = `${rate('sum')} / (${rate('count')} > 0)`;
 
 // In the order of a frame's journey: the stages of proto/src/stage.rs.
-const journey: [daemon: string, stages: [name: string, about: string][]][] = [
+const journey: [title: string, job: string, stages: [name: string, about: string][]][] = [
   [
     'Producer',
+    'producer',
     [
       ['capture', 'Waiting for the source to have the next frame: the frame interval, for a live camera.'],
       ['decode', 'Packet to picture.'],
+      ['wait', "Waiting for the camera's thread, or for Redis to have answered the last frame."],
       ['resize', 'Source size to analysis size.'],
       ['credit', 'A file waits for the stream to have room: long where the processors are the bottleneck, 0 for live cameras.'],
       ['publish', 'Writing the frame into its stream.'],
@@ -20,6 +22,7 @@ const journey: [daemon: string, stages: [name: string, about: string][]][] = [
   ],
   [
     'Processor',
+    'processor',
     [
       ['queue', 'Lying in the stream until a processor takes it.'],
       ['read', "From the reader's wake-up to the decoded header."],
@@ -35,6 +38,7 @@ const journey: [daemon: string, stages: [name: string, about: string][]][] = [
   ],
   [
     'Gateway and browsers',
+    'gateway',
     [
       ['relay', 'From the commit seen by the gateway to the bytes written to the client.'],
       ['deliver', 'From there to decoded in the browser, as browsers report it.'],
@@ -100,10 +104,10 @@ export const stages = dashboard('stages', 'Stages', 'Where do the milliseconds g
     { about: 'Which model runs where, and on which execution provider of ONNX Runtime.', width: 8, height: 7 },
   ),
 
-  ...journey.flatMap(([daemon, stages]) => [
-    row(daemon),
+  ...journey.flatMap(([title, job, stages]) => [
+    row(title),
     ...stages.map(([stage, about]) =>
-      heat(stage, `peregrine_stage_duration_seconds_bucket{stage="${stage}", ${ON}}`, { about, unit: 's', width: 8, height: 7 }),
+      heat(stage, `peregrine_stage_duration_seconds_bucket{stage="${stage}", job="${job}", ${ON}}`, { about, unit: 's', width: 8, height: 7 }),
     ),
   ]),
 ]);
