@@ -35,14 +35,6 @@ COLOURS = {"green": "#73bf69", "yellow": "#f2cc0c", "orange": "#ff9830", "red": 
 LINES = pyplot.get_cmap("tab20").colors[::2] + pyplot.get_cmap("tab20").colors[1::2]
 
 
-def steps_of(value, steps, decimals, base=1000):
-    """A value with a prefix of its unit."""
-    for limit, sign in [(base**3, "G"), (base**2, "M"), (base, "k")]:
-        if abs(value) >= limit:
-            return f"{value / limit:.{decimals}f} {sign}"
-    return f"{value:.{decimals}f}{steps}"
-
-
 def shown(value, unit="", decimals=None):
     """A value as Grafana writes it, about."""
     if value is None or math.isnan(value):
@@ -64,7 +56,10 @@ def shown(value, unit="", decimals=None):
                 return f"{value / limit:.1f} {sign}B{'/s' if unit == 'Bps' else ''}"
         return f"{value:.0f} B{'/s' if unit == 'Bps' else ''}"
     name = {"fps": " fps", "cps": "/s", "cpm": "/min", "mps": "/s", "reqps": "/s", "ops": "/s"}.get(unit, unit.removeprefix("suffix:"))
-    return steps_of(value, "", digits) + name
+    for limit, sign in [(1e9, "G"), (1e6, "M"), (1e4, "k")]:
+        if abs(value) >= limit:
+            return f"{value / (1e3 if sign == 'k' else limit):.1f} {sign}{name}"
+    return f"{value:.{digits}f}{name}"
 
 
 class Picture:
@@ -84,7 +79,7 @@ class Picture:
             self.panel(panel)
         self.figure.savefig(path, facecolor=BACK)
         pyplot.close(self.figure)
-        Image.open(path).convert("RGB").quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
+        Image.open(path).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
 
     def write(self, x, y, text, size=9, color=INK, **more):
         """At these pixels from the top left."""
@@ -99,7 +94,7 @@ class Picture:
         left, top, width, height = self.box
         corner = (left / self.width, 1 - (top + height) / self.height)
         size = (width / self.width, height / self.height)
-        self.figure.add_artist(Rectangle(corner, *size, facecolor=PANEL, edgecolor="#2c3235", linewidth=0.7))
+        self.figure.add_artist(Rectangle(corner, *size, facecolor=PANEL, edgecolor="#2c3235", linewidth=0.7, zorder=-1))
         self.write(left + 8, top + 13, panel["title"], weight="bold")
         {"timeseries": self.lines, "stat": self.number, "heatmap": self.heat, "table": self.table}[panel["type"]](panel)
 
@@ -249,6 +244,9 @@ class Picture:
         left, top, width, height = self.box
         each = (width - 16) / len(order)
         rows.sort(key=lambda row: [row.get(name, "") for name in labels])
+        for by in panel["options"].get("sortBy", []):
+            name = next(name for name in order if columns["renameByName"].get(name, name) == by["displayName"])
+            rows.sort(key=lambda row: row.get(name, 0), reverse=by["desc"])
         for column, name in enumerate(order):
             x, title = left + 10 + each * column, columns["renameByName"].get(name, name)
             self.write(x, top + 36, title, size=8, color=FAINT, weight="bold")

@@ -19,6 +19,8 @@ fn dashboard_or_alert_says_nothing() -> Result<()> {
         camera("road", "synthetic:road?w=768&h=432&fps=10", "")?,
         camera("live", live, "")?,
         camera("push", "ingest:", "")?,
+        // Of two frames a second, the few that waited for a processor are enough to be noticed.
+        camera("slow", "synthetic:road?w=320&h=180&fps=2", "")?,
         // More than its owner can do, so that others help.
         camera("hot", &clip.display().to_string(), "pace = 'fast'\nloop = true")?,
         camera("gone", "rtsp://127.0.0.1:1/", "")?,

@@ -126,7 +126,7 @@ export function table(
   title: string,
   labels: string[],
   columns: Column[],
-  more: Common & { links?: { title: string; url: string }[] },
+  more: Common & { links?: { title: string; url: string }[]; sortBy?: string },
 ): Table {
   const value = (number: number) => `Value #${String.fromCharCode(65 + number)}`;
   const order = [...labels, ...columns.map((_, number) => value(number))];
@@ -164,7 +164,12 @@ export function table(
         ...(more.links ? [{ matcher: { id: 'byName', options: labels[0] }, properties: [{ id: 'links', value: more.links }] }] : []),
       ],
     },
-    options: { cellHeight: 'sm', frameIndex: 0, showHeader: true },
+    options: {
+      cellHeight: 'sm',
+      frameIndex: 0,
+      showHeader: true,
+      sortBy: [{ displayName: more.sortBy ?? labels[0]!, desc: more.sortBy !== undefined }],
+    },
   };
 }
 

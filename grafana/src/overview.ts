@@ -18,12 +18,12 @@ export const overview = dashboard('overview', 'Overview', 'Is everything analyse
     unit: 's',
     limits: [
       [0.4, 'yellow'],
-      [1, 'red'],
+      [0.8, 'red'],
     ],
   }),
   number(
     'Frames missed',
-    `(sum(camera_reason:peregrine_frames_missed:rate1m${ON}) or vector(0)) / sum(camera:peregrine_frames_captured:rate1m${ON})`,
+    `sum(camera:peregrine_frames_missed:ratio_rate1m${ON} * camera:peregrine_frames_captured:rate1m${ON}) / sum(camera:peregrine_frames_captured:rate1m${ON})`,
     {
       about: 'Share of the captured frames that got no analysis. What was left out on purpose does not count.',
       unit: 'percentunit',
@@ -60,7 +60,7 @@ export const overview = dashboard('overview', 'Overview', 'Is everything analyse
       unit: 's',
       limits: [
         [0.4, 'yellow'],
-        [1, 'red'],
+        [0.8, 'red'],
       ],
     },
   ),
@@ -93,7 +93,7 @@ export const overview = dashboard('overview', 'Overview', 'Is everything analyse
           unit: 's',
           limits: [
             [0.4, 'yellow'],
-            [1, 'red'],
+            [0.8, 'red'],
           ],
         },
       ],

@@ -54,7 +54,7 @@ export const stages = dashboard('stages', 'Stages', 'Where do the milliseconds g
     unit: 's',
     stack: true,
     width: 14,
-    height: 10,
+    height: 13,
   }),
   table(
     'Every stage, now',
@@ -66,7 +66,7 @@ export const stages = dashboard('stages', 'Stages', 'Where do the milliseconds g
       ['p95', quantile(0.95), { unit: 's' }],
       ['p99', quantile(0.99), { unit: 's' }],
     ],
-    { about: 'Percentiles are estimated from the buckets of docs/metrics.md.', width: 10, height: 10 },
+    { about: 'Percentiles are estimated from the buckets of docs/metrics.md.', sortBy: 'Mean', width: 10, height: 13 },
   ),
   lines('Median of each stage', [[quantile(0.5), '{{stage}}']], {
     about: 'Half of the frames took longer. Logarithmic: a stage of 50 microseconds and one of 50 milliseconds are both to be seen.',

@@ -2,8 +2,7 @@ import { dashboard, heat, lines, number, row, table } from './build.ts';
 
 const ON = 'camera=~"$camera"';
 const BY = 'worker=~"$worker"';
-/** Every gateway says the same. */
-const ledger = (end: string) => `max by (camera) (peregrine_ledger_frames{end="${end}", ${ON}})`;
+const ledger = (end: string) => `sum by (camera) (camera_end:peregrine_ledger_frames:max{end="${end}", ${ON}})`;
 const total = (end: string) => `sum(${ledger(end)})`;
 
 export const streams = dashboard('streams', 'Streams, leases and ledger', 'Where is each frame, and who has which camera?', [
@@ -66,11 +65,8 @@ export const streams = dashboard('streams', 'Streams, leases and ledger', 'Where
   ),
   lines(
     'Where frames end',
-    [
-      [`sum(camera:peregrine_frames_processed:rate1m{${ON}})`, 'processed'],
-      [`sum by (end) (camera_reason:peregrine_frames_missed:rate1m{${ON}})`, '{{end}}'],
-    ],
-    { about: 'Frames per second, by their end, as the daemons count them.', unit: 'fps', stack: true },
+    [[`sum by (end) (rate(camera_end:peregrine_ledger_frames:max{end=~"processed|skipped|lost", ${ON}}[1m]))`, '{{end}}']],
+    { about: 'Published frames per second, by their end.', unit: 'fps', stack: true },
   ),
 
   row('Streams'),
