@@ -9,20 +9,13 @@ import math
 import os
 import re
 import signal
-import socket
 import sys
-import threading
 import time
-import urllib.error
-from contextlib import suppress
 from pathlib import Path
 
-from websockets.exceptions import WebSocketException
-from websockets.sync.client import connect
+from clients import Clients
+from prometheus import RULES, ROOT, Prometheus, Stack, dashboards, filled, panels, wait_for
 
-from prometheus import RULES, ROOT, Prometheus, Stack, dashboards, fetch, filled, panels, wait_for
-
-URL = os.environ["PEREGRINE_URL"]
 # A window of rates: some scrapes.
 RATE = "8s"
 
@@ -43,63 +36,6 @@ def edit(rule):
     if change := MOVED.get(rule.get("alert")):
         assert change[0] in rule["expr"], f"{rule['alert']} has another threshold than {change[0]}"
         rule["expr"] = rule["expr"].replace(*change)
-
-
-class Viewers:
-    """What uses the gateway: a client that reads and reports, one that never reads, one that brings frames and steps."""
-
-    def __init__(self):
-        self.ended = threading.Event()
-        for work in (self.watch, self.stall, self.bring, self.ask):
-            threading.Thread(target=self.again, args=(work,), daemon=True).start()
-
-    def again(self, work):
-        while not self.ended.wait(0.5):
-            # Gateways and cameras go and come in this test.
-            with suppress(OSError, WebSocketException, TimeoutError):
-                work()
-
-    def connect(self, path, **more):
-        return connect(URL.replace("http", "ws") + path, max_size=None, **more)
-
-    @staticmethod
-    def subscribe(client, width):
-        client.send(json.dumps({"subscribe": {"cameras": [], "results": True, "preview_width": width}}))
-
-    def watch(self):
-        with self.connect("/ws", subprotocols=["peregrine.json"]) as client:
-            self.subscribe(client, 320)
-            until = time.monotonic() + 20
-            while time.monotonic() < until and not self.ended.is_set():
-                message = json.loads(client.recv(timeout=5))
-                if result := message.get("result"):
-                    painted = {"camera": result["camera"], "id": result["id"], "deliver_us": 900, "paint_us": 4000}
-                    client.send(json.dumps({"painted": painted}))
-
-    def stall(self):
-        host, port = URL.removeprefix("http://").split(":")
-        narrow = socket.socket()
-        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        narrow.connect((host, int(port)))
-        with self.connect("/ws", sock=narrow, max_queue=1, close_timeout=0.1) as client:
-            self.subscribe(client, 1920)
-            self.ended.wait(30)
-
-    def bring(self):
-        picture = fetch(f"{URL}/api/cameras/road/snapshot")
-        with self.connect("/ws/ingest/push") as client:
-            for step in range(200):
-                client.send(picture)
-                client.recv(timeout=5)
-                body = json.dumps({"step": step, "sim_time_us": step * 50_000}).encode()
-                fetch(f"{URL}/ingest/robot", body, {"content-type": "application/json"})
-                if self.ended.wait(0.05):
-                    return
-
-    def ask(self):
-        with suppress(urllib.error.HTTPError):
-            fetch(f"{URL}/api/cameras/nobody")
-        fetch(f"{URL}/api/ledger")
 
 
 def fired(prometheus, since):
@@ -251,7 +187,7 @@ def main():
     problems = list(problems_of_links())
     with Prometheus(stack, Path(os.environ["PEREGRINE_FOLDER"]), edit) as prometheus:
         start = time.time()
-        viewers = Viewers()
+        clients = Clients(os.environ["PEREGRINE_URL"], stalled=True)
         wait_for(lambda: prometheus.now("camera:peregrine_frames_processed:rate1m > 0"), 60, "no results")
         time.sleep(15)
         if early := fired(prometheus, start) & NOT_YET:
@@ -264,7 +200,7 @@ def main():
         except TimeoutError as error:
             problems.append(str(error))
         end = time.time()
-        viewers.ended.set()
+        clients.ended.set()
         problems += problems_of_expressions(prometheus, start, end)
         problems += problems_of_alerts(prometheus, start, end)
         count = len(list(expressions(prometheus)))

@@ -25,6 +25,7 @@ from matplotlib.ticker import FuncFormatter
 from PIL import Image
 from datetime import datetime
 
+from clients import Clients
 from prometheus import DASHBOARDS, Prometheus, Stack, filled, panels
 
 STEP = 5
@@ -265,11 +266,14 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("control", help="the command that controls the stack, `… ctl --run-dir FOLDER`")
     arguments.add_argument("out", type=Path, help="folder of the pictures")
+    arguments.add_argument("--gateway", help="its address: clients use it meanwhile, as people would")
     arguments.add_argument("--seconds", type=int, default=300, help="how long to look")
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, Prometheus(Stack(given.control), folder, interval=STEP) as prometheus:
         start = time.time()
+        if given.gateway:
+            Clients(given.gateway)
         time.sleep(given.seconds)
         picture = Picture(prometheus, start, time.time())
         for path in DASHBOARDS:
