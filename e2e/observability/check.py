@@ -32,7 +32,7 @@ NOT_YET = {"PeregrineNoProcessor", "PeregrineCameraWithoutOwner", "PeregrineCras
 def edit(rule):
     """Alerts wait shorter than a test has time for."""
     if "for" in rule:
-        rule["for"] = "2s"
+        rule["for"] = "4s"
     if change := MOVED.get(rule.get("alert")):
         assert change[0] in rule["expr"], f"{rule['alert']} has another threshold than {change[0]}"
         rule["expr"] = rule["expr"].replace(*change)
@@ -73,7 +73,7 @@ def provoke(stack, prometheus):
         frozen = [pid(name) for name in processors]
         for process in frozen:
             os.kill(process, signal.SIGSTOP)
-        time.sleep(6)
+        time.sleep(9)
         for process in frozen:
             os.kill(process, signal.SIGCONT)
 
