@@ -110,6 +110,7 @@ class Picture:
         axes = self.figure.add_axes(place, facecolor=PANEL)
         axes.tick_params(colors=FAINT, labelsize=7.5, length=0)
         axes.grid(color="#2c3235", linewidth=0.6)
+        axes.set_axisbelow(True)
         for spine in axes.spines.values():
             spine.set_visible(False)
         return axes

@@ -70,16 +70,8 @@ export const clients = dashboard('clients', 'Gateway clients', 'What do people a
     ['relay', 'deliver', 'paint'].map((stage) => [p95(stage), stage]),
     { about: 'Relay is measured by the gateway, deliver and paint by the browsers.', unit: 's' },
   ),
-  lines(
-    'Previews',
-    [
-      [`sum by (camera) (rate(peregrine_previews_encoded_total{${ON}}[$__rate_interval]))`, '{{camera}}'],
-      [`sum by (camera) (rate(peregrine_previews_dropped_total{${ON}}[$__rate_interval])) > 0`, '{{camera}} dropped'],
-    ],
-    { about: 'Pictures encoded for people who watch; nobody watching: none.', unit: 'fps' },
-  ),
 
-  row('HTTP and what clients bring'),
+  row('HTTP, pictures, and what clients bring'),
   lines('Requests', [[`sum by (route) (rate(peregrine_http_requests_total{${BY}}[$__rate_interval]))`, '{{route}}']], {
     about: 'Answered, by route.',
     unit: 'reqps',
@@ -96,5 +88,13 @@ export const clients = dashboard('clients', 'Gateway clients', 'What do people a
       [`sum(rate(peregrine_steps_ingested_total{${BY}}[$__rate_interval]))`, 'steps'],
     ],
     { about: 'Frames of cameras whose source is a client, and steps of simulators. Skipped: the pipeline was busy.', unit: 'cps' },
+  ),
+  lines(
+    'Previews',
+    [
+      [`sum by (camera) (rate(peregrine_previews_encoded_total{${ON}}[$__rate_interval]))`, '{{camera}}'],
+      [`sum by (camera) (rate(peregrine_previews_dropped_total{${ON}}[$__rate_interval])) > 0`, '{{camera}} dropped'],
+    ],
+    { about: 'Pictures encoded for people who watch; nobody watching: none.', unit: 'fps' },
   ),
 ]);

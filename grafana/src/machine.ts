@@ -11,15 +11,21 @@ export const machine = dashboard('machine', 'Machine', 'Is there enough of every
       [0.95, 'red'],
     ],
   }),
-  number('Memory available', 'min(instance:node_memory_available:ratio)', {
-    about: 'Of the machine with the least.',
+  number('Memory used', '1 - min(instance:node_memory_available:ratio)', {
+    about: 'Of the machine with the least that is free.',
     unit: 'percentunit',
-    limits: [],
+    limits: [
+      [0.8, 'yellow'],
+      [0.9, 'red'],
+    ],
   }),
-  number('Disk available', 'min(instance_mountpoint:node_filesystem_available:ratio)', {
+  number('Disk used', '1 - min(instance_mountpoint:node_filesystem_available:ratio)', {
     about: 'Of the fullest disk.',
     unit: 'percentunit',
-    limits: [],
+    limits: [
+      [0.8, 'yellow'],
+      [0.9, 'red'],
+    ],
   }),
   number('CPU time per frame', 'peregrine:cpu_seconds_per_frame:ratio_rate1m', {
     about: 'Of all daemons together, without Redis, for each analysed frame. ./dev bench compares it with the floor.',
@@ -59,8 +65,8 @@ export const machine = dashboard('machine', 'Machine', 'Is there enough of every
   lines(
     'Threads and cores',
     [
-      [`sum by (job, worker) (peregrine_process_threads{${BY}})`, '{{job}} {{worker}} threads'],
-      [`max by (job, worker) (peregrine_process_cores{${BY}})`, '{{job}} {{worker}} may use'],
+      [`sum by (worker) (peregrine_process_threads{${BY}})`, '{{worker}} threads'],
+      [`max by (worker) (peregrine_process_cores{${BY}})`, '{{worker}} cores'],
     ],
     { about: 'Threads of each process, and the cores that it may use by its affinity and the limits of its container.', decimals: 0 },
   ),
