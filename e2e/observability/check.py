@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 from clients import Clients
@@ -56,11 +57,24 @@ class Fault:
 
     def await_alerts(self, longest=45):
         missing = lambda: self.alerts - fired(self.prometheus, self.since)
-        wait_for(lambda: not missing(), longest, f"{self.what}: {missing()} not fired")
+        try:
+            wait_for(lambda: not missing(), longest, "")
+        except TimeoutError:
+            raise TimeoutError(f"{self.what}, and {missing()} did not fire within {longest} s") from None
 
     def __exit__(self, failure, *_):
         if not failure:
             self.await_alerts()
+
+
+@contextmanager
+def frozen(processes):
+    processes = list(processes)
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    yield
+    for process in processes:
+        os.kill(process, signal.SIGCONT)
 
 
 def provoke(stack, prometheus):
@@ -69,13 +83,15 @@ def provoke(stack, prometheus):
     pid = lambda name: stack.processes()[name][0]
     fault = lambda *words: Fault(prometheus, *words)
 
+    with fault("frames of a live camera grow too old in the stream"):
+        with frozen(map(pid, processors)):
+            time.sleep(1)
+            with frozen([pid("producer")]):
+                time.sleep(2)
+
     with fault("processors are frozen for longer than their leases", "PeregrineTargetDown", "PeregrineResultsLate"):
-        frozen = [pid(name) for name in processors]
-        for process in frozen:
-            os.kill(process, signal.SIGSTOP)
-        time.sleep(9)
-        for process in frozen:
-            os.kill(process, signal.SIGCONT)
+        with frozen(map(pid, processors)):
+            time.sleep(9)
 
     with fault("a processor dies again and again", "PeregrineCrashLoop", "PeregrineTakeovers"):
         for _ in range(4):

@@ -93,7 +93,7 @@ export const clients = dashboard('clients', 'Gateway clients', 'What do people a
     'Previews',
     [
       [`sum by (camera) (rate(peregrine_previews_encoded_total{${ON}}[$__rate_interval]))`, '{{camera}}'],
-      [`sum by (camera) (rate(peregrine_previews_dropped_total{${ON}}[$__rate_interval])) > 0`, '{{camera}} dropped'],
+      [`sum(rate(peregrine_previews_dropped_total{${ON}}[$__rate_interval]))`, 'dropped'],
     ],
     { about: 'Pictures encoded for people who watch; nobody watching: none.', unit: 'fps' },
   ),
