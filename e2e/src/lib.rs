@@ -9,4 +9,5 @@ pub mod onnx;
 pub mod programs;
 pub mod results;
 pub mod rtsp;
+pub mod slow_link;
 pub mod system;

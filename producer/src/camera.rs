@@ -100,6 +100,7 @@ impl Camera {
                 }
                 SessionEnd::Finished(problem) => {
                     info!(%camera, problem, "source ended");
+                    report.target(0.0);
                     report.health(SourceHealth::Ended, problem.unwrap_or_default());
                     self.wait(None);
                     break;
@@ -151,6 +152,9 @@ impl Camera {
         };
         let Some(fallback) = self.wait_for_model(report) else { return SessionEnd::Stopped };
         report.health(SourceHealth::Live, "");
+
+        let paced = info.live || self.config.source.pace == PaceConfig::Realtime;
+        report.target(if paced { info.fps / f64::from(self.config.source.every.max(1)) } else { 0.0 });
 
         let mut pace = (!info.live && self.config.source.pace == PaceConfig::Realtime).then(Pace::default);
         let mut shrinker = Shrinker::default();
