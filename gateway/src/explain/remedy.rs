@@ -190,50 +190,48 @@ pub(super) fn redis(system: &System, at: &Worker, cameras: &[&Camera]) -> Eviden
 
 /// A worker that does not get the cores that it could use.
 pub(super) fn cpu(system: &System, at: &Worker, cameras: &[&Camera]) -> Evidence {
-    let frames: f64 = cameras.iter().map(|camera| camera.processed).sum();
-    let cost = if frames > 0.0 { at.cpu / frames } else { 0.0 };
+    let is_here = |index: Option<usize>| system.worker(index).is_some_and(|worker| worker.name == at.name);
+    let all: f64 = system
+        .cameras
+        .iter()
+        .filter(|camera| is_here(camera.producer) || is_here(camera.processor))
+        .map(|camera| camera.processed)
+        .sum();
+    // Cores for one frame a second.
+    let cost = if all > 0.0 { at.cpu / all } else { 0.0 };
+    let needs = (all - actual(cameras) + target(cameras)) * cost / ROOM;
     let allowed = at.cores.or(at.machine_cores).unwrap_or(1.0);
     let waiting = (at.cpu_wait / servers::work(at)).min(0.95);
-    let at_its_limit = at.cpu > 0.9 * allowed;
     let idle = at.machine_idle.map_or(String::new(), |idle| {
-        format!(" {} of its machine's {} are idle.", cores(idle), number(at.machine_cores.unwrap_or(idle)))
+        format!(" {} of its machine's {} idle.", number(idle), cores(at.machine_cores.unwrap_or(idle)))
     });
     let evidence = format!(
-        "{} got {} of the {} that it may use, and its threads stood ready for a core without getting one for {} of their work's time.{idle}",
+        "{} used {} of the {} that it may use; for {} of its work's time it was ready and got no core.{idle}",
         at.name,
         number(at.cpu),
         cores(allowed),
         percent(waiting),
     );
-    let needs = target(cameras) * cost / ROOM;
-    let change = if at_its_limit {
-        format!(
-            "let {} use {} (its container's limit, or the cores that it is tied to)",
-            at.name,
-            cores(needs.max(allowed))
-        )
+    // How many times as much each of its threads could do then, and the cores that there are for all of them.
+    let (change, faster, available) = if at.cpu > 0.9 * allowed {
+        let more = needs.max(allowed);
+        let change = "(its container's limit, or the cores that it is tied to)";
+        (format!("let {} use {} {change}", at.name, cores(more)), more / allowed, more)
     } else {
-        format!(
-            "take away what else runs on the cores of {}, or let it use others: it needs {} for these cameras",
+        let change = format!(
+            "take away what else runs on the cores of {}, or let it use others: it needs {}",
             at.name,
             cores(needs)
-        )
+        );
+        (change, 1.0 / (1.0 - waiting), allowed)
     };
-    // What its threads could do without waiting, as far as the cores go.
-    let available = if at_its_limit { needs.max(allowed) } else { allowed };
-    let gives = cameras
-        .iter()
-        .map(|camera| {
-            let name = |server: &Server| {
-                system.worker(Some(server.worker)).is_some_and(|worker| worker.name == at.name)
-            };
-            reachable(system, camera, |server| {
-                if name(server) { server.capacity / (1.0 - waiting) } else { server.capacity }
-            })
+    let of_camera = |camera: &&Camera| {
+        reachable(system, camera, |server| {
+            server.capacity * if is_here(Some(server.worker)) { faster } else { 1.0 }
         })
-        .sum::<f64>()
-        .min(if cost > 0.0 { available / cost } else { f64::MAX });
-    (evidence, vec![Remedy::new(change, gives)])
+    };
+    let most = if cost > 0.0 { available / cost - (all - actual(cameras)) } else { f64::MAX };
+    (evidence, vec![Remedy::new(change, cameras.iter().map(of_camera).sum::<f64>().min(most))])
 }
 
 /// A thread of a processor beside the model's.
@@ -266,9 +264,10 @@ pub(super) fn source(cameras: &[&Camera]) -> Evidence {
 /// Cameras without a processor.
 pub(super) fn no_processor(system: &System, cameras: &[&Camera]) -> Evidence {
     let count = system.processors().count();
+    let published: f64 = cameras.iter().map(|camera| camera.published).sum();
     let evidence = format!(
-        "{} published and not analysed; {} there.",
-        plural(cameras.iter().map(|camera| camera.backlog).sum::<f64>(), "frame waits", "frames wait"),
+        "{} frames a second are published and nobody analyses them; {} there.",
+        number(published),
         plural(count as f64, "processor is", "processors are"),
     );
     let change = if count == 0 {

@@ -37,8 +37,7 @@ pub(super) fn of(system: &System, camera: &Camera) -> Vec<Server> {
 
 /// The camera's thread in its producer: decodes all, shrinks and publishes what is wanted.
 fn source_thread(camera: &Camera, worker: usize) -> Option<Server> {
-    let of_all =
-        if camera.published > 0.0 { camera.decoded / camera.captured.max(f64::MIN_POSITIVE) } else { 1.0 };
+    let of_all = if camera.captured > 0.0 { camera.decoded / camera.captured } else { 1.0 };
     let parts = [Stage::Decode, Stage::Resize, Stage::Publish].map(|stage| {
         let mean = camera.stage(stage).mean();
         (stage, if stage == Stage::Decode { mean * of_all } else { mean })

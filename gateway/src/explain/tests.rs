@@ -1,4 +1,5 @@
-//! Findings on what real systems said: each file in `recorded/` holds two looks at every daemon of one, some seconds apart.
+//! Findings on what systems said: made up, one trouble at a time; and recorded, as each file in `recorded/` holds two looks at
+//! every daemon of a real one.
 
 use serde_json::Value;
 
@@ -21,11 +22,6 @@ fn observed(recording: &str) -> Vec<Observed> {
         })
     };
     recording.split("=== ").filter(|part| !part.is_empty()).map(|part| daemon(part).unwrap()).collect()
-}
-
-fn report(recording: &str) -> (Value, String) {
-    let report = Report::of(&observed(recording));
-    (serde_json::to_value(&report).unwrap(), report.text())
 }
 
 /// A daemon that did this every second: counters by their series, gauges as they are.
@@ -80,13 +76,15 @@ fn producer(camera: &str, target: f64, captured: f64, decode: f64, cpu: f64) -> 
     daemon("producer", "producer", &counters, &gauges)
 }
 
+/// A processor in the making.
+struct Processor {
+    name: String,
+    counters: Vec<(String, f64)>,
+    gauges: Vec<(String, f64)>,
+}
+
 /// A processor that analyses `rate` frames a second of a camera, each `infer` seconds in the model.
-fn processor(
-    name: &str,
-    camera: &str,
-    rate: f64,
-    infer: f64,
-) -> (Vec<(String, f64)>, Vec<(String, f64)>, String) {
+fn processor(name: &str, camera: &str, rate: f64, infer: f64) -> Processor {
     let mut counters = vec![
         of("frames_processed_total", camera, rate),
         plain("batch_frames_count", rate),
@@ -102,11 +100,24 @@ fn processor(
     counters.extend(round_trips("commit", rate, 0.0005));
     let gauges =
         vec![plain("machine_cores", 6.0), plain("process_cores", 6.0), of("backlog_frames", camera, 8.0)];
-    (counters, gauges, name.to_owned())
+    Processor { counters, gauges, name: name.to_owned() }
 }
 
-fn ends((counters, gauges, name): (Vec<(String, f64)>, Vec<(String, f64)>, String)) -> Observed {
-    daemon("processor", &name, &counters, &gauges)
+impl Processor {
+    fn more(mut self, counters: impl IntoIterator<Item = (String, f64)>) -> Self {
+        self.counters.extend(counters);
+        self
+    }
+
+    /// With another value of a counter that it has.
+    fn instead(mut self, series: &str, value: f64) -> Self {
+        self.counters.retain(|(name, _)| name != series);
+        self.more([plain(series, value)])
+    }
+
+    fn seen(&self) -> Observed {
+        daemon("processor", &self.name, &self.counters, &self.gauges)
+    }
 }
 
 fn said(daemons: &[Observed]) -> (Value, String) {
@@ -130,7 +141,7 @@ fn only(report: &Value) -> (&str, &str, Option<f64>) {
 #[test]
 fn camera_that_gets_everything_is_found_ill() {
     let (report, text) =
-        said(&[producer("yard", 25.0, 25.0, 0.01, 0.3), ends(processor("p-1", "yard", 25.0, 0.02))]);
+        said(&[producer("yard", 25.0, 25.0, 0.01, 0.3), processor("p-1", "yard", 25.0, 0.02).seen()]);
     assert_eq!(report["healthy"], true, "{text}");
     assert!(text.starts_with("Healthy: 1 camera gets every frame that they should, 25 a second"), "{text}");
     assert!(text.contains("infer in p-1, busy 50% of the time: 2 times"), "{text}");
@@ -138,9 +149,8 @@ fn camera_that_gets_everything_is_found_ill() {
 
 #[test]
 fn full_model_of_a_live_camera_is_not_named_while_cores_idle() {
-    let mut full = processor("p-1", "yard", 38.0, 1.0 / 39.0);
-    full.0.push(of("frames_lost_total", "yard", 22.0));
-    let (report, text) = said(&[producer("yard", 60.0, 60.0, 0.004, 0.3), ends(full)]);
+    let full = processor("p-1", "yard", 38.0, 1.0 / 39.0).more([of("frames_lost_total", "yard", 22.0)]);
+    let (report, text) = said(&[producer("yard", 60.0, 60.0, 0.004, 0.3), full.seen()]);
     let (cause, stage, gives) = only(&report);
     assert_eq!((cause, stage), ("model", "infer"), "{text}");
     assert!((gives.unwrap() - 60.0).abs() < 0.1, "{text}");
@@ -150,11 +160,8 @@ fn full_model_of_a_live_camera_is_not_named_while_cores_idle() {
 
 #[test]
 fn processor_is_recommended_where_no_core_is_left_for_it() {
-    let mut full = processor("p-1", "yard", 20.0, 0.049);
-    full.0.retain(|(series, _)| series != "machine_idle_seconds_total");
-    full.0.push(plain("machine_idle_seconds_total", 0.4));
-    let full = ends(full);
-    let (report, text) = said(&[producer("yard", 60.0, 60.0, 0.004, 0.3), full]);
+    let full = processor("p-1", "yard", 20.0, 0.049).instead("machine_idle_seconds_total", 0.4);
+    let (report, text) = said(&[producer("yard", 60.0, 60.0, 0.004, 0.3), full.seen()]);
     assert!(text.contains("another machine"), "{text}");
     assert_eq!(only(&report).0, "model");
 }
@@ -165,7 +172,7 @@ fn idle_processor_that_does_not_help_is_not_mentioned() {
     let idle = processor("p-2", "gate", 2.0, 0.049);
     let mut gate = producer("gate", 2.0, 2.0, 0.004, 0.1);
     gate.address = "127.0.0.1:2".into();
-    let (report, text) = said(&[producer("yard", 30.0, 30.0, 0.004, 0.3), gate, ends(full), ends(idle)]);
+    let (report, text) = said(&[producer("yard", 30.0, 30.0, 0.004, 0.3), gate, full.seen(), idle.seen()]);
     let (cause, _, gives) = only(&report);
     assert_eq!(cause, "model");
     assert!(text.contains("p-2 could help and does not"), "{text}");
@@ -175,7 +182,7 @@ fn idle_processor_that_does_not_help_is_not_mentioned() {
 #[test]
 fn slow_decoder_is_taken_for_a_slow_source() {
     let (report, text) =
-        said(&[producer("yard", 30.0, 12.0, 0.08, 0.98), ends(processor("p-1", "yard", 12.0, 0.01))]);
+        said(&[producer("yard", 30.0, 12.0, 0.08, 0.98), processor("p-1", "yard", 12.0, 0.01).seen()]);
     let (cause, stage, gives) = only(&report);
     assert_eq!((cause, stage), ("decode", "decode"), "{text}");
     // A quarter of the pixels in a quarter of the time is enough for all that is wanted.
@@ -185,17 +192,19 @@ fn slow_decoder_is_taken_for_a_slow_source() {
 #[test]
 fn slow_source_is_taken_for_a_slow_decoder() {
     let (report, text) =
-        said(&[producer("yard", 30.0, 12.0, 0.005, 0.1), ends(processor("p-1", "yard", 12.0, 0.01))]);
+        said(&[producer("yard", 30.0, 12.0, 0.005, 0.1), processor("p-1", "yard", 12.0, 0.01).seen()]);
     assert_eq!(only(&report).0, "source", "{text}");
     assert_eq!(only(&report).1, "capture", "{text}");
 }
 
 #[test]
 fn slow_redis_is_taken_for_something_else_where_no_thread_is_full() {
-    let mut far = processor("p-1", "yard", 9.0, 0.01);
-    far.0.extend(round_trips("state", 20.0, 0.09));
-    far.0.push(of("frames_lost_total", "yard", 11.0));
-    let (report, text) = said(&[producer("yard", 20.0, 20.0, 0.005, 0.1), ends(far)]);
+    let far = processor("p-1", "yard", 9.0, 0.01).more(round_trips("state", 20.0, 0.09)).more([of(
+        "frames_lost_total",
+        "yard",
+        11.0,
+    )]);
+    let (report, text) = said(&[producer("yard", 20.0, 20.0, 0.005, 0.1), far.seen()]);
     let (cause, stage, gives) = only(&report);
     assert_eq!((cause, stage), ("redis", "commit"), "{text}");
     assert!((gives.unwrap() - 20.0).abs() < 0.1, "{text}");
@@ -204,11 +213,10 @@ fn slow_redis_is_taken_for_something_else_where_no_thread_is_full() {
 
 #[test]
 fn hog_beside_a_processor_is_taken_for_a_slow_model() {
-    let mut starved = processor("p-1", "yard", 5.0, 0.18);
-    starved.0.push(plain("process_cpu_wait_seconds_total", 0.8));
-    starved.0.retain(|(series, _)| series != "process_cpu_seconds_total");
-    starved.0.push(plain("process_cpu_seconds_total", 0.15));
-    let (report, text) = said(&[producer("yard", 20.0, 20.0, 0.005, 0.1), ends(starved)]);
+    let starved = processor("p-1", "yard", 5.0, 0.18)
+        .instead("process_cpu_seconds_total", 0.15)
+        .more([plain("process_cpu_wait_seconds_total", 0.8)]);
+    let (report, text) = said(&[producer("yard", 20.0, 20.0, 0.005, 0.1), starved.seen()]);
     let (cause, stage, gives) = only(&report);
     assert_eq!((cause, stage), ("cpu", "infer"), "{text}");
     assert!((gives.unwrap() - 20.0).abs() < 0.1, "{text}");
@@ -217,10 +225,21 @@ fn hog_beside_a_processor_is_taken_for_a_slow_model() {
 #[test]
 fn slow_model_on_a_busy_machine_is_taken_for_a_lack_of_cores() {
     // It waits for a GPU most of the time; a little waiting for a core does not matter.
-    let mut full = processor("p-1", "yard", 20.0, 0.049);
-    full.0.push(plain("process_cpu_wait_seconds_total", 0.2));
-    let (report, text) = said(&[producer("yard", 30.0, 30.0, 0.005, 0.1), ends(full)]);
+    let full = processor("p-1", "yard", 20.0, 0.049).more([plain("process_cpu_wait_seconds_total", 0.2)]);
+    let (report, text) = said(&[producer("yard", 30.0, 30.0, 0.005, 0.1), full.seen()]);
     assert_eq!(only(&report).0, "model", "{text}");
+}
+
+#[test]
+fn container_at_its_limit_is_taken_for_a_slow_model() {
+    let mut limited = processor("p-1", "yard", 5.0, 0.18).instead("process_cpu_seconds_total", 0.5);
+    limited.gauges.retain(|(series, _)| series != "process_cores");
+    limited.gauges.push(plain("process_cores", 0.5));
+    let (report, text) = said(&[producer("yard", 8.0, 8.0, 0.005, 0.1), limited.seen()]);
+    let (cause, stage, gives) = only(&report);
+    assert_eq!((cause, stage), ("cpu", "infer"), "{text}");
+    assert!((gives.unwrap() - 8.0).abs() < 0.1, "{text}");
+    assert!(text.contains("let p-1 use 0.9 cores"), "{text}");
 }
 
 #[test]
@@ -237,8 +256,11 @@ fn slow_client_is_not_noticed_or_blamed_on_a_camera() {
         plain("messages_dropped_total{kind=\"preview\"}", 10.0),
     ];
     let gateway = daemon("gateway", "g", &sent, &[plain("clients", 3.0)]);
-    let (report, text) =
-        said(&[producer("yard", 25.0, 25.0, 0.01, 0.3), ends(processor("p-1", "yard", 25.0, 0.02)), gateway]);
+    let (report, text) = said(&[
+        producer("yard", 25.0, 25.0, 0.01, 0.3),
+        processor("p-1", "yard", 25.0, 0.02).seen(),
+        gateway,
+    ]);
     assert_eq!(only(&report), ("client", "relay", Some(60.0)), "{text}");
     assert_eq!(report["findings"][0]["cameras"], Value::Array(vec![]));
 }
@@ -246,7 +268,7 @@ fn slow_client_is_not_noticed_or_blamed_on_a_camera() {
 #[test]
 fn file_read_as_fast_as_there_is_room_is_found_ill() {
     let (report, text) =
-        said(&[producer("clip", 0.0, 38.0, 0.004, 0.3), ends(processor("p-1", "clip", 38.0, 0.026))]);
+        said(&[producer("clip", 0.0, 38.0, 0.004, 0.3), processor("p-1", "clip", 38.0, 0.026).seen()]);
     assert_eq!(report["healthy"], true, "{text}");
     assert!(text.contains("infer 99%"), "{text}");
 }
