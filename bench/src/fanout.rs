@@ -335,9 +335,8 @@ fn add_ages(seen: &Seen, part: usize, ages: &Quantiles) {
 /// Connections ended by the gateway, by reason.
 fn disconnects(metrics: &str) -> Vec<(String, f64)> {
     let line = |line: &str| {
-        let (reason, count) =
-            line.strip_prefix("peregrine_disconnects_total{reason=\"")?.split_once("\"} ")?;
-        Some((reason.to_owned(), count.parse().ok()?))
+        let (reason, rest) = line.strip_prefix("peregrine_disconnects_total{reason=\"")?.split_once('"')?;
+        Some((reason.to_owned(), rest.rsplit(' ').next()?.parse().ok()?))
     };
     metrics.lines().filter_map(line).collect()
 }

@@ -5,7 +5,9 @@
 pub mod chaos;
 pub mod clips;
 pub mod http;
+pub mod monitor;
 pub mod onnx;
+pub mod otlp;
 pub mod programs;
 pub mod results;
 pub mod rtsp;

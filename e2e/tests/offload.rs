@@ -105,8 +105,9 @@ fn answered(stack: &Stack) -> Result<u64> {
         let metrics = stack.metrics(&processor.name).unwrap_or_default();
         let line = metrics
             .lines()
-            .find_map(|line| line.strip_prefix("peregrine_offloaded_frames_total{outcome=\"answered\"} "));
-        answered += line.map(str::parse::<u64>).transpose()?.unwrap_or(0);
+            .find(|line| line.starts_with("peregrine_offloaded_frames_total{outcome=\"answered\""));
+        let count = line.and_then(|line| line.rsplit(' ').next());
+        answered += count.map(str::parse::<u64>).transpose()?.unwrap_or(0);
     }
     Ok(answered)
 }

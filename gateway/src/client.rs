@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -15,9 +15,10 @@ use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
+use peregrine_daemon::spans::{self, FrameSpans};
 use peregrine_proto::{
     CameraId, ClientMessage, FrameId, Painted, Pause, Play, PlaybackSpeed, PlaybackStep, Pong, Problem,
-    SCHEMA, Seek, ServerMessage, Welcome,
+    SCHEMA, Seek, ServerMessage, Stage, Welcome,
 };
 use peregrine_streams::wall_clock_us;
 use tracing::{debug, info};
@@ -342,6 +343,8 @@ struct Written {
     camera: CameraId,
     id: FrameId,
     metrics: Arc<CameraMetrics>,
+    /// None where the frame is not followed.
+    spans: Option<FrameSpans>,
     relay: Duration,
     written_at_us: i64,
 }
@@ -351,6 +354,11 @@ impl Unpainted {
         let Some(metrics) = delivery.metrics else { return };
         let relay = delivery.seen.elapsed();
         metrics.relayed(relay);
+        let is_result = delivery.live && delivery.kind == DeliveryKind::Result;
+        let spans = is_result.then(|| spans::of_frame(&delivery.camera, delivery.id)).flatten();
+        if let Some(spans) = &spans {
+            spans.stages([(Stage::Relay, relay)].into_iter(), SystemTime::now());
+        }
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() == UNPAINTED {
             waiting.pop_front();
@@ -359,6 +367,7 @@ impl Unpainted {
             camera: delivery.camera,
             id: delivery.id,
             metrics,
+            spans,
             relay,
             written_at_us: wall_clock_us(),
         });
@@ -379,5 +388,10 @@ impl Unpainted {
         let until_written = written.written_at_us.saturating_sub(captured_at_us).max(0).unsigned_abs();
         let age = Duration::from_micros(until_written) + deliver + paint;
         written.metrics.painted(deliver, paint, age);
+        if let Some(spans) = written.spans {
+            let written_at = UNIX_EPOCH + Duration::from_micros(written.written_at_us.max(0).unsigned_abs());
+            spans.stage(Stage::Deliver, written_at, deliver);
+            spans.stage(Stage::Paint, written_at + deliver, paint);
+        }
     }
 }

@@ -16,7 +16,10 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
-use peregrine_daemon::{Metric, metrics::Counter};
+use peregrine_daemon::{
+    Metric,
+    metrics::{CameraSeries, Counter},
+};
 use peregrine_proto::{CameraHealth, CameraId, FrameAnswer, INGEST_URI};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::debug;
@@ -95,13 +98,15 @@ struct Bringer {
     skipped: u64,
     mistakes: u32,
     counted: [Counter; 2],
+    _series: CameraSeries,
 }
 
 impl Bringer {
     fn new(app: App, camera: CameraId, socket: WebSocket) -> Self {
+        let series = CameraSeries::hold(camera.as_str());
         let counted =
             ["skipped", "taken"].map(|outcome| Metric::FramesIngested.counter([camera.as_str(), outcome]));
-        Self { app, camera, socket, frames: 0, skipped: 0, mistakes: 0, counted }
+        Self { app, camera, socket, frames: 0, skipped: 0, mistakes: 0, counted, _series: series }
     }
 
     async fn serve(&mut self) -> End {

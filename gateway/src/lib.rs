@@ -14,6 +14,7 @@ mod explain;
 mod frames;
 mod http;
 mod ingest;
+mod ledger;
 mod limit;
 mod listen;
 mod metrics;

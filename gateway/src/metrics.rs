@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use peregrine_daemon::{
     Metric,
-    metrics::{Counter, Gauge, Histogram, StageHistograms},
+    metrics::{CameraSeries, Counter, Gauge, Histogram, StageHistograms},
 };
 use peregrine_proto::{CameraId, Stage};
 
@@ -53,11 +53,14 @@ impl ClientMetrics {
 pub(crate) struct CameraMetrics {
     stages: StageHistograms,
     paint_age: Histogram,
+    _series: CameraSeries,
 }
 
 impl CameraMetrics {
     pub(crate) fn new(camera: &CameraId) -> Self {
+        let series = CameraSeries::hold(camera.as_str());
         Self {
+            _series: series,
             stages: StageHistograms::new(camera.as_str()),
             paint_age: Metric::PaintAge.histogram([camera.as_str()]),
         }

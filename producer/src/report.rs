@@ -1,12 +1,13 @@
 //! What others may know of a source: its state in Redis, its counters in the metrics.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use peregrine_daemon::{
     Metric,
-    metrics::{Counter, Gauge, StageHistograms},
+    metrics::{CameraSeries, Counter, Gauge, StageHistograms, Takeover},
+    spans,
 };
-use peregrine_proto::{CameraId, FrameHeader, LossCount, LossReason, Stage};
+use peregrine_proto::{CameraId, FrameHeader, FrameId, LossCount, LossReason, Stage};
 use peregrine_streams::{Losses, Redis, SourceHealth, SourceState, wall_clock_us};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::debug;
@@ -19,6 +20,8 @@ pub(crate) struct Report {
     state: watch::Sender<SourceState>,
     writer: JoinHandle<()>,
     metrics: Metrics,
+    /// Until the first frame, where the camera was taken over.
+    takeover: Option<Takeover>,
     /// What the writer of the frames lost so far, already in the state.
     counted: Losses,
     /// What it has written so far, already in the state.
@@ -28,6 +31,7 @@ pub(crate) struct Report {
 
 struct Metrics {
     camera: CameraId,
+    _series: CameraSeries,
     captured: Counter,
     published: Counter,
     up: Gauge,
@@ -38,7 +42,12 @@ struct Metrics {
 
 impl Report {
     /// Starts from a state, which is written at once.
-    pub(crate) fn start(redis: &Redis, camera: &CameraId, state: SourceState) -> Self {
+    pub(crate) fn start(
+        redis: &Redis,
+        camera: &CameraId,
+        state: SourceState,
+        takeover: Option<Takeover>,
+    ) -> Self {
         let (state, mut changes) = watch::channel(state);
         changes.mark_changed();
         let writer = {
@@ -58,6 +67,7 @@ impl Report {
         let name = camera.as_str();
         let metrics = Metrics {
             camera: camera.clone(),
+            _series: CameraSeries::hold(name),
             captured: Metric::FramesCaptured.counter([name]),
             published: Metric::FramesPublished.counter([name]),
             up: Metric::SourceUp.gauge([name]),
@@ -67,7 +77,15 @@ impl Report {
         };
         metrics.up.set(0.0);
         metrics.target.set(0.0);
-        Self { state, writer, metrics, counted: Losses::default(), written: 0, rate: Rate::default() }
+        Self {
+            state,
+            writer,
+            metrics,
+            takeover,
+            counted: Losses::default(),
+            written: 0,
+            rate: Rate::default(),
+        }
     }
 
     /// The last state is written, and nothing more.
@@ -122,11 +140,21 @@ impl Report {
     }
 
     /// A frame is in the stream. `fps` is the source's own rate; measured where it says none.
-    pub(crate) fn published(&mut self, header: &FrameHeader, fps: f64, took: Duration) {
+    pub(crate) fn published(&mut self, id: FrameId, header: &FrameHeader, fps: f64, took: Duration) {
         for time in &header.stages {
-            self.metrics.stages.record(time.stage, Duration::from_micros(time.us.into()));
+            self.metrics.stages.record(time.stage, time.took());
         }
         self.metrics.stages.record(Stage::Publish, took);
+        if let Some(spans) = spans::of_frame(&self.metrics.camera, id) {
+            let stages =
+                header.stages.iter().map(|time| (time.stage, time.took())).chain([(Stage::Publish, took)]);
+            let (now, whole) = (SystemTime::now(), stages.clone().map(|(_, took)| took).sum::<Duration>());
+            spans.stages(stages, now);
+            spans.whole(now - whole, whole);
+        }
+        if let Some(takeover) = self.takeover.take() {
+            takeover.end();
+        }
         let fps = if fps > 0.0 { fps } else { self.rate.tick() };
         self.change(|state| {
             state.position = Some(header.position);

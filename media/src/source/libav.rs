@@ -221,6 +221,7 @@ impl Source for LibavSource {
             position,
             media_time_us,
             captured_at_us: decoded.arrival.wall_us,
+            arrived: decoded.arrival.steady,
             discontinuity: jumped || resized,
             capture: decoded.capture,
             decode: decoded.decode + started.elapsed(),
