@@ -56,6 +56,10 @@ pub trait DaemonConfig: Sized {
     const ADMIN: &'static str = "127.0.0.1:0";
     /// Checks the raw configuration; everything wrong goes to `problems`. What it returns beside problems is not used.
     fn build(raw: Self::Raw, problems: &mut Problems) -> Option<Self>;
+    /// Where it announces the address of its metrics; none for a daemon without Redis.
+    fn redis(&self) -> Option<&RedisSection> {
+        None
+    }
 }
 
 /// What the shell itself needs.

@@ -4,6 +4,8 @@
 //! Nothing here knows a stage.
 
 mod admin;
+mod announce;
+mod ask;
 mod backoff;
 mod config;
 pub mod metrics;
@@ -15,10 +17,12 @@ mod telemetry;
 use std::{process::ExitCode, time::Duration};
 
 use peregrine_proto::mask;
+use peregrine_streams::RunningDaemon;
 use tokio::runtime;
 use tracing::{error, info};
 
 pub use admin::{BindError, Health, bind};
+pub use ask::ask;
 pub use backoff::Backoff;
 pub use config::{
     AdminSection, CommonArgs, ConfigErrors, DaemonConfig, DaemonSection, Loaded, LogFormat, LogSection,
@@ -126,6 +130,11 @@ where
         admin = %format_args!("http://{admin}"),
         "started"
     );
+    if let (Some(redis), Some(address)) = (config.redis(), announce::reachable(admin)) {
+        let (daemon, worker) = (C::NAME.to_owned(), shell.worker.clone());
+        let me = RunningDaemon { daemon, worker, address: address.to_string() };
+        runtime.spawn(announce::keep(redis.clone(), me, shell.shutdown.clone()));
+    }
     let outcome = runtime.block_on(run(config, shell.clone()));
     shell.health.ready(false, "stopped");
     // Blocking work that ignores its shutdown must not hold the process: the grace period is over for it.

@@ -132,6 +132,9 @@ metrics! {
     /// exactly while nothing moves. Every gateway says the same.
     LedgerFrames = "peregrine_ledger_frames", Kind::Gauge, ["camera", "end"];
 
+    /// Frames a second that should be analysed: the source's own rate, or what `every` leaves of it. 0 where the source does not
+    /// say, for a file that is read as fast as there is room, and after its end.
+    TargetFps = "peregrine_target_fps", Kind::Gauge, ["camera"];
     /// 1 while the source gives frames, 0 while it is being opened or was lost.
     SourceUp = "peregrine_source_up", Kind::Gauge, ["camera"];
     /// How often a source was opened again after it was lost.

@@ -12,4 +12,5 @@ pub mod otlp;
 pub mod programs;
 pub mod results;
 pub mod rtsp;
+pub mod slow_link;
 pub mod system;

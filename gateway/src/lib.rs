@@ -4,13 +4,14 @@
 //! `outbox` of each, `encoding` writes it as each wants it, `client` is one client's session,
 //! `playback` its place in a camera's time; `state` knows how the cameras are doing; `rest` and `web` answer plain
 //! requests, which `access` lets through. `ingest` takes steps made elsewhere, `steps` fans them out; `frames` takes
-//! pictures of browsers' cameras.
+//! pictures of browsers' cameras. `explain` is a command of its own: what keeps the running system from what it should do.
 
 mod access;
 mod client;
 mod config;
 mod encoding;
 pub mod foreign;
+mod explain;
 mod frames;
 mod http;
 mod ingest;
@@ -34,6 +35,7 @@ mod web;
 
 pub use access::{Role, Token, sum_of};
 pub use config::{Config, GatewaySection, RawConfig, TokenSection, WebSection};
+pub use explain::{ExplainArgs, explain};
 pub use outbox::OutboxLimits;
 pub use run::{Gateway, run};
 pub use tls::TlsFiles;

@@ -103,6 +103,7 @@ impl Camera {
                 }
                 SessionEnd::Finished(problem) => {
                     info!(%camera, problem, "source ended");
+                    report.target(0.0);
                     report.health(SourceHealth::Ended, problem.unwrap_or_default());
                     self.wait(None);
                     break;
@@ -154,6 +155,9 @@ impl Camera {
         };
         let Some(fallback) = self.wait_for_model(report) else { return SessionEnd::Stopped };
         report.health(SourceHealth::Live, "");
+
+        let paced = info.live || self.config.source.pace == PaceConfig::Realtime;
+        report.target(if paced { info.fps / f64::from(self.config.source.every.max(1)) } else { 0.0 });
 
         let mut pace = (!info.live && self.config.source.pace == PaceConfig::Realtime).then(Pace::default);
         let mut shrinker = Shrinker::default();

@@ -35,6 +35,7 @@ struct Metrics {
     captured: Counter,
     published: Counter,
     up: Gauge,
+    target: Gauge,
     reconnects: Counter,
     stages: StageHistograms,
 }
@@ -70,10 +71,12 @@ impl Report {
             captured: Metric::FramesCaptured.counter([name]),
             published: Metric::FramesPublished.counter([name]),
             up: Metric::SourceUp.gauge([name]),
+            target: Metric::TargetFps.gauge([name]),
             reconnects: Metric::SourceReconnects.counter([name]),
             stages: StageHistograms::new(name),
         };
         metrics.up.set(0.0);
+        metrics.target.set(0.0);
         Self {
             state,
             writer,
@@ -88,6 +91,7 @@ impl Report {
     /// The last state is written, and nothing more.
     pub(crate) async fn finish(self, redis: &Redis) {
         self.metrics.up.set(0.0);
+        self.metrics.target.set(0.0);
         self.writer.abort();
         let mut state = self.state.borrow().clone();
         state.updated_us = wall_clock_us();
@@ -104,6 +108,11 @@ impl Report {
         self.metrics.up.set(if health == SourceHealth::Live { 1.0 } else { 0.0 });
         let error = error.into();
         self.change(|state| (state.state, state.error) = (health, error));
+    }
+
+    /// How many frames a second should be analysed from now on; 0 for as many as there is room for, and after the end.
+    pub(crate) fn target(&self, fps: f64) {
+        self.metrics.target.set(fps);
     }
 
     /// Changes the state in another way.
