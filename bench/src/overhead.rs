@@ -92,8 +92,9 @@ fn measure(args: &Args, set: impl Fn(Daemon, Builder) -> Builder, scraped: bool)
     let (stop, stopped) = sync_channel::<()>(1);
     let cost = thread::scope(|scope| {
         if scraped {
-            scope.spawn(|| {
-                scrape(&stack, || stopped.recv_timeout(SCRAPED_EVERY) == Err(RecvTimeoutError::Timeout))
+            let stack = &stack;
+            scope.spawn(move || {
+                scrape(stack, || stopped.recv_timeout(SCRAPED_EVERY) == Err(RecvTimeoutError::Timeout))
             });
         }
         let cost = pipeline::watch(&stack, args.frames);

@@ -133,8 +133,7 @@ async fn answer(listener: TcpListener, profiles: Option<&'static str>, shell: Sh
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(ready));
     if let Some(daemon) = profiles {
-        routes =
-            routes.route("/debug/pprof/flamegraph", get(move |over| flame_graph(daemon, over)));
+        routes = routes.route("/debug/pprof/flamegraph", get(move |over| flame_graph(daemon, over)));
     }
     axum::serve(tokio::net::TcpListener::from_std(listener)?, routes.with_state(shell)).await
 }

@@ -237,7 +237,7 @@ fn near(found: f64, predicted: f64, finding: &Value) -> Result<()> {
 
 /// Results that come into Redis, whatever the metrics say.
 fn frames_a_second(stack: &Stack, cameras: &[&str]) -> Result<f64> {
-    let cameras = cameras.iter().map(|id| Ok(CameraId::new(*id)?)).collect::<Result<Vec<_>>>()?;
+    let cameras = cameras.iter().map(|id| Ok(CameraId::new(id)?)).collect::<Result<Vec<_>>>()?;
     block_on(async {
         let redis = redis(stack).await?;
         let count =

@@ -17,8 +17,8 @@ use peregrine_e2e::{
     system::*,
 };
 use peregrine_proto::{
-    CameraId, ClientMessage, FrameId, FrameResult, ResultStatus, ServerMessage, Stage,
-    Subscribe, decode, encode,
+    CameraId, ClientMessage, FrameId, FrameResult, ResultStatus, ServerMessage, Stage, Subscribe, decode,
+    encode,
 };
 use peregrine_stack::{Daemon, Stack};
 use peregrine_streams::keys;
