@@ -19,9 +19,12 @@ export function go(to: Route): void {
 
 /**
  * Puts the moment on the screen into the address without filling the history; none for live. The page is there
- * already, so `route` does not change: only who follows a link to a moment is led to it.
+ * already, so `route` does not change: only who follows a link to a moment is led to it. An address that has gone on
+ * to something else, with the page about to follow, is not called back.
  */
 export function setMoment(camera: string, at: string | undefined): void {
+  const now = here();
+  if (now.view !== "camera" || now.camera !== camera) return;
   const href = routeHref({ view: "camera", camera, ...(at === undefined ? {} : { at }) });
   if (location.hash !== href) history.replaceState(null, "", href);
 }
