@@ -1,5 +1,4 @@
-//! Findings on what systems said: made up, one trouble at a time; and recorded, as each file in `recorded/` holds two looks at
-//! every daemon of a real one.
+//! Findings on what systems said: made up, one trouble at a time.
 
 use serde_json::Value;
 
@@ -7,22 +6,6 @@ use super::{
     report::Report,
     samples::{Observed, Samples},
 };
-
-/// `=== address seconds`, the first look, `---`, the second look; and the next daemon.
-fn observed(recording: &str) -> Vec<Observed> {
-    let daemon = |part: &str| {
-        let (head, looks) = part.split_once('\n')?;
-        let (address, seconds) = head.split_once(' ')?;
-        let (before, after) = looks.split_once("---\n")?;
-        Some(Observed {
-            address: address.into(),
-            seconds: seconds.parse().ok()?,
-            before: Samples::parse(before),
-            after: Samples::parse(after),
-        })
-    };
-    recording.split("=== ").filter(|part| !part.is_empty()).map(|part| daemon(part).unwrap()).collect()
-}
 
 /// A daemon that did this every second: counters by their series, gauges as they are.
 fn daemon(kind: &str, name: &str, counters: &[(String, f64)], gauges: &[(String, f64)]) -> Observed {
