@@ -37,7 +37,7 @@ class Steps:
         self._session.headers["content-type"] = "application/json"
         if token is not None:
             self._session.headers["authorization"] = f"Bearer {token}"
-        # Only the body differs from call to call: preparing the rest each time would cost a third of the call.
+        # Only the body differs from call to call: preparing the rest each time would cost a fifth of it.
         self._call = self._session.prepare_request(requests.Request("POST", self.address))
 
     def map(self, lines):

@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use peregrine_proto::{CameraConfig, CameraId, FrameId, ServerMessage, Subscribe};
-use peregrine_stack::{Stack, quantiles::Quantiles};
+use peregrine_stack::{Samples, Stack, quantiles::Quantiles};
 use peregrine_streams::{
     Acquired, Commit, CommitOutcome, Intake, Redis, RedisUrls, Role, WorkerId, wall_clock_us,
 };
@@ -333,12 +333,9 @@ fn add_ages(seen: &Seen, part: usize, ages: &Quantiles) {
 }
 
 /// Connections ended by the gateway, by reason.
-fn disconnects(metrics: &str) -> Vec<(String, f64)> {
-    let line = |line: &str| {
-        let (reason, rest) = line.strip_prefix("peregrine_disconnects_total{reason=\"")?.split_once('"')?;
-        Some((reason.to_owned(), rest.rsplit(' ').next()?.parse().ok()?))
-    };
-    metrics.lines().filter_map(line).collect()
+fn disconnects(metrics: &Samples) -> Vec<(String, f64)> {
+    let series = metrics.with("peregrine_disconnects_total", &[]);
+    series.map(|(labels, count)| (labels["reason"].clone(), count)).collect()
 }
 
 // --- The floor ------------------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ fn scrape(stack: &Stack, again: impl Fn() -> bool) {
     while again() {
         for process in stack.processes().iter().filter(|process| process.admin.is_some()) {
             // One that is busy misses a scrape, as it would with Prometheus.
-            let _ = stack.metrics(&process.name);
+            let _ = stack.metrics_text(&process.name);
         }
     }
 }

@@ -78,12 +78,12 @@ async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
         });
     }
     shell.health.ready(true, "beating");
-    beats.increment(1);
+    beats.inc();
     while tokio::select! {
         _ = tokio::time::sleep(config.every) => true,
         _ = shell.shutdown.requested() => false,
     } {
-        beats.increment(1);
+        beats.inc();
     }
     tokio::time::sleep(config.drain).await;
     info!("drained");

@@ -167,7 +167,7 @@ async fn flame_graph(daemon: &'static str, Query(Over { seconds }): Query<Over>)
 }
 
 async fn render() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::page())
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::page())
 }
 
 async fn ready(State(shell): State<Shell>) -> impl IntoResponse {

@@ -1,6 +1,7 @@
 //! Every metric of the project, once: name, kind, meaning, labels and buckets. `docs/metrics.md` is generated from here.
 
 mod process;
+mod samples;
 mod series;
 mod takeover;
 
@@ -8,6 +9,8 @@ use std::{fmt::Write, sync::OnceLock};
 
 use peregrine_proto::Stage;
 
+pub use samples::{Labels, Samples};
+pub(crate) use series::CONTENT_TYPE;
 pub use series::{CameraSeries, Counter, Gauge, Histogram, text};
 pub use takeover::Takeover;
 
@@ -228,7 +231,7 @@ impl StageHistograms {
         // Stages are numbered from 0 in the order of `Stage::ALL`.
         if let Some(made) = self.made.get(stage as usize) {
             let make = || Metric::StageDuration.histogram([stage.as_str(), &self.camera]);
-            made.get_or_init(make).record(took.as_secs_f64());
+            made.get_or_init(make).observe(took.as_secs_f64());
         }
     }
 }

@@ -122,7 +122,7 @@ async fn send(exporter: SpanExporter, mut spans: mpsc::Receiver<SpanData>) {
         }
         works = problem.is_none();
         if !works {
-            Metric::SpansDropped.counter([]).increment(count);
+            Metric::SpansDropped.counter([]).inc_by(count as f64);
         }
     }
 }
@@ -195,7 +195,7 @@ impl FrameSpans {
         };
         let queue = self.sending.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.as_ref().is_none_or(|queue| queue.try_send(span).is_err()) {
-            Metric::SpansDropped.counter([]).increment(1);
+            Metric::SpansDropped.counter([]).inc();
         }
     }
 }

@@ -101,8 +101,8 @@ fn metrics_hang_while_every_worker_thread_is_busy() {
     let (status, metrics) = daemon.get("/metrics");
     assert_eq!(status, 200);
     for line in [
-        "peregrine_frames_processed_total{camera=\"heart\",worker=\"chest\"} 1",
-        "# TYPE peregrine_process_cpu_seconds_total counter",
+        "peregrine_frames_processed_total{camera=\"heart\",worker=\"chest\"} 1.0",
+        "# TYPE peregrine_process_cpu_seconds counter",
         "peregrine_build_info{daemon=\"heartbeat\"",
         "# TYPE peregrine_process_resident_memory_bytes gauge",
     ] {

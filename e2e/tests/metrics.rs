@@ -16,11 +16,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// The value of a series, by its name and all of these labels; none where there is no such series.
 fn value(stack: &Stack, daemon: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-    let text = stack.metrics(daemon).ok()?;
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
-    let has = |line: &str, (label, value): &(&str, &str)| line.contains(&format!("{label}=\"{value}\""));
-    let line = lines.find(|line| labels.iter().all(|label| has(line, label)))?;
-    line.rsplit(' ').next()?.parse().ok()
+    stack.metrics(daemon).ok()?.sum(name, labels)
 }
 
 /// Waits until something is so.
@@ -76,10 +72,9 @@ fn stage_is_counted_nowhere_or_twice() -> Result<()> {
             })?;
         }
         let name = "peregrine_stage_duration_seconds_count";
-        let text = stack.metrics(daemon)?;
-        let of_stages = text.lines().filter(|line| line.starts_with(name));
-        let total: f64 = of_stages.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum();
-        assert_eq!(total, 60.0 * stages.len() as f64, "{daemon} counts others' stages:\n{text}");
+        let total = value(&stack, daemon, name, &[]);
+        let expected = Some(60.0 * stages.len() as f64);
+        assert_eq!(total, expected, "{daemon} counts others' stages:\n{}", stack.metrics_text(daemon)?);
     }
     Ok(())
 }
@@ -129,7 +124,7 @@ fn series_of_a_removed_camera_stay() -> Result<()> {
     results(&stack, "goes", 20, LONGEST)?;
     let daemons = ["producer", "processor-1", "gateway"];
     let lines = |daemon: &str, camera: &str| {
-        let text = stack.metrics(daemon).unwrap();
+        let text = stack.metrics_text(daemon).unwrap();
         text.lines().filter(|line| line.contains(&format!("camera=\"{camera}\""))).count()
     };
     for daemon in daemons {

@@ -101,7 +101,7 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, e
     let App { hub, session: limits, .. } = &app;
     let peer = connection.peer;
     let member = Arc::new(hub.join(limits.outbox, encoding));
-    hub.metrics.connected.increment(1.0);
+    hub.metrics.connected.inc();
     debug!(%peer, "client connected");
     let (mut sink, stream) = socket.split();
     let unpainted = Arc::new(Unpainted::default());
@@ -116,7 +116,7 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, e
     receiving.abort();
     member.outbox.end(end);
     say_farewell(&mut sink, &member, end).await;
-    hub.metrics.connected.decrement(1.0);
+    hub.metrics.connected.dec();
     hub.metrics.ended(end);
     drop(member);
     match end {

@@ -182,7 +182,7 @@ impl Bringer {
     async fn answer(&mut self, taken: bool, problem: Option<String>) -> Result<(), axum::Error> {
         self.frames += 1;
         self.skipped += u64::from(!taken);
-        self.counted[usize::from(taken)].increment(1);
+        self.counted[usize::from(taken)].inc();
         let answer = FrameAnswer { frame: self.frames, taken, skipped: self.skipped, problem };
         let text = serde_json::to_string(&answer).unwrap_or_default();
         let sent = timeout(self.app.session.stalled, self.socket.send(Message::Text(text.into()))).await;

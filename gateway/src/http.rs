@@ -150,7 +150,7 @@ async fn count(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let answer = next.run(request).await;
     let route = route.as_ref().map_or("web", |route| route.as_str());
-    Metric::HttpRequests.counter([route, answer.status().as_str()]).increment(1);
+    Metric::HttpRequests.counter([route, answer.status().as_str()]).inc();
     answer
 }
 

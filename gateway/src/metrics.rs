@@ -32,19 +32,19 @@ impl ClientMetrics {
     }
 
     pub(crate) fn sent(&self, kind: DeliveryKind) {
-        self.sent[kind as usize].increment(1);
+        self.sent[kind as usize].inc();
     }
 
     pub(crate) fn dropped(&self, dropped: Dropped) {
         for (counter, dropped) in self.dropped.iter().zip(dropped) {
             if dropped > 0 {
-                counter.increment(dropped);
+                counter.inc_by(dropped as f64);
             }
         }
     }
 
     pub(crate) fn ended(&self, end: SessionEnd) {
-        Metric::Disconnects.counter([end.label()]).increment(1);
+        Metric::Disconnects.counter([end.label()]).inc();
     }
 }
 
@@ -75,6 +75,6 @@ impl CameraMetrics {
     pub(crate) fn painted(&self, deliver: Duration, paint: Duration, age: Duration) {
         self.stages.record(Stage::Deliver, deliver);
         self.stages.record(Stage::Paint, paint);
-        self.paint_age.record(age.as_secs_f64());
+        self.paint_age.observe(age.as_secs_f64());
     }
 }

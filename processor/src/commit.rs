@@ -111,7 +111,7 @@ impl Commits {
             Ok(CommitOutcome::Stale { .. }) => "stale",
             Err(_) => "failed",
         };
-        Metric::Commits.counter([name]).increment(1);
+        Metric::Commits.counter([name]).inc();
         outcome
             .inspect_err(|error| warn!(camera = %finished.place.camera.id(), %error, "cannot commit: taking the camera again"))
             .ok()
@@ -162,7 +162,7 @@ impl CameraMetrics {
         let result = &finished.result;
         match (result.status, result.reason) {
             (ResultStatus::Ok, _) => {
-                self.processed.increment(1);
+                self.processed.inc();
                 // The producer counts its own stages: what a stage takes is counted where it happens.
                 for time in finished.clock.own_stages() {
                     self.stages.record(time.stage, time.took());
@@ -175,27 +175,27 @@ impl CameraMetrics {
                 }
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let captured = Duration::from_micros(result.captured_at_us.try_into().unwrap_or(0));
-                self.age.record(now.saturating_sub(captured).as_secs_f64());
+                self.age.observe(now.saturating_sub(captured).as_secs_f64());
                 let this = (result.track_epoch, result.media_time_us);
                 if let Some((_, last_us)) = self.last.replace(this).filter(|(epoch, _)| *epoch == this.0) {
-                    self.media.add((this.1 - last_us) as f64 / 1e6);
+                    self.media.inc_by((this.1 - last_us).max(0) as f64 / 1e6);
                 }
-                self.detections.increment(result.detections.len() as u64);
+                self.detections.inc_by(result.detections.len() as f64);
                 self.tracks.set(result.tracks.len() as f64);
-                self.crowded_out.increment(finished.crowded_out.into());
+                self.crowded_out.inc_by(finished.crowded_out.into());
                 self.checkpoint.set(finished.state.len() as f64);
             }
             (ResultStatus::End, _) => {}
             (ResultStatus::Skipped | ResultStatus::Poison, reason) => {
                 let reason = reason.unwrap_or(LossReason::Malformed);
-                Metric::FramesSkipped.counter([&self.camera, reason.as_str()]).increment(1);
+                Metric::FramesSkipped.counter([&self.camera, reason.as_str()]).inc();
             }
         }
         let lost = &finished.intake.lost;
         if self.lost.total() != lost.total() {
             for loss in lost.to_vec() {
                 let more = loss.count.saturating_sub(self.lost.get(loss.reason));
-                Metric::FramesLost.counter([&self.camera, loss.reason.as_str()]).increment(more);
+                Metric::FramesLost.counter([&self.camera, loss.reason.as_str()]).inc_by(more as f64);
             }
             self.lost = lost.clone();
         }

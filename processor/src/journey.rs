@@ -269,7 +269,7 @@ fn infer_together(
     let outputs: Result<Vec<RawOutput>, InferError> = match inputs.len() {
         0 => Ok(Vec::new()),
         frames => {
-            sizes.record(frames as f64);
+            sizes.observe(frames as f64);
             session.run_batch(&inputs)
         }
     };

@@ -217,7 +217,7 @@ impl Leases {
         for id in tick.lost {
             if let Some(camera) = self.held.remove(&id) {
                 camera.lose();
-                Metric::LeasesLost.counter(["processor", "fenced"]).increment(1);
+                Metric::LeasesLost.counter(["processor", "fenced"]).inc();
                 info!(camera = %id, "camera lost: another worker has it, or it was removed");
             }
         }
@@ -260,7 +260,7 @@ impl Leases {
         match LeasedCamera::new(config, &self.model.classes, grant, Arc::clone(&self.attention)) {
             Ok(camera) => {
                 info!(camera = %config.id, epoch, %after, "camera taken");
-                Metric::LeasesAcquired.counter(["processor"]).increment(1);
+                Metric::LeasesAcquired.counter(["processor"]).inc();
                 let camera = Arc::new(camera);
                 self.held.insert(config.id.clone(), Arc::clone(&camera));
                 Ok(Some(camera))
@@ -279,7 +279,7 @@ impl Leases {
     async fn let_go(&mut self, id: &CameraId, reason: &'static str) -> Result<(), StreamError> {
         if let Some(camera) = self.held.remove(id) {
             camera.lose();
-            Metric::LeasesLost.counter(["processor", reason]).increment(1);
+            Metric::LeasesLost.counter(["processor", reason]).inc();
             info!(camera = %id, reason, "camera released");
         }
         self.balance.release(id).await

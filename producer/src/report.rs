@@ -103,7 +103,7 @@ impl Report {
     /// How the source is doing, and what is wrong or waited for (masked by whoever wrote it).
     pub(crate) fn health(&mut self, health: SourceHealth, error: impl Into<String>) {
         if health == SourceHealth::Reconnecting && self.state.borrow().state != health {
-            self.metrics.reconnects.increment(1);
+            self.metrics.reconnects.inc();
         }
         self.metrics.up.set(if health == SourceHealth::Live { 1.0 } else { 0.0 });
         let error = error.into();
@@ -136,7 +136,7 @@ impl Report {
 
     /// A frame came from the source.
     pub(crate) fn captured(&mut self) {
-        self.metrics.captured.increment(1);
+        self.metrics.captured.inc();
     }
 
     /// A frame is in the stream. `fps` is the source's own rate; measured where it says none.
@@ -167,7 +167,7 @@ impl Report {
         if count == 0 {
             return;
         }
-        Metric::FramesDropped.counter([self.metrics.camera.as_str(), reason.as_str()]).increment(count);
+        Metric::FramesDropped.counter([self.metrics.camera.as_str(), reason.as_str()]).inc_by(count as f64);
         self.change(|state| {
             let mut lost: Losses = state.lost.iter().copied().collect();
             lost.add(reason, count);
@@ -187,7 +187,7 @@ impl Report {
     /// Takes over how many frames the writer has written by now.
     pub(crate) fn written_by_writer(&mut self, total: u64) {
         let new = total.saturating_sub(self.written);
-        self.metrics.published.increment(new);
+        self.metrics.published.inc_by(new as f64);
         self.change(|state| state.published += new);
         self.written += new;
     }

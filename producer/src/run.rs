@@ -172,12 +172,12 @@ impl Hosts {
             self.hosted.get_mut(&id).into_iter().for_each(|hosted| hosted.stop(Afterwards::Release));
         }
         for id in tick.lost {
-            Metric::LeasesLost.counter(["producer", "fenced"]).increment(1);
+            Metric::LeasesLost.counter(["producer", "fenced"]).inc();
             info!(camera = %id, "camera lost: another producer has it, or it was removed");
             self.hosted.get_mut(&id).into_iter().for_each(|hosted| hosted.stop(Afterwards::Forget));
         }
         for Grant { lease, silent_for, .. } in tick.taken {
-            Metric::LeasesAcquired.counter(["producer"]).increment(1);
+            Metric::LeasesAcquired.counter(["producer"]).inc();
             match known.get(&lease.camera) {
                 Some(config) if !self.hosted.contains_key(&lease.camera) => {
                     let takeover = silent_for.map(|silent_for| Takeover::begin("producer", silent_for));
@@ -236,7 +236,7 @@ impl Hosts {
             match (afterwards, known.get(&id)) {
                 (Afterwards::Restart, Some(config)) => self.start(config.clone(), lease, None).await,
                 (Afterwards::Release | Afterwards::Restart, _) => {
-                    Metric::LeasesLost.counter(["producer", "handed_over"]).increment(1);
+                    Metric::LeasesLost.counter(["producer", "handed_over"]).inc();
                     info!(camera = %id, "camera released");
                     self.release(&id).await;
                 }

@@ -40,6 +40,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use peregrine_daemon::ask;
+pub use peregrine_daemon::metrics::Samples;
 use peregrine_proto::{CameraConfig, CameraId};
 use peregrine_streams::{RedisUrls, SourceState};
 use tempfile::TempDir;
@@ -463,7 +464,15 @@ impl Stack {
     ///
     /// # Errors
     /// When the daemon does not run or does not answer.
-    pub fn metrics(&self, name: &str) -> anyhow::Result<String> {
+    pub fn metrics(&self, name: &str) -> anyhow::Result<Samples> {
+        Ok(Samples::parse(&self.metrics_text(name)?))
+    }
+
+    /// The same as the process writes it.
+    ///
+    /// # Errors
+    /// As for [`Stack::metrics`].
+    pub fn metrics_text(&self, name: &str) -> anyhow::Result<String> {
         let process = self.supervisor.process(name).with_context(|| format!("there is no {name}"))?;
         let admin = process.admin.with_context(|| format!("{name} has no address for metrics yet"))?;
         let (status, body) =

@@ -130,12 +130,15 @@ impl RedisSection {
     /// # Errors
     /// When an address makes no sense, nothing answers there, or the server is too old.
     pub async fn open(&self) -> Result<Redis, StreamError> {
-        observe_trouble(|trouble| match trouble {
-            Trouble::Error(kind) => Metric::RedisErrors.counter([kind]).increment(1),
-            Trouble::Reconnected => Metric::RedisReconnects.counter([]).increment(1),
+        observe_trouble(|trouble| {
+            let counter = match trouble {
+                Trouble::Error(kind) => Metric::RedisErrors.counter([kind]),
+                Trouble::Reconnected => Metric::RedisReconnects.counter([]),
+            };
+            counter.inc();
         });
         observe_round_trips(|operation, took| {
-            Metric::RedisRoundTrip.histogram([operation]).record(took.as_secs_f64());
+            Metric::RedisRoundTrip.histogram([operation]).observe(took.as_secs_f64());
         });
         Redis::open(&RedisUrls { state: self.url.clone(), frames: self.frames_url.clone() }).await
     }

@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::Metric;
+use super::{Metric, series::reach};
 
 /// USER_HZ: fixed by the kernel's interface to programs.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -16,7 +16,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(super) fn observe() {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     if let Some(seconds) = cpu_seconds(&read("/proc/self/stat")) {
-        Metric::ProcessCpu.counter([]).reach(seconds);
+        reach(&Metric::ProcessCpu.counter([]), seconds);
     }
     let status = read("/proc/self/status");
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
@@ -27,7 +27,7 @@ pub(super) fn observe() {
     if let Some(threads) = number("Threads:") {
         Metric::ProcessThreads.gauge([]).set(threads);
     }
-    Metric::ProcessCpuWait.counter([]).reach(cpu_wait_seconds());
+    reach(&Metric::ProcessCpuWait.counter([]), cpu_wait_seconds());
     if let Some(allowed) = field("Cpus_allowed:").map(set_bits) {
         let group = read("/proc/self/cgroup");
         let limit = group.lines().find_map(|line| line.strip_prefix("0::")).and_then(group_limit);
@@ -36,7 +36,7 @@ pub(super) fn observe() {
     let (cores, idle_seconds) = machine(&read("/proc/stat"));
     if cores > 0 {
         Metric::MachineCores.gauge([]).set(cores as f64);
-        Metric::MachineIdle.counter([]).reach(idle_seconds);
+        reach(&Metric::MachineIdle.counter([]), idle_seconds);
     }
 }
 

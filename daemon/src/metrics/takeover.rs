@@ -13,7 +13,7 @@ pub struct Takeover {
 impl Takeover {
     /// Counts a takeover by `role` (`processor`, `producer`) from an owner that has been silent for so long.
     pub fn begin(role: &'static str, silent_for: Duration) -> Self {
-        Metric::Takeovers.counter([role]).increment(1);
+        Metric::Takeovers.counter([role]).inc();
         let now = Instant::now();
         // A machine may have been on for less than that.
         Self { role, silent_since: now.checked_sub(silent_for).unwrap_or(now) }
@@ -21,6 +21,6 @@ impl Takeover {
 
     /// The new owner's first frame is committed or published.
     pub fn end(self) {
-        Metric::TakeoverDuration.histogram([self.role]).record(self.silent_since.elapsed().as_secs_f64());
+        Metric::TakeoverDuration.histogram([self.role]).observe(self.silent_since.elapsed().as_secs_f64());
     }
 }

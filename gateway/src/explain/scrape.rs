@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use peregrine_daemon::ask;
+use peregrine_daemon::{ask, metrics::Samples};
 use tokio::task::spawn_blocking;
 
-use super::samples::{Observed, Samples};
+use super::samples::Observed;
 
 /// A daemon's answer, and when it came.
 struct Look {

@@ -1,11 +1,9 @@
 //! Findings on what systems said: made up, one trouble at a time.
 
+use peregrine_daemon::metrics::Samples;
 use serde_json::Value;
 
-use super::{
-    report::Report,
-    samples::{Observed, Samples},
-};
+use super::{report::Report, samples::Observed};
 
 /// A daemon that did this every second: counters by their series, gauges as they are.
 fn daemon(kind: &str, name: &str, counters: &[(String, f64)], gauges: &[(String, f64)]) -> Observed {
