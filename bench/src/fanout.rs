@@ -15,13 +15,13 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use peregrine_proto::{CameraConfig, CameraId, FrameId, ServerMessage, Subscribe};
-use peregrine_stack::{Samples, Stack, quantiles::Quantiles};
+use peregrine_stack::{Memory, Samples, Stack, quantiles::Quantiles};
 use peregrine_streams::{
     Acquired, Commit, CommitOutcome, Intake, Redis, RedisUrls, Role, WorkerId, wall_clock_us,
 };
 use tokio::io::AsyncReadExt;
 
-use crate::{Report, client::Client, cpu, memory, units};
+use crate::{Report, client::Client, cpu, units};
 
 /// Connects many clients that watch a camera each, and writes results to Redis as processors do. Measures what comes, how late, and
 /// the gateway's CPU time for each message beside the bare cost of writing the same bytes to as many sockets. Half-way through,
@@ -247,7 +247,7 @@ fn measure(
     let sample = |until: Instant, memory_mb: &mut Vec<f64>| -> Result<()> {
         while Instant::now() < until {
             thread::sleep(Duration::from_secs(1).min(until.saturating_duration_since(Instant::now())));
-            memory_mb.push(memory::resident_mb(gateway)?);
+            memory_mb.push(Memory::of(gateway)?.resident as f64 / 1e6);
         }
         Ok(())
     };

@@ -16,6 +16,7 @@
 pub mod control;
 mod follow;
 pub mod ledger;
+mod memory;
 mod pick;
 pub mod quantiles;
 mod redis_server;
@@ -45,6 +46,7 @@ use peregrine_proto::{CameraConfig, CameraId};
 use peregrine_streams::{RedisUrls, SourceState};
 use tempfile::TempDir;
 
+pub use memory::Memory;
 pub use pick::{default_model, demo_clip, project_root};
 pub use redis_server::RedisOptions;
 pub use summary::Summary;
