@@ -433,6 +433,8 @@ impl Stream {
         self.deadline.push(timeout);
         let mut hiccups = 0;
         loop {
+            // What libav reads into a packet takes the place of what it held, which would never be freed.
+            *packet = Packet::empty();
             match packet.read(&mut self.input) {
                 Ok(()) if packet.stream() == self.index => {
                     self.packets += 1;
