@@ -56,11 +56,18 @@ class Clients:
     def bring(self):
         """Frames for the camera `push`, where there is one."""
         cameras = [camera["camera"] for camera in json.loads(fetch(f"{self.url}/api/cameras"))]
-        picture = fetch(f"{self.url}/api/cameras/{next(name for name in cameras if name != 'push')}/snapshot")
         with self.connect("/ws/ingest/push") as client:
+            picture = self.any_picture(name for name in cameras if name != "push")
             while not self.ended.wait(0.1):
                 client.send(picture)
                 client.recv(timeout=5)
+
+    def any_picture(self, cameras):
+        """Of the first camera that has one."""
+        for camera in cameras:
+            with suppress(urllib.error.HTTPError):
+                return fetch(f"{self.url}/api/cameras/{camera}/snapshot")
+        raise OSError("no camera has a picture")
 
     def ask(self):
         with suppress(urllib.error.HTTPError):
