@@ -335,7 +335,7 @@ fn add_ages(seen: &Seen, part: usize, ages: &Quantiles) {
 /// Connections ended by the gateway, by reason.
 fn disconnects(metrics: &Samples) -> Vec<(String, f64)> {
     let series = metrics.with("peregrine_disconnects_total", &[]);
-    series.map(|(labels, count)| (labels["reason"].clone(), count)).collect()
+    series.filter_map(|(labels, count)| Some((labels.get("reason")?.clone(), count))).collect()
 }
 
 // --- The floor ------------------------------------------------------------------------------------------------------

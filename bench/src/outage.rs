@@ -319,12 +319,14 @@ fn file_is_complete(stack: &Stack, camera: &CameraId, fault: Fault) -> Result<()
 
 impl Account {
     fn of(camera: &str, metrics: &Samples, tally: &CameraTally) -> Self {
-        let total = |metric: &str| metrics.sum(metric, &[("camera", camera)]).unwrap_or(0.0) as u64;
         let of_camera = [("camera", camera)];
+        let total = |metric: &str| metrics.sum(metric, &of_camera).unwrap_or(0.0) as u64;
         let dropped = metrics.with("peregrine_frames_dropped_total", &of_camera);
         Self {
             captured: total("peregrine_frames_captured_total"),
-            dropped: dropped.map(|(labels, count)| (labels["reason"].clone(), count as u64)).collect(),
+            dropped: dropped
+                .filter_map(|(labels, count)| Some((labels.get("reason")?.clone(), count as u64)))
+                .collect(),
             published: total("peregrine_frames_published_total"),
             analysed: tally.processed,
             skipped: tally.skipped.clone(),
