@@ -368,7 +368,6 @@ impl Stream {
         undecodable: &mut u64,
     ) -> Result<Option<Decoded>, AvError> {
         let (mut capture, mut decode) = (Duration::ZERO, Duration::ZERO);
-        let mut packet = Packet::empty();
         while !self.ended {
             if self.deadline.stopped() {
                 return Err(AvError::Exit);
@@ -386,11 +385,11 @@ impl Stream {
                 Err(AvError::Eof) => self.ended = true,
                 Err(AvError::Other { errno: ffmpeg_next::error::EAGAIN }) if !self.draining => {
                     let started = Instant::now();
-                    let read = self.read(&mut packet, timeout);
+                    let read = self.read(timeout);
                     capture += started.elapsed();
                     let started = Instant::now();
                     let sent = match read {
-                        Ok(()) => {
+                        Ok(packet) => {
                             self.expect(&packet);
                             self.decoder.send_packet(&packet)
                         }
@@ -429,12 +428,12 @@ impl Stream {
     }
 
     /// The next packet of the video stream.
-    fn read(&mut self, packet: &mut Packet, timeout: Duration) -> Result<(), AvError> {
+    fn read(&mut self, timeout: Duration) -> Result<Packet, AvError> {
         self.deadline.push(timeout);
         let mut hiccups = 0;
         loop {
-            // What libav reads into a packet takes the place of what it held, which would never be freed.
-            *packet = Packet::empty();
+            // A new one each time: what libav reads into a packet takes the place of what it held, which would never be freed.
+            let mut packet = Packet::empty();
             match packet.read(&mut self.input) {
                 Ok(()) if packet.stream() == self.index => {
                     self.packets += 1;
@@ -445,7 +444,7 @@ impl Stream {
                     } else {
                         self.damage = None;
                     }
-                    return Ok(());
+                    return Ok(packet);
                 }
                 Ok(()) => {}
                 Err(AvError::Other { errno: ffmpeg_next::error::EAGAIN }) if hiccups < 1000 => {
