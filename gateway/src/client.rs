@@ -3,23 +3,22 @@
 
 use std::{
     collections::VecDeque,
+    io::ErrorKind,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use axum::{
-    Error,
-    extract::ws::{CloseFrame, Message, WebSocket},
-};
-use futures_util::{
-    FutureExt, SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
-};
+use futures_util::{FutureExt, StreamExt};
 use peregrine_proto::{
     CameraId, ClientMessage, FrameId, Painted, Pause, Play, PlaybackSpeed, PlaybackStep, Pong, Problem,
     SCHEMA, Seek, ServerMessage, Welcome,
 };
 use peregrine_streams::wall_clock_us;
+use tokio::io::WriteHalf;
+use tokio_tungstenite::tungstenite::{
+    self, Message,
+    protocol::{CloseFrame, frame::Frame},
+};
 use tracing::{debug, info};
 
 use crate::{
@@ -31,11 +30,12 @@ use crate::{
     playback::{Playbacks, Wish},
     relay::{Hub, Member},
     steps::Following,
+    websocket::{self, Messages, Socket, Writer, framed},
 };
 
 /// The client is asked for a sign of life this often.
 const PING_EVERY: Duration = Duration::from_secs(3);
-/// Bytes that are handed to the socket before they are flushed; more is left in the queues, where it can be dropped.
+/// Bytes after which no more are added to what is written at once; more is left in the queues, where it can be dropped.
 const BATCH: usize = 64 * 1024;
 /// A client that sends so many messages which make no sense is no client of ours.
 const MOST_MISTAKES: u32 = 5;
@@ -81,10 +81,11 @@ impl SessionEnd {
         }
     }
 
-    /// What the client is told, with the code of its close frame; nothing where nobody listens any more.
+    /// The code of the close frame, and what the client is told with it; nothing where nobody listens any more.
     fn farewell(self) -> Option<(u16, &'static str)> {
         match self {
-            Self::ClosedByClient | Self::ConnectionLost => None,
+            Self::ConnectionLost => None,
+            Self::ClosedByClient => Some((1000, "")),
             Self::NoWriteProgress => Some((1008, "this client stopped reading: connect again")),
             Self::NoSignOfLife => Some((1008, "this client did not answer pings: connect again")),
             Self::ControlQueueFull => Some((1008, "this client does not read the answers to what it sends")),
@@ -96,13 +97,13 @@ impl SessionEnd {
 }
 
 /// Serves one client until either side ends it.
-pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, encoding: Encoding) {
+pub(crate) async fn serve(socket: Socket, app: App, connection: Connection, encoding: Encoding) {
     let App { hub, session: limits, .. } = &app;
     let peer = connection.peer;
     let member = Arc::new(hub.join(limits.outbox, encoding));
     hub.metrics.connected.increment(1);
     debug!(%peer, "client connected");
-    let (mut sink, stream) = socket.split();
+    let (messages, mut writer) = websocket::split(socket, app.max_message_bytes).await;
     let unpainted = Arc::new(Unpainted::default());
     member.outbox.control(&ServerMessage::Welcome(Welcome {
         schema: SCHEMA,
@@ -110,11 +111,11 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, e
         server_time_us: wall_clock_us(),
     }));
     // On a task of its own: a result that is written, thirty times a second, makes nobody look for what there is to read.
-    let receiving = tokio::spawn(receive(stream, app.clone(), member.clone(), unpainted.clone()));
-    let end = send(&mut sink, hub, &member, &unpainted, limits.stalled, &connection.written).await;
+    let receiving = tokio::spawn(receive(messages, app.clone(), member.clone(), unpainted.clone()));
+    let end = send(&mut writer, hub, &member, &unpainted, limits.stalled, &connection.written).await;
     receiving.abort();
     member.outbox.end(end);
-    say_farewell(&mut sink, &member, end).await;
+    say_farewell(&mut writer, &member, end).await;
     hub.metrics.connected.decrement(1);
     hub.metrics.ended(end);
     drop(member);
@@ -127,14 +128,14 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, e
 }
 
 /// The half that reads, and that ends the session when its time has come.
-async fn receive(stream: SplitStream<WebSocket>, app: App, member: Arc<Member>, unpainted: Arc<Unpainted>) {
-    let end = listen(stream, &app, &member, &unpainted).await;
+async fn receive(messages: Messages<Socket>, app: App, member: Arc<Member>, unpainted: Arc<Unpainted>) {
+    let end = listen(messages, &app, &member, &unpainted).await;
     member.outbox.end(end);
 }
 
 /// Does what the client asks for, and asks it now and then for a sign of life, which is whatever arrives, a pong included.
 async fn listen(
-    mut stream: SplitStream<WebSocket>,
+    mut messages: Messages<Socket>,
     app: &App,
     member: &Arc<Member>,
     unpainted: &Unpainted,
@@ -154,7 +155,7 @@ async fn listen(
                 member.outbox.ping();
                 continue;
             }
-            next = tokio::time::timeout_at(heard + stalled, stream.next()) => next,
+            next = tokio::time::timeout_at(heard + stalled, messages.next()) => next,
         };
         let message = match next {
             Err(_) => return SessionEnd::NoSignOfLife,
@@ -168,7 +169,11 @@ async fn listen(
                 .and_then(|message| obey(message, member, &mut playbacks, &following, unpainted)),
             Message::Text(text) => encoding::read_text(&text)
                 .and_then(|message| obey(message, member, &mut playbacks, &following, unpainted)),
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(()),
+            Message::Ping(brought) => {
+                member.outbox.pong(brought);
+                Ok(())
+            }
+            Message::Pong(_) | Message::Close(_) | Message::Frame(_) => Ok(()),
         };
         if let Err(mistake) = understood {
             mistakes += 1;
@@ -245,7 +250,7 @@ fn obey(
 
 /// The half that writes, in batches, until the session ends.
 async fn send(
-    sink: &mut SplitSink<WebSocket, Message>,
+    writer: &mut Writer<WriteHalf<Socket>>,
     hub: &Hub,
     member: &Member,
     unpainted: &Unpainted,
@@ -253,29 +258,27 @@ async fn send(
     written: &WrittenBytes,
 ) -> SessionEnd {
     let outbox = &member.outbox;
-    let mut batch = Vec::new();
+    let (mut batch, mut frames) = (Vec::new(), Vec::new());
     loop {
         let first = match outbox.next().await {
             Ok(first) => first,
             Err(end) => return end,
         };
-        let outcome = while_bytes_move(written, stalled, outbox, async {
-            let mut size = 0;
-            let mut next = Some(first);
-            while let Some(message) = next {
-                size += message.bytes(outbox.encoding).len();
-                sink.feed(message.frame(outbox.encoding)).await?;
-                if let Outgoing::Data(delivery) = message {
-                    batch.push(delivery);
-                }
-                // The end of the session, if it is that, is met again at the next turn.
-                next = (size < BATCH).then(|| outbox.try_next()?.ok()).flatten();
+        let mut size = 0;
+        let mut next = Some(first);
+        while let Some(message) = next {
+            let frame = message.frame(outbox.encoding);
+            size += frame.len();
+            frames.push(frame.clone());
+            if let Outgoing::Data(delivery) = message {
+                batch.push(delivery);
             }
-            sink.flush().await
-        });
-        match outcome.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return end_of(&error),
+            // The end of the session, if it is that, is met again at the next turn.
+            next = (size < BATCH).then(|| outbox.try_next()?.ok()).flatten();
+        }
+        match while_bytes_move(written, stalled, outbox, writer.write(&frames)).await {
+            Ok(Ok(())) => frames.clear(),
+            Ok(Err(error)) => return end_of(&error.into()),
             Err(end) => return end,
         }
         for delivery in batch.drain(..) {
@@ -316,31 +319,28 @@ async fn while_bytes_move<T>(
 }
 
 /// Says what was still to be said, and why the connection ends.
-async fn say_farewell(sink: &mut SplitSink<WebSocket, Message>, member: &Member, end: SessionEnd) {
+async fn say_farewell(writer: &mut Writer<WriteHalf<Socket>>, member: &Member, end: SessionEnd) {
     let Some((code, reason)) = end.farewell() else { return };
-    let encoding = member.outbox.encoding;
-    let farewell = async {
-        for answer in member.outbox.last_answers() {
-            sink.feed(encoding.frame(answer)).await?;
-        }
-        sink.feed(encoding.frame(encoding.write(&problem(reason.to_owned())))).await?;
-        sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await
-    };
+    let outbox = &member.outbox;
+    let mut frames = Vec::new();
+    // Who has said goodbye only waits for the same.
+    if end != SessionEnd::ClosedByClient {
+        frames = outbox.last_answers();
+        frames.push(outbox.encoding.write(&problem(reason.to_owned())));
+    }
+    frames.push(framed(Frame::close(Some(CloseFrame { code: code.into(), reason: reason.into() }))));
     // Who does not read does not hear it either; the connection goes all the same.
-    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+    let _ = tokio::time::timeout(FAREWELL, writer.write(&frames)).await;
 }
 
 fn problem(message: String) -> ServerMessage {
     ServerMessage::Problem(Problem { message })
 }
 
-fn end_of(error: &Error) -> SessionEnd {
-    use std::error::Error as _;
-    let too_large = |error: &tungstenite::Error| matches!(error, tungstenite::Error::Capacity(_));
-    let timed_out = |error: &tungstenite::Error| matches!(error, tungstenite::Error::Io(io) if io.kind() == std::io::ErrorKind::TimedOut);
-    match error.source().and_then(|source| source.downcast_ref()) {
-        Some(error) if too_large(error) => SessionEnd::MessageTooLarge,
-        Some(error) if timed_out(error) => SessionEnd::NoWriteProgress,
+fn end_of(error: &tungstenite::Error) -> SessionEnd {
+    match error {
+        tungstenite::Error::Capacity(_) => SessionEnd::MessageTooLarge,
+        tungstenite::Error::Io(error) if error.kind() == ErrorKind::TimedOut => SessionEnd::NoWriteProgress,
         _ => SessionEnd::ConnectionLost,
     }
 }

@@ -8,16 +8,17 @@ use std::{
     time::Instant,
 };
 
-use axum::extract::ws::Message;
 use bytes::Bytes;
 use peregrine_proto::{CameraId, FrameId, Missed, ServerMessage, StreamId};
 use tokio::{sync::Notify, time::timeout_at};
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 
 use crate::{
     client::SessionEnd,
     encoding::{Encoding, Shared},
     metrics::CameraMetrics,
     pace::Paces,
+    websocket::framed,
 };
 
 /// How much may wait for one client.
@@ -88,28 +89,16 @@ pub(crate) enum Newest {
 /// The next thing to write to a client.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    /// Asks for a sign of life.
-    Ping,
     Control(Bytes),
     Data(Delivery),
 }
 
 impl Outgoing {
-    /// What is written.
-    pub(crate) fn bytes(&self, encoding: Encoding) -> &[u8] {
+    /// What is written: a WebSocket frame.
+    pub(crate) fn frame(&self, encoding: Encoding) -> &Bytes {
         match self {
-            Self::Ping => &[],
-            Self::Control(bytes) => bytes,
-            Self::Data(delivery) => delivery.message.bytes(encoding),
-        }
-    }
-
-    /// The same as a WebSocket message.
-    pub(crate) fn frame(&self, encoding: Encoding) -> Message {
-        match self {
-            Self::Ping => Message::Ping(Bytes::new()),
-            Self::Control(bytes) => encoding.frame(bytes.clone()),
-            Self::Data(delivery) => encoding.frame(delivery.message.bytes(encoding).clone()),
+            Self::Control(frame) => frame,
+            Self::Data(delivery) => delivery.message.frame(encoding),
         }
     }
 }
@@ -128,6 +117,8 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Waiting {
     ping: bool,
+    /// What the client's last ping brought.
+    pong: Option<Bytes>,
     control: VecDeque<Bytes>,
     newest: BTreeMap<Newest, Shared>,
     data: VecDeque<Delivery>,
@@ -240,6 +231,12 @@ impl Outbox {
         self.filled.notify_one();
     }
 
+    /// Answers a client's ping. Of several that wait only the last is answered (RFC 6455 section 5.5.3).
+    pub(crate) fn pong(&self, brought: Bytes) {
+        self.lock().pong = Some(brought);
+        self.filled.notify_one();
+    }
+
     /// Leaves the newest of something.
     pub(crate) fn newest(&self, what: Newest, message: Shared) {
         self.lock().newest.insert(what, message);
@@ -258,8 +255,8 @@ impl Outbox {
     }
 
     /// The answers that still wait when the session has ended.
-    pub(crate) fn last_answers(&self) -> VecDeque<Bytes> {
-        std::mem::take(&mut self.lock().control)
+    pub(crate) fn last_answers(&self) -> Vec<Bytes> {
+        std::mem::take(&mut self.lock().control).into()
     }
 
     /// Forgets what waits of a camera that is no longer wanted.
@@ -290,19 +287,22 @@ impl Outbox {
         }
     }
 
-    /// The next message, if there is one: a ping first, then control, then lists and maps, then what was missed, then data.
+    /// The next message, if there is one: a pong or ping first, then control, then lists and maps, then what was missed, then data.
     pub(crate) fn try_next(&self) -> Option<Result<Outgoing, SessionEnd>> {
         let mut waiting = self.lock();
         if let Some(end) = waiting.end {
             return Some(Err(end));
         }
-        if std::mem::take(&mut waiting.ping) {
-            return Some(Ok(Outgoing::Ping));
+        if let Some(brought) = waiting.pong.take() {
+            return Some(Ok(Outgoing::Control(framed(Frame::pong(brought)))));
         }
-        let newest = |(_, message): (Newest, Shared)| message.bytes(self.encoding).clone();
+        if std::mem::take(&mut waiting.ping) {
+            return Some(Ok(Outgoing::Control(framed(Frame::ping(Bytes::new())))));
+        }
+        let newest = |(_, message): (Newest, Shared)| message.frame(self.encoding).clone();
         let control = waiting.control.pop_front().or_else(|| waiting.newest.pop_first().map(newest));
-        if let Some(bytes) = control {
-            return Some(Ok(Outgoing::Control(bytes)));
+        if let Some(frame) = control {
+            return Some(Ok(Outgoing::Control(frame)));
         }
         if let Some(camera) = waiting.untold.pop_first() {
             let total = waiting.missed.get(&camera).copied().unwrap_or_default();
@@ -328,7 +328,7 @@ impl Outbox {
     }
 
     fn size(&self, delivery: &Delivery) -> usize {
-        delivery.message.bytes(self.encoding).len()
+        delivery.message.frame(self.encoding).len()
     }
 
     /// Nothing here can leave the queues in a bad state half way, so a poisoned lock is still good.
@@ -344,6 +344,7 @@ mod tests {
     use peregrine_proto::{Pong, Problem, decode};
 
     use super::*;
+    use crate::websocket::tests::payload;
 
     const LIMITS: OutboxLimits = OutboxLimits { messages: 3, bytes: 1000, control: 2 };
 
@@ -371,9 +372,8 @@ mod tests {
         let (mut control, mut data) = (Vec::new(), Vec::new());
         while let Some(next) = outbox.try_next() {
             match next.unwrap() {
-                Outgoing::Control(bytes) => control.push(decode(&bytes).unwrap()),
+                Outgoing::Control(frame) => control.push(decode(&payload(&frame)).unwrap()),
                 Outgoing::Data(delivery) => data.push(delivery.id.ms),
-                Outgoing::Ping => {}
             }
         }
         (control, data)
@@ -426,17 +426,19 @@ mod tests {
     fn control_goes_before_data_and_only_the_newest_camera_list_is_sent() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
         (0..3).for_each(|_| outbox.ping());
+        ["a", "b"].into_iter().for_each(|brought| outbox.pong(brought.into()));
         outbox.data(delivery("a", 1, 1), None);
         outbox.newest(Newest::Cameras, text(3));
         outbox.newest(Newest::Cameras, text(4));
         outbox.control(&pong());
-        assert!(matches!(outbox.try_next(), Some(Ok(Outgoing::Ping))));
-        let order: Vec<Vec<u8>> = std::iter::from_fn(|| outbox.try_next())
-            .map(|o| o.unwrap().bytes(Encoding::Msgpack).to_vec())
+        let order: Vec<Bytes> = std::iter::from_fn(|| outbox.try_next())
+            .map(|o| o.unwrap().frame(Encoding::Msgpack).clone())
             .collect();
-        assert_eq!(order.len(), 3);
-        assert_eq!(decode::<ServerMessage>(&order[0]).unwrap(), pong());
-        assert_eq!(order[1], text(4).bytes(Encoding::Msgpack).as_ref());
+        assert_eq!(order.len(), 5, "one ping, and one pong");
+        assert_eq!(order[0], framed(Frame::pong("b")));
+        assert_eq!(order[1], framed(Frame::ping("")));
+        assert_eq!(decode::<ServerMessage>(&payload(&order[2])).unwrap(), pong());
+        assert_eq!(order[3], text(4).frame(Encoding::Msgpack));
     }
 
     #[test]
