@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     io::ErrorKind,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -257,34 +257,36 @@ async fn send(
     stalled: Duration,
     written: &WrittenBytes,
 ) -> SessionEnd {
-    let outbox = &member.outbox;
-    let (mut batch, mut frames) = (Vec::new(), Vec::new());
+    let outbox = &*member.outbox;
+    let mut others = Vec::new();
     loop {
         let first = match outbox.next().await {
             Ok(first) => first,
             Err(end) => return end,
         };
-        let mut size = 0;
-        let mut next = Some(first);
-        while let Some(message) = next {
+        let mut add = |message: &Outgoing| {
             let frame = message.frame(outbox.encoding);
-            size += frame.len();
-            frames.push(frame.clone());
-            if let Outgoing::Data(delivery) = message {
-                batch.push(delivery);
-            }
-            // The end of the session, if it is that, is met again at the next turn.
-            next = (size < BATCH).then(|| outbox.try_next()?.ok()).flatten();
+            writer.add(frame);
+            frame.len()
+        };
+        let mut size = add(&first);
+        // The end of the session, if it is that, is met again at the next turn.
+        while size < BATCH
+            && let Some(Ok(other)) = outbox.try_next()
+        {
+            size += add(&other);
+            others.push(other);
         }
-        match while_bytes_move(written, stalled, outbox, writer.write(&frames)).await {
-            Ok(Ok(())) => frames.clear(),
+        match while_bytes_move(written, stalled, outbox, writer.write()).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => return end_of(&error.into()),
             Err(end) => return end,
         }
-        for delivery in batch.drain(..) {
+        for message in std::iter::once(first).chain(others.drain(..)) {
+            let Outgoing::Data(delivery) = message else { continue };
             hub.metrics.sent(delivery.kind);
             if delivery.kind == DeliveryKind::Result && delivery.live {
-                unpainted.written(delivery);
+                unpainted.written(&delivery);
             }
         }
     }
@@ -322,15 +324,14 @@ async fn while_bytes_move<T>(
 async fn say_farewell(writer: &mut Writer<WriteHalf<Socket>>, member: &Member, end: SessionEnd) {
     let Some((code, reason)) = end.farewell() else { return };
     let outbox = &member.outbox;
-    let mut frames = Vec::new();
     // Who has said goodbye only waits for the same.
     if end != SessionEnd::ClosedByClient {
-        frames = outbox.last_answers();
-        frames.push(outbox.encoding.write(&problem(reason.to_owned())));
+        outbox.last_answers().iter().for_each(|answer| writer.add(answer));
+        writer.add(&outbox.encoding.write(&problem(reason.to_owned())));
     }
-    frames.push(framed(Frame::close(Some(CloseFrame { code: code.into(), reason: reason.into() }))));
+    writer.add(&framed(Frame::close(Some(CloseFrame { code: code.into(), reason: reason.into() }))));
     // Who does not read does not hear it either; the connection goes all the same.
-    let _ = tokio::time::timeout(FAREWELL, writer.write(&frames)).await;
+    let _ = tokio::time::timeout(FAREWELL, writer.write()).await;
 }
 
 fn problem(message: String) -> ServerMessage {
@@ -347,7 +348,14 @@ fn end_of(error: &tungstenite::Error) -> SessionEnd {
 
 /// Results that this client has and may report as painted: a report counts once, and only for what was sent.
 #[derive(Debug, Default)]
-struct Unpainted(Mutex<VecDeque<Written>>);
+struct Unpainted(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Whether the client reports at all, where that is known. Most programs do not, and nothing is kept of what they get.
+    reports: Option<bool>,
+    results: VecDeque<Written>,
+}
 
 #[derive(Debug)]
 struct Written {
@@ -359,28 +367,35 @@ struct Written {
 }
 
 impl Unpainted {
-    fn written(&self, delivery: Delivery) {
-        let Some(metrics) = delivery.metrics else { return };
+    fn written(&self, delivery: &Delivery) {
+        let Some(metrics) = &delivery.metrics else { return };
         let relay = delivery.seen.elapsed();
         metrics.relayed(relay);
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() == UNPAINTED {
-            waiting.pop_front();
+        let mut kept = self.lock();
+        if kept.results.len() == UNPAINTED {
+            kept.results.pop_front();
+            if kept.reports.is_none() {
+                *kept = Kept { reports: Some(false), results: VecDeque::new() };
+            }
         }
-        waiting.push_back(Written {
-            camera: delivery.camera,
+        if kept.reports == Some(false) {
+            return;
+        }
+        kept.results.push_back(Written {
+            camera: delivery.camera.clone(),
             id: delivery.id,
-            metrics,
+            metrics: metrics.clone(),
             relay,
             written_at_us: wall_clock_us(),
         });
     }
 
     fn painted(&self, report: &Painted) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = waiting.iter().rposition(|w| w.id == report.id && w.camera == report.camera);
-        let Some(written) = found.and_then(|at| waiting.remove(at)) else { return };
-        drop(waiting);
+        let mut kept = self.lock();
+        kept.reports = Some(true);
+        let found = kept.results.iter().rposition(|w| w.id == report.id && w.camera == report.camera);
+        let Some(written) = found.and_then(|at| kept.results.remove(at)) else { return };
+        drop(kept);
         // The client counts from `seen_at_us`, which is all it knows: our own part is taken off.
         let deliver = Duration::from_micros(report.deliver_us.into()).saturating_sub(written.relay);
         let paint = Duration::from_micros(report.paint_us.into());
@@ -391,5 +406,46 @@ impl Unpainted {
         let until_written = written.written_at_us.saturating_sub(captured_at_us).max(0).unsigned_abs();
         let age = Duration::from_micros(until_written) + deliver + paint;
         written.metrics.painted(deliver, paint, age);
+    }
+
+    /// Nothing here is left half changed, so a poisoned lock is still good.
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::Shared;
+
+    #[test]
+    fn results_are_kept_for_who_reports_nothing_or_not_for_who_begins_to() {
+        let camera = CameraId::new("yard").unwrap();
+        let metrics = Arc::new(CameraMetrics::new(&camera));
+        let unpainted = Unpainted::default();
+        let written = |ms| {
+            unpainted.written(&Delivery {
+                camera: camera.clone(),
+                id: FrameId { ms, seq: 0 },
+                kind: DeliveryKind::Result,
+                seen: Instant::now(),
+                message: Shared::new(problem(String::new())),
+                metrics: Some(metrics.clone()),
+                live: true,
+            });
+            unpainted.lock().results.len()
+        };
+        let painted = |ms| {
+            let id = FrameId { ms, seq: 0 };
+            unpainted.painted(&Painted { camera: camera.clone(), id, deliver_us: 1, paint_us: 1 });
+            unpainted.lock().results.len()
+        };
+        assert_eq!((1..=256).map(written).last(), Some(256));
+        assert_eq!((257..1000).map(written).max(), Some(0));
+        assert_eq!(painted(900), 0, "of what is not kept");
+        assert_eq!((1000..2000).map(written).last(), Some(256), "of what comes now");
+        assert_eq!(painted(1999), 255);
+        assert_eq!(painted(1999), 255, "counts once");
     }
 }

@@ -4,7 +4,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
     time::Instant,
 };
 
@@ -90,7 +92,7 @@ pub(crate) enum Newest {
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Control(Bytes),
-    Data(Delivery),
+    Data(Arc<Delivery>),
 }
 
 impl Outgoing {
@@ -110,18 +112,21 @@ pub(crate) struct Outbox {
     /// How the client wants its messages.
     pub(crate) encoding: Encoding,
     waiting: Mutex<Waiting>,
-    filled: Notify,
     drained: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
+    /// Something was added since nothing was found.
+    filled: bool,
+    /// Who waits for that.
+    reader: Option<Waker>,
     ping: bool,
     /// What the client's last ping brought.
     pong: Option<Bytes>,
     control: VecDeque<Bytes>,
     newest: BTreeMap<Newest, Shared>,
-    data: VecDeque<Delivery>,
+    data: VecDeque<Arc<Delivery>>,
     data_bytes: usize,
     paces: Paces,
     /// Messages dropped since the connection began.
@@ -133,24 +138,33 @@ struct Waiting {
 
 impl Outbox {
     pub(crate) fn new(limits: OutboxLimits, encoding: Encoding) -> Self {
-        Self { limits, encoding, waiting: Mutex::default(), filled: Notify::new(), drained: Notify::new() }
+        Self { limits, encoding, waiting: Mutex::default(), drained: Notify::new() }
+    }
+
+    /// Changes what waits, and wakes who waits for that.
+    fn fill<T>(&self, change: impl FnOnce(&mut Waiting) -> T) -> T {
+        let mut waiting = self.lock();
+        let outcome = change(&mut waiting);
+        waiting.filled = true;
+        let reader = waiting.reader.take();
+        drop(waiting);
+        reader.into_iter().for_each(Waker::wake);
+        outcome
     }
 
     /// Adds a live result, picture or step, at most `rate` a second of each camera and kind; returns how many older ones
     /// of each kind had to go.
-    pub(crate) fn data(&self, delivery: Delivery, rate: Option<f32>) -> Dropped {
-        let mut waiting = self.lock();
-        let delivery = match rate {
-            None => Some(delivery),
-            Some(rate) => waiting.paces.pass(delivery, rate, Instant::now()),
-        };
-        let dropped = delivery.map(|delivery| self.push(&mut waiting, delivery)).unwrap_or_default();
-        drop(waiting);
-        self.filled.notify_one();
-        dropped
+    pub(crate) fn data(&self, delivery: Arc<Delivery>, rate: Option<f32>) -> Dropped {
+        self.fill(|waiting| {
+            let delivery = match rate {
+                None => Some(delivery),
+                Some(rate) => waiting.paces.pass(delivery, rate, Instant::now()),
+            };
+            delivery.map(|delivery| self.push(waiting, delivery)).unwrap_or_default()
+        })
     }
 
-    fn push(&self, waiting: &mut Waiting, delivery: Delivery) -> Dropped {
+    fn push(&self, waiting: &mut Waiting, delivery: Arc<Delivery>) -> Dropped {
         let mut dropped = Dropped::default();
         if waiting.end.is_some() {
             return dropped;
@@ -164,7 +178,7 @@ impl Outbox {
             let Some(oldest) = oldest.and_then(|at| waiting.data.remove(at)) else { break };
             waiting.data_bytes -= self.size(&oldest);
             *waiting.missed.entry(oldest.camera.clone()).or_default() += 1;
-            waiting.untold.insert(oldest.camera);
+            waiting.untold.insert(oldest.camera.clone());
             dropped[oldest.kind as usize] += 1;
         }
         dropped
@@ -188,31 +202,28 @@ impl Outbox {
 
     /// Adds what a client plays back, in one go. See [`Outbox::room`].
     pub(crate) fn replay(&self, deliveries: impl IntoIterator<Item = Delivery>) {
-        let mut waiting = self.lock();
-        if waiting.end.is_none() {
-            for delivery in deliveries {
-                waiting.data_bytes += self.size(&delivery);
-                waiting.data.push_back(delivery);
+        self.fill(|waiting| {
+            if waiting.end.is_none() {
+                for delivery in deliveries {
+                    waiting.data_bytes += self.size(&delivery);
+                    waiting.data.push_back(Arc::new(delivery));
+                }
             }
-        }
-        drop(waiting);
-        self.filled.notify_one();
+        });
     }
 
     /// Forgets what waits of a camera and says why, in one go: nothing from before comes after the message.
     pub(crate) fn turn(&self, camera: &CameraId, message: &ServerMessage) {
-        let mut waiting = self.lock();
-        self.forget_in(&mut waiting, |delivery| delivery.is_of(camera));
-        self.push_control(&mut waiting, message);
-        drop(waiting);
+        self.fill(|waiting| {
+            self.forget_in(waiting, |delivery| delivery.is_of(camera));
+            self.push_control(waiting, message);
+        });
         self.drained.notify_waiters();
-        self.filled.notify_one();
     }
 
     /// Adds an answer or a notice. When there is no room, the session ends: such a client does not read.
     pub(crate) fn control(&self, message: &ServerMessage) {
-        self.push_control(&mut self.lock(), message);
-        self.filled.notify_one();
+        self.fill(|waiting| self.push_control(waiting, message));
     }
 
     fn push_control(&self, waiting: &mut Waiting, message: &ServerMessage) {
@@ -227,26 +238,22 @@ impl Outbox {
 
     /// Asks the client for a sign of life.
     pub(crate) fn ping(&self) {
-        self.lock().ping = true;
-        self.filled.notify_one();
+        self.fill(|waiting| waiting.ping = true);
     }
 
     /// Answers a client's ping. Of several that wait only the last is answered (RFC 6455 section 5.5.3).
     pub(crate) fn pong(&self, brought: Bytes) {
-        self.lock().pong = Some(brought);
-        self.filled.notify_one();
+        self.fill(|waiting| waiting.pong = Some(brought));
     }
 
     /// Leaves the newest of something.
     pub(crate) fn newest(&self, what: Newest, message: Shared) {
-        self.lock().newest.insert(what, message);
-        self.filled.notify_one();
+        self.fill(|waiting| waiting.newest.insert(what, message));
     }
 
     /// Ends the session; the first reason stands.
     pub(crate) fn end(&self, end: SessionEnd) {
-        self.lock().end.get_or_insert(end);
-        self.filled.notify_one();
+        self.fill(|waiting| *waiting.end.get_or_insert(end));
     }
 
     /// Why the session has ended, if it has.
@@ -274,17 +281,28 @@ impl Outbox {
     /// Waits for the next message, or for the end of the session. Safe to cancel.
     pub(crate) async fn next(&self) -> Result<Outgoing, SessionEnd> {
         loop {
-            let filled = self.filled.notified();
             if let Some(next) = self.try_next() {
                 return next;
             }
             let due = self.lock().paces.next_due();
             match due {
-                None => filled.await,
+                None => self.filled().await,
                 // Late by a time-out is no mistake: what was held back is due then.
-                Some(due) => drop(timeout_at(due.into(), filled).await),
+                Some(due) => drop(timeout_at(due.into(), self.filled()).await),
             }
         }
+    }
+
+    /// Waits until something was added since nothing was found. One at a time may wait.
+    fn filled(&self) -> impl Future<Output = ()> {
+        poll_fn(|cx| {
+            let mut waiting = self.lock();
+            if waiting.filled {
+                return Poll::Ready(());
+            }
+            waiting.reader = Some(cx.waker().clone());
+            Poll::Pending
+        })
     }
 
     /// The next message, if there is one: a pong or ping first, then control, then lists and maps, then what was missed, then data.
@@ -312,10 +330,12 @@ impl Outbox {
         let delivery = match waiting.data.pop_front() {
             Some(delivery) => {
                 waiting.data_bytes -= self.size(&delivery);
-                delivery
+                Some(delivery)
             }
-            None => waiting.paces.due(Instant::now())?,
+            None => waiting.paces.due(Instant::now()),
         };
+        waiting.filled = delivery.is_some();
+        let delivery = delivery?;
         drop(waiting);
         self.drained.notify_waiters();
         Some(Ok(Outgoing::Data(delivery)))
@@ -360,6 +380,10 @@ mod tests {
         }
     }
 
+    fn live(camera: &str, ms: u64, size: usize) -> Arc<Delivery> {
+        Arc::new(delivery(camera, ms, size))
+    }
+
     fn text(size: usize) -> Shared {
         Shared::new(ServerMessage::Problem(Problem { message: "-".repeat(size) }))
     }
@@ -382,14 +406,14 @@ mod tests {
     #[test]
     fn full_data_queue_drops_the_oldest_and_tells_how_many() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
-        let dropped: u64 = (0..5).map(|ms| outbox.data(delivery("a", ms, 10), None)[0]).sum();
+        let dropped: u64 = (0..5).map(|ms| outbox.data(live("a", ms, 10), None)[0]).sum();
         assert_eq!(dropped, 2);
         let (control, data) = drain(&outbox);
         let a = CameraId::new("a").unwrap();
         assert_eq!(control, [ServerMessage::Missed(Missed { camera: a.clone(), total: 2 })]);
         assert_eq!(data, [2, 3, 4]);
         for ms in 5..9 {
-            outbox.data(delivery("a", ms, 10), None);
+            outbox.data(live("a", ms, 10), None);
         }
         assert_eq!(drain(&outbox).0, [ServerMessage::Missed(Missed { camera: a, total: 3 })]);
     }
@@ -397,11 +421,11 @@ mod tests {
     #[test]
     fn data_queue_is_bounded_in_bytes_but_a_large_message_passes_alone() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
-        assert_eq!(outbox.data(delivery("a", 1, 600), None), [0, 0, 0]);
-        assert_eq!(outbox.data(delivery("b", 2, 600), None), [1, 0, 0]);
-        assert_eq!(outbox.data(delivery("b", 3, 5000), None), [1, 0, 0]);
+        assert_eq!(outbox.data(live("a", 1, 600), None), [0, 0, 0]);
+        assert_eq!(outbox.data(live("b", 2, 600), None), [1, 0, 0]);
+        assert_eq!(outbox.data(live("b", 3, 5000), None), [1, 0, 0]);
         assert_eq!(drain(&outbox).1, [3]);
-        assert_eq!(outbox.data(delivery("b", 4, 600), None), [0, 0, 0], "taken bytes are given back");
+        assert_eq!(outbox.data(live("b", 4, 600), None), [0, 0, 0], "taken bytes are given back");
     }
 
     #[test]
@@ -419,7 +443,7 @@ mod tests {
             SessionEnd::ControlQueueFull,
             "first reason stands"
         );
-        assert_eq!(outbox.data(delivery("a", 1, 1), None), [0, 0, 0], "an ended session takes nothing");
+        assert_eq!(outbox.data(live("a", 1, 1), None), [0, 0, 0], "an ended session takes nothing");
     }
 
     #[test]
@@ -427,7 +451,7 @@ mod tests {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
         (0..3).for_each(|_| outbox.ping());
         ["a", "b"].into_iter().for_each(|brought| outbox.pong(brought.into()));
-        outbox.data(delivery("a", 1, 1), None);
+        outbox.data(live("a", 1, 1), None);
         outbox.newest(Newest::Cameras, text(3));
         outbox.newest(Newest::Cameras, text(4));
         outbox.control(&pong());
@@ -444,10 +468,10 @@ mod tests {
     #[test]
     fn unwanted_camera_is_forgotten() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
-        outbox.data(delivery("a", 1, 900), None);
-        outbox.data(delivery("b", 2, 50), None);
+        outbox.data(live("a", 1, 900), None);
+        outbox.data(live("b", 2, 50), None);
         outbox.forget(|delivery| delivery.camera.as_str() == "a");
-        assert_eq!(outbox.data(delivery("b", 3, 900), None), [0, 0, 0]);
+        assert_eq!(outbox.data(live("b", 3, 900), None), [0, 0, 0]);
         assert_eq!(drain(&outbox).1, [2, 3]);
     }
 
@@ -459,11 +483,8 @@ mod tests {
             async move { outbox.next().await }
         });
         tokio::task::yield_now().await;
-        outbox.data(delivery("a", 7, 1), None);
-        assert!(matches!(
-            reader.await.unwrap(),
-            Ok(Outgoing::Data(Delivery { id: FrameId { ms: 7, .. }, .. }))
-        ));
+        outbox.data(live("a", 7, 1), None);
+        assert!(matches!(reader.await.unwrap(), Ok(Outgoing::Data(delivery)) if delivery.id.ms == 7));
     }
 
     #[tokio::test]
@@ -479,7 +500,7 @@ mod tests {
             "half is taken"
         );
         for ms in 11..20 {
-            outbox.data(delivery("b", ms, 10), None);
+            outbox.data(live("b", ms, 10), None);
         }
         assert_eq!(drain(&outbox).1, [1, 2, 19]);
         outbox.room().await;
@@ -502,9 +523,9 @@ mod tests {
     #[test]
     fn frame_from_before_a_jump_comes_after_it() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
-        outbox.data(delivery("a", 1, 10), None);
-        outbox.data(delivery("b", 2, 10), None);
-        outbox.data(delivery("a", 3, 10), None);
+        outbox.data(live("a", 1, 10), None);
+        outbox.data(live("b", 2, 10), None);
+        outbox.data(live("a", 3, 10), None);
         let a = CameraId::new("a").unwrap();
         outbox.turn(&a, &pong());
         outbox.replay([delivery("a", 4, 10)]);
@@ -517,10 +538,10 @@ mod tests {
     async fn last_frame_before_a_pause_is_left_out_for_the_rate() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
         for ms in [1000, 1040, 1080] {
-            outbox.data(delivery("a", ms, 10), Some(10.0));
+            outbox.data(live("a", ms, 10), Some(10.0));
         }
         assert_eq!(drain(&outbox).1, [1000], "one in a tenth of a second");
         let next = tokio::time::timeout(Duration::from_secs(5), outbox.next()).await.unwrap();
-        assert!(matches!(next, Ok(Outgoing::Data(Delivery { id: FrameId { ms: 1080, .. }, .. }))));
+        assert!(matches!(next, Ok(Outgoing::Data(delivery)) if delivery.id.ms == 1080));
     }
 }

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
     response::Response,
 };
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Join, ReadHalf, Sink, WriteHalf, join, sink};
@@ -80,28 +80,35 @@ pub(crate) fn framed(frame: Frame) -> Bytes {
 #[derive(Debug)]
 pub(crate) struct Writer<W> {
     connection: W,
-    /// What an earlier call left when it was cut short, perhaps in the middle of a frame.
+    /// Whole frames, but for the part of the first that is written already.
     unwritten: Bytes,
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {
-    /// Writes frames. Where this is dropped half way, the next call goes on there.
+    /// Adds a frame to what is to be written.
+    pub(crate) fn add(&mut self, frame: &Bytes) {
+        if self.unwritten.is_empty() {
+            // One that many clients get is not copied for each.
+            self.unwritten = frame.clone();
+        } else {
+            let mut gathered = BytesMut::from(std::mem::take(&mut self.unwritten));
+            gathered.extend_from_slice(frame);
+            self.unwritten = gathered.freeze();
+        }
+    }
+
+    /// Writes what was added. Where this is dropped half way, perhaps in the middle of a frame, the next call goes on there.
     ///
     /// # Errors
     /// When the connection is broken.
-    pub(crate) async fn write(&mut self, frames: &[Bytes]) -> io::Result<()> {
-        self.unwritten = match frames {
-            // What many clients get is not copied for each.
-            [frame] if self.unwritten.is_empty() => frame.clone(),
-            frames => [std::slice::from_ref(&self.unwritten), frames].concat().concat().into(),
-        };
-        while self.unwritten.has_remaining() {
+    pub(crate) async fn write(&mut self) -> io::Result<()> {
+        while !self.unwritten.is_empty() {
             match self.connection.write(&self.unwritten).await? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 written => self.unwritten.advance(written),
             }
         }
-        // Not only empty: its memory is given back.
+        // Its memory goes as well.
         self.unwritten = Bytes::new();
         self.connection.flush().await
     }
@@ -141,7 +148,8 @@ pub(crate) mod tests {
         });
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let (_, mut writer) = split(ours, 100).await;
-        writer.write(&frames).await.unwrap();
+        frames.iter().for_each(|frame| writer.add(frame));
+        writer.write().await.unwrap();
         let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
         for (size, _) in sizes {
             assert_eq!(client.next().await.unwrap().unwrap(), Message::Binary(vec![7; size].into()));
@@ -154,12 +162,15 @@ pub(crate) mod tests {
         let (_, mut writer) = split(ours, 100).await;
         let pong = framed(Frame::pong("still there?"));
         let close = CloseFrame { code: CloseCode::Away, reason: "bye".into() };
-        assert!(writer.write(&[binary(1000)]).now_or_never().is_none(), "cut short in a frame");
-        assert!(writer.write(&[pong.clone()]).now_or_never().is_none(), "and once more");
-        assert!(writer.write(&[]).now_or_never().is_none(), "with nothing to add");
+        writer.add(&binary(1000));
+        assert!(writer.write().now_or_never().is_none(), "cut short in a frame");
+        writer.add(&pong);
+        assert!(writer.write().now_or_never().is_none(), "and once more");
         let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
         let farewell = async {
-            writer.write(&[binary(3), framed(Frame::close(Some(close.clone())))]).await.unwrap();
+            writer.add(&binary(3));
+            writer.add(&framed(Frame::close(Some(close.clone()))));
+            writer.write().await.unwrap();
         };
         let read = async {
             let messages: Vec<Message> = client.by_ref().take(4).map(Result::unwrap).collect().await;
