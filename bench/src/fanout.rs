@@ -15,13 +15,13 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use peregrine_proto::{CameraConfig, CameraId, FrameId, ServerMessage, Subscribe};
-use peregrine_stack::{Stack, quantiles::Quantiles};
+use peregrine_stack::{Memory, Samples, Stack, quantiles::Quantiles};
 use peregrine_streams::{
     Acquired, Commit, CommitOutcome, Intake, Redis, RedisUrls, Role, WorkerId, wall_clock_us,
 };
 use tokio::io::AsyncReadExt;
 
-use crate::{Report, client::Client, cpu, memory, units};
+use crate::{Report, client::Client, cpu, units};
 
 /// Connects many clients that watch a camera each, and writes results to Redis as processors do. Measures what comes, how late, and
 /// the gateway's CPU time for each message beside the bare cost of writing the same bytes to as many sockets. Half-way through,
@@ -247,7 +247,7 @@ fn measure(
     let sample = |until: Instant, memory_mb: &mut Vec<f64>| -> Result<()> {
         while Instant::now() < until {
             thread::sleep(Duration::from_secs(1).min(until.saturating_duration_since(Instant::now())));
-            memory_mb.push(memory::resident_mb(gateway)?);
+            memory_mb.push(Memory::of(gateway)?.resident as f64 / 1e6);
         }
         Ok(())
     };
@@ -333,13 +333,9 @@ fn add_ages(seen: &Seen, part: usize, ages: &Quantiles) {
 }
 
 /// Connections ended by the gateway, by reason.
-fn disconnects(metrics: &str) -> Vec<(String, f64)> {
-    let line = |line: &str| {
-        let (reason, count) =
-            line.strip_prefix("peregrine_disconnects_total{reason=\"")?.split_once("\"} ")?;
-        Some((reason.to_owned(), count.parse().ok()?))
-    };
-    metrics.lines().filter_map(line).collect()
+fn disconnects(metrics: &Samples) -> Vec<(String, f64)> {
+    let series = metrics.with("peregrine_disconnects_total", &[]);
+    series.map(|(labels, count)| (labels["reason"].clone(), count)).collect()
 }
 
 // --- The floor ------------------------------------------------------------------------------------------------------

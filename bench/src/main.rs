@@ -8,6 +8,7 @@ mod floor;
 mod hot;
 mod memory;
 mod outage;
+mod overhead;
 mod pipeline;
 mod scale;
 mod takeover;
@@ -46,6 +47,8 @@ enum What {
     Hot(hot::Args),
     /// How everything comes back when Redis was away
     Outage(outage::Args),
+    /// What metrics, scrapes and spans cost
+    Overhead(overhead::Args),
     /// Whether any process grows under load
     Memory(memory::Args),
     /// What a thousand clients cost the gateway
@@ -112,6 +115,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Some(What::Scale(args)) => scale::run(&args)?.into(),
         Some(What::Hot(args)) => hot::run(&args)?,
         Some(What::Outage(args)) => outage::run(&args)?,
+        Some(What::Overhead(args)) => overhead::run(&args)?,
         Some(What::Memory(args)) => memory::run(&args)?,
         Some(What::Fanout(args)) => fanout::run(&args)?,
         Some(What::FanoutFloor(args)) => return fanout::run_floor(&args).map(|()| ExitCode::SUCCESS),

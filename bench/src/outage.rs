@@ -9,7 +9,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use peregrine_proto::{CameraConfig, CameraId, FrameId, LossReason, ResultStatus};
-use peregrine_stack::{Daemon, RedisOptions, Signal, Stack, quantiles::Quantiles, tally::CameraTally};
+use peregrine_stack::{
+    Daemon, RedisOptions, Samples, Signal, Stack, quantiles::Quantiles, tally::CameraTally,
+};
 use peregrine_streams::{Redis, wall_clock_us};
 use serde::Serialize;
 
@@ -156,7 +158,7 @@ fn one(fault: Fault, away: Duration, broken: &mut Vec<String>) -> Result<Round> 
     let stack = stack()?;
     let ids = [FILE, LIVE].map(CameraId::new).into_iter().collect::<Result<Vec<_>, _>>()?;
     thread::sleep(BEFORE);
-    let captured_before = captured(&stack.metrics("producer")?, LIVE);
+    let captured_before = Account::of(LIVE, &stack.metrics("producer")?, &CameraTally::default()).captured;
     let fault_ms = now_ms();
 
     fault.begin(&stack)?;
@@ -316,14 +318,13 @@ fn file_is_complete(stack: &Stack, camera: &CameraId, fault: Fault) -> Result<()
 }
 
 impl Account {
-    fn of(camera: &str, metrics: &str, tally: &CameraTally) -> Self {
-        let total = |metric: &str| of_camera(metrics, metric, camera).map(|(_, count)| count).sum();
-        let reason = |labels: &str| labels.split("reason=\"").nth(1)?.split('"').next().map(str::to_owned);
+    fn of(camera: &str, metrics: &Samples, tally: &CameraTally) -> Self {
+        let total = |metric: &str| metrics.sum(metric, &[("camera", camera)]).unwrap_or(0.0) as u64;
+        let of_camera = [("camera", camera)];
+        let dropped = metrics.with("peregrine_frames_dropped_total", &of_camera);
         Self {
             captured: total("peregrine_frames_captured_total"),
-            dropped: of_camera(metrics, "peregrine_frames_dropped_total", camera)
-                .filter_map(|(labels, count)| Some((reason(labels)?, count)))
-                .collect(),
+            dropped: dropped.map(|(labels, count)| (labels["reason"].clone(), count as u64)).collect(),
             published: total("peregrine_frames_published_total"),
             analysed: tally.processed,
             skipped: tally.skipped.clone(),
@@ -336,20 +337,6 @@ impl Account {
         let ended = self.analysed + self.skipped.values().sum::<u64>() + self.lost.values().sum::<u64>();
         self.published.saturating_sub(ended)
     }
-}
-
-fn captured(metrics: &str, camera: &str) -> u64 {
-    of_camera(metrics, "peregrine_frames_captured_total", camera).map(|(_, count)| count).sum()
-}
-
-/// The lines of a counter that are about a camera: labels and value.
-fn of_camera<'a>(metrics: &'a str, name: &'a str, camera: &str) -> impl Iterator<Item = (&'a str, u64)> {
-    let label = format!("camera=\"{camera}\"");
-    let parse = move |line: &'a str| {
-        let (labels, value) = line.strip_prefix(name)?.strip_prefix('{')?.split_once("} ")?;
-        labels.contains(&label).then_some((labels, value.parse().ok()?))
-    };
-    metrics.lines().filter_map(parse)
 }
 
 fn table(args: &Args, rounds: &[Round]) -> Result<String> {

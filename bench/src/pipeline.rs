@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{bail, ensure};
 use peregrine_proto::{CameraConfig, CameraId, ResultStatus, ServerMessage, Stage, Subscribe};
-use peregrine_stack::{Daemon, Stack};
+use peregrine_stack::{Builder, Daemon, Stack};
 
 use crate::{client::Client, cpu};
 
@@ -37,19 +37,27 @@ const WARM_UP: u64 = 30;
 
 /// Runs the pipeline over `frames` frames of the clip, as fast as it goes.
 pub(crate) fn measure(clip: &Path, model: &Path, threads: usize, frames: u64) -> anyhow::Result<Cost> {
+    let stack = stack(clip, model, threads)?.start()?;
+    let cost = watch(&stack, frames)?;
+    finish(stack, cost)
+}
+
+/// The stack that is measured: one camera, as fast as it goes.
+pub(crate) fn stack(clip: &Path, model: &Path, threads: usize) -> anyhow::Result<Builder> {
     let camera: CameraConfig = serde_json::from_value(serde_json::json!({
         "id": "bench",
         "source": { "uri": clip, "pace": "fast", "loop": true },
         "analysis": { "classes": ["person"] },
     }))?;
-    let stack = Stack::builder()
+    Ok(Stack::builder()
         .cameras(vec![camera])
         .model(model)
         .gateway(0)
-        .set(Daemon::Processor, format!("model.threads={threads}"))
-        .start()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let cost = runtime.block_on(watch(&stack, frames))?;
+        .set(Daemon::Processor, format!("model.threads={threads}")))
+}
+
+/// Stops the stack: what it cost counts only when its account balances.
+pub(crate) fn finish(stack: Stack, cost: Cost) -> anyhow::Result<Cost> {
     let summary = stack.stop_and_drain();
     ensure!(
         summary.balanced,
@@ -59,7 +67,13 @@ pub(crate) fn measure(clip: &Path, model: &Path, threads: usize, frames: u64) ->
     Ok(cost)
 }
 
-async fn watch(stack: &Stack, frames: u64) -> anyhow::Result<Cost> {
+/// Watches `frames` frames as a client of the gateway.
+pub(crate) fn watch(stack: &Stack, frames: u64) -> anyhow::Result<Cost> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(follow(stack, frames))
+}
+
+async fn follow(stack: &Stack, frames: u64) -> anyhow::Result<Cost> {
     let subscribe =
         Subscribe { cameras: vec![CameraId::new("bench")?], results: true, ..Subscribe::default() };
     let mut client = Client::subscribe(stack, subscribe).await?;

@@ -5,7 +5,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
-use peregrine_daemon::{CommonArgs, DaemonConfig, Metric, Problems, Shell, start};
+use peregrine_daemon::{CommonArgs, DaemonConfig, Metric, Problems, Shell, metrics::CameraSeries, start};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
@@ -67,6 +67,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
+    let _camera = CameraSeries::hold("heart");
     let beats = Metric::FramesProcessed.counter(["heart"]);
     for _ in 0..config.hogs {
         let shutdown = shell.shutdown.clone();
@@ -77,12 +78,12 @@ async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
         });
     }
     shell.health.ready(true, "beating");
-    beats.increment(1);
+    beats.inc();
     while tokio::select! {
         _ = tokio::time::sleep(config.every) => true,
         _ = shell.shutdown.requested() => false,
     } {
-        beats.increment(1);
+        beats.inc();
     }
     tokio::time::sleep(config.drain).await;
     info!("drained");

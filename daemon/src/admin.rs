@@ -7,16 +7,22 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::State, http::StatusCode, http::header, response::IntoResponse, routing::get};
-use metrics_exporter_prometheus::PrometheusHandle;
+use axum::{
+    Router,
+    extract::{Query, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Deserialize;
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
-    time::{MissedTickBehavior, interval, sleep},
+    time::sleep,
 };
 use tracing::{error, info, warn};
 
-use crate::{Exit, Shell, metrics};
+use crate::{Exit, Shell, metrics, profile};
 
 /// Why a port cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -86,20 +92,14 @@ impl Health {
     }
 }
 
-#[derive(Clone)]
-struct Admin {
-    metrics: PrometheusHandle,
-    shell: Shell,
-}
-
 /// Serves health and metrics and listens to signals, on a thread and a runtime of their own: they answer however busy
-/// the data path is. Returns the bound address.
+/// the data path is; profiles, too, of a daemon that is named for them. Returns the bound address.
 ///
 /// # Errors
 /// When the port cannot be had.
 pub(crate) fn serve(
     listen: &str,
-    metrics: PrometheusHandle,
+    profiles: Option<&'static str>,
     shell: Shell,
     grace: Duration,
 ) -> Result<SocketAddr, BindError> {
@@ -112,15 +112,13 @@ pub(crate) fn serve(
         let _inside = runtime.enter();
         (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?)
     };
-    let admin = Admin { metrics, shell };
     thread::Builder::new()
         .name("admin".into())
         .spawn(move || {
             runtime.block_on(async move {
-                tokio::spawn(upkeep(admin.metrics.clone()));
-                tokio::spawn(watch_signals(signals, admin.shell.clone()));
-                tokio::spawn(enforce_grace(admin.shell.clone(), grace));
-                if let Err(problem) = answer(listener, admin).await {
+                tokio::spawn(watch_signals(signals, shell.clone()));
+                tokio::spawn(enforce_grace(shell.clone(), grace));
+                if let Err(problem) = answer(listener, profiles, shell).await {
                     error!(error = %problem, "health and metrics ended");
                 }
             });
@@ -129,36 +127,55 @@ pub(crate) fn serve(
     Ok(address)
 }
 
-async fn answer(listener: TcpListener, admin: Admin) -> io::Result<()> {
-    let routes = Router::new()
+async fn answer(listener: TcpListener, profiles: Option<&'static str>, shell: Shell) -> io::Result<()> {
+    let mut routes = Router::new()
         .route("/metrics", get(render))
         .route("/healthz", get(async || "alive\n"))
-        .route("/readyz", get(ready))
-        .with_state(admin);
-    axum::serve(tokio::net::TcpListener::from_std(listener)?, routes).await
+        .route("/readyz", get(ready));
+    if let Some(daemon) = profiles {
+        routes = routes.route("/debug/pprof/flamegraph", get(move |over| flame_graph(daemon, over)));
+    }
+    axum::serve(tokio::net::TcpListener::from_std(listener)?, routes.with_state(shell)).await
 }
 
-async fn render(State(admin): State<Admin>) -> impl IntoResponse {
-    let text = admin.metrics.render() + &metrics::process_text();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+/// How long to look at the process.
+#[derive(Deserialize)]
+struct Over {
+    #[serde(default = "ten")]
+    seconds: f64,
 }
 
-async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
-    let (ready, reason) = match admin.shell.shutdown.is_requested() {
+fn ten() -> f64 {
+    10.0
+}
+
+async fn flame_graph(daemon: &'static str, Query(Over { seconds }): Query<Over>) -> Response {
+    let most = profile::LONGEST.as_secs();
+    let over = match Duration::try_from_secs_f64(seconds) {
+        Ok(over) if over <= profile::LONGEST => over,
+        _ => {
+            let text = format!("seconds={seconds} is no time to look at a process: use 0 to {most}\n");
+            return (StatusCode::BAD_REQUEST, text).into_response();
+        }
+    };
+    // On a thread of its own: metrics and health are answered meanwhile.
+    let drawn = tokio::task::spawn_blocking(move || profile::flame_graph(over, daemon)).await;
+    match drawn.unwrap_or_else(|problem| Err(problem.to_string())) {
+        Ok(svg) => ([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response(),
+        Err(why) => (StatusCode::CONFLICT, why + "\n").into_response(),
+    }
+}
+
+async fn render() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::page())
+}
+
+async fn ready(State(shell): State<Shell>) -> impl IntoResponse {
+    let (ready, reason) = match shell.shutdown.is_requested() {
         true => (false, "draining".into()),
-        false => admin.shell.health.get(),
+        false => shell.health.get(),
     };
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, reason + "\n")
-}
-
-/// Histograms keep every sample until somebody reads them; nobody may ever.
-async fn upkeep(metrics: PrometheusHandle) {
-    let mut every = interval(Duration::from_secs(5));
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        every.tick().await;
-        metrics.run_upkeep();
-    }
 }
 
 /// The first SIGTERM or Ctrl-C drains; a second Ctrl-C kills. A SIGTERM after a Ctrl-C does not: a launcher in the same terminal

@@ -15,7 +15,9 @@ use peregrine_proto::mask;
 
 use crate::telemetry;
 use layer::Layer;
-pub use sections::{AdminSection, DaemonSection, LogFormat, LogSection, RedisSection};
+pub use sections::{
+    AdminSection, DaemonSection, LogFormat, LogSection, MetricsSection, RedisSection, SpansSection,
+};
 
 /// The flags that every daemon has. Flatten it into the daemon's own.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -44,7 +46,7 @@ pub struct CommonArgs {
 
 /// A daemon's own configuration: raw as it is written, then built and validated into one without doubts.
 ///
-/// The sections of [`ShellConfig`] (`[daemon]`, `[log]`, `[admin]`) are handled here, and are no part of `Raw`.
+/// The sections of [`ShellConfig`] (`[daemon]`, `[log]`, `[admin]`, `[metrics]`, `[spans]`) are handled here, and are no part of `Raw`.
 pub trait DaemonConfig: Sized {
     /// As it is written. All of its structs need `#[serde(deny_unknown_fields, default)]`: unknown keys are errors.
     type Raw: Serialize + DeserializeOwned + Default;
@@ -54,6 +56,10 @@ pub trait DaemonConfig: Sized {
     const ADMIN: &'static str = "127.0.0.1:0";
     /// Checks the raw configuration; everything wrong goes to `problems`. What it returns beside problems is not used.
     fn build(raw: Self::Raw, problems: &mut Problems) -> Option<Self>;
+    /// Where it announces the address of its metrics; none for a daemon without Redis.
+    fn redis(&self) -> Option<&RedisSection> {
+        None
+    }
 }
 
 /// What the shell itself needs.
@@ -63,6 +69,10 @@ pub struct ShellConfig {
     pub log: LogSection,
     /// Where health and metrics are served.
     pub admin: AdminSection,
+    /// Whether anything is measured.
+    pub metrics: MetricsSection,
+    /// Whether, and where, frames' spans are sent.
+    pub spans: SpansSection,
     /// This process among its peers.
     pub worker: String,
     /// How long draining may take.

@@ -4,23 +4,29 @@
 //! Nothing here knows a stage.
 
 mod admin;
+mod announce;
+mod ask;
 mod backoff;
 mod config;
 pub mod metrics;
+mod profile;
 mod shutdown;
+pub mod spans;
 mod telemetry;
 
 use std::{process::ExitCode, time::Duration};
 
 use peregrine_proto::mask;
+use peregrine_streams::RunningDaemon;
 use tokio::runtime;
 use tracing::{error, info};
 
 pub use admin::{BindError, Health, bind};
+pub use ask::ask;
 pub use backoff::Backoff;
 pub use config::{
     AdminSection, CommonArgs, ConfigErrors, DaemonConfig, DaemonSection, Loaded, LogFormat, LogSection,
-    Problem, Problems, RedisSection, ShellConfig, load,
+    MetricsSection, Problem, Problems, RedisSection, ShellConfig, SpansSection, load,
 };
 pub use metrics::Metric;
 pub use shutdown::Shutdown;
@@ -92,19 +98,18 @@ where
     let Loaded { config, shell: settings, .. } = loaded;
     let shell =
         Shell { shutdown: Shutdown::new(), health: Health::starting(), worker: settings.worker.clone() };
-    let metrics = match metrics::install() {
-        Ok(handle) => handle,
-        Err(reason) => {
-            error!(reason, "cannot install the metrics recorder");
-            return Exit::Failed;
-        }
-    };
-    let admin = match admin::serve(
-        settings.admin.listen.as_deref().unwrap_or(C::ADMIN),
-        metrics,
-        shell.clone(),
-        settings.grace,
-    ) {
+    if settings.metrics.enabled {
+        metrics::begin(C::NAME, &shell.worker);
+    } else {
+        metrics::turn_off();
+    }
+    if let Err(problem) = spans::begin(&settings.spans, C::NAME, &shell.worker) {
+        error!(error = %mask(&problem), "set spans.endpoint to where a collector listens, such as http://localhost:4318");
+        return Exit::Configuration;
+    }
+    let listen = settings.admin.listen.as_deref().unwrap_or(C::ADMIN);
+    let profiles = settings.admin.profiles.then_some(C::NAME);
+    let admin = match admin::serve(listen, profiles, shell.clone(), settings.grace) {
         Ok(address) => address,
         Err(problem) => {
             error!(error = %problem, "cannot serve health and metrics");
@@ -118,7 +123,6 @@ where
             return Exit::Failed;
         }
     };
-    metrics::build_info(C::NAME);
     info!(
         daemon = C::NAME,
         version = env!("CARGO_PKG_VERSION"),
@@ -126,10 +130,16 @@ where
         admin = %format_args!("http://{admin}"),
         "started"
     );
+    if let (Some(redis), Some(address)) = (config.redis(), announce::reachable(admin)) {
+        let (daemon, worker) = (C::NAME.to_owned(), shell.worker.clone());
+        let me = RunningDaemon { daemon, worker, address: address.to_string() };
+        runtime.spawn(announce::keep(redis.clone(), me, shell.shutdown.clone()));
+    }
     let outcome = runtime.block_on(run(config, shell.clone()));
     shell.health.ready(false, "stopped");
     // Blocking work that ignores its shutdown must not hold the process: the grace period is over for it.
     runtime.shutdown_timeout(Duration::from_millis(200));
+    spans::finish();
     match outcome {
         Ok(()) => {
             info!(daemon = C::NAME, "stopped");

@@ -1,11 +1,18 @@
 //! Every metric of the project, once: name, kind, meaning, labels and buckets. `docs/metrics.md` is generated from here.
 
-use std::fmt::Write;
+mod process;
+mod samples;
+mod series;
+mod takeover;
 
-pub use ::metrics::{Counter, Gauge, Histogram};
-use ::metrics::{Key, Label, Level, Metadata, with_recorder};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::{fmt::Write, sync::OnceLock};
+
 use peregrine_proto::Stage;
+
+pub use samples::{Labels, Samples};
+pub(crate) use series::CONTENT_TYPE;
+pub use series::{CameraSeries, Counter, Gauge, Histogram, text};
+pub use takeover::Takeover;
 
 /// What kind of series a metric is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,10 +54,21 @@ const BATCH_FRAMES: Buckets = Buckets {
     why: "Batches are powers of two in practice, and none is larger than 32.",
 };
 
+const TAKEOVER_SECONDS: Buckets = Buckets {
+    bounds: &[0.5, 1.0, 2.0, 3.0, 3.25, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 30.0, 60.0],
+    why: "A lease runs out after 3 s, and its camera is promised within 3.5 s: densest there. Longer ones are sources that open \
+          slowly, or that had no frame.",
+};
+
+const ROUND_TRIP_SECONDS: Buckets = Buckets {
+    bounds: &[0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0],
+    why: "A local server answers in a tenth of a millisecond, one in the next rack in half of one; at 5 s it is given up.",
+};
+
 macro_rules! metrics {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $kind:expr, [$($label:literal),*];)*) => {
         /// The name of everything that is measured, in one place.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Metric { $($(#[doc = $doc])+ $variant,)* }
 
         impl Metric {
@@ -79,6 +97,14 @@ metrics! {
     ProcessCpu = "peregrine_process_cpu_seconds_total", Kind::Counter, [];
     /// Memory of this process that is resident.
     ProcessMemory = "peregrine_process_resident_memory_bytes", Kind::Gauge, [];
+    /// Time that threads of this process were ready to run and waited for a core: how starved it is.
+    ProcessCpuWait = "peregrine_process_cpu_wait_seconds_total", Kind::Counter, [];
+    /// Cores that this process may use, by its affinity and the limits of its control groups.
+    ProcessCores = "peregrine_process_cores", Kind::Gauge, [];
+    /// Cores of this machine.
+    MachineCores = "peregrine_machine_cores", Kind::Gauge, [];
+    /// Time that the cores of this machine had nothing to do, all together.
+    MachineIdle = "peregrine_machine_idle_seconds_total", Kind::Counter, [];
     /// Threads of this process.
     ProcessThreads = "peregrine_process_threads", Kind::Gauge, [];
 
@@ -101,7 +127,17 @@ metrics! {
     FramesLost = "peregrine_frames_lost_total", Kind::Counter, ["camera", "reason"];
     /// Frames that lie in the camera's stream, waiting.
     BacklogFrames = "peregrine_backlog_frames", Kind::Gauge, ["camera"];
+    /// Age of the oldest frame that waits for its result, from its capture; 0 where none waits.
+    BacklogAge = "peregrine_backlog_age_seconds", Kind::Gauge, ["camera"];
+    /// Media time that was analysed: its rate is how many times faster than the camera's own clock.
+    MediaSeconds = "peregrine_media_seconds_total", Kind::Counter, ["camera"];
+    /// Where the frames of the camera's stream ended, as Redis holds it: published = processed + skipped + lost + waiting,
+    /// exactly while nothing moves. Every gateway says the same.
+    LedgerFrames = "peregrine_ledger_frames", Kind::Gauge, ["camera", "end"];
 
+    /// Frames a second that should be analysed: the source's own rate, or what `every` leaves of it. 0 where the source does not
+    /// say, for a file that is read as fast as there is room, and after its end.
+    TargetFps = "peregrine_target_fps", Kind::Gauge, ["camera"];
     /// 1 while the source gives frames, 0 while it is being opened or was lost.
     SourceUp = "peregrine_source_up", Kind::Gauge, ["camera"];
     /// How often a source was opened again after it was lost.
@@ -117,6 +153,11 @@ metrics! {
     LeasesAcquired = "peregrine_leases_acquired_total", Kind::Counter, ["role"];
     /// Leases given up or taken away, by the reason.
     LeasesLost = "peregrine_leases_lost_total", Kind::Counter, ["role", "reason"];
+    /// Leases taken over from an owner that had not released them.
+    Takeovers = "peregrine_takeovers_total", Kind::Counter, ["role"];
+    /// From the last sign of life of an owner that did not release its camera to the first frame that its successor
+    /// committed or published.
+    TakeoverDuration = "peregrine_takeover_duration_seconds", Kind::Histogram(TAKEOVER_SECONDS), ["role"];
     /// Commits by their outcome.
     Commits = "peregrine_commits_total", Kind::Counter, ["outcome"];
     /// Bytes of the tracker's state in the last checkpoint.
@@ -126,6 +167,10 @@ metrics! {
     RedisErrors = "peregrine_redis_errors_total", Kind::Counter, ["kind"];
     /// Connections to Redis made again after one was lost.
     RedisReconnects = "peregrine_redis_reconnects_total", Kind::Counter, [];
+    /// From a command or script being sent to its reply, by what it is for; reads that block are left out.
+    RedisRoundTrip = "peregrine_redis_round_trip_seconds", Kind::Histogram(ROUND_TRIP_SECONDS), ["operation"];
+    /// Spans that were made and not taken by the collector.
+    SpansDropped = "peregrine_spans_dropped_total", Kind::Counter, [];
 
     /// Always 1; says which model runs on which execution provider.
     ModelInfo = "peregrine_model_info", Kind::Gauge, ["model", "head", "provider"];
@@ -167,129 +212,45 @@ metrics! {
     PaintAge = "peregrine_paint_age_seconds", Kind::Histogram(AGE_SECONDS), ["camera"];
 }
 
-impl Metric {
-    /// The counter with these label values, in the order of [`Metric::labels`]. Keep it: making one takes a lock.
-    pub fn counter<const N: usize>(self, values: [&str; N]) -> Counter {
-        match self.key(&values, self.kind() == Kind::Counter) {
-            Some(key) => with_recorder(|recorder| recorder.register_counter(&key, &METADATA)),
-            None => Counter::noop(),
-        }
-    }
-
-    /// The gauge with these label values, in the order of [`Metric::labels`].
-    pub fn gauge<const N: usize>(self, values: [&str; N]) -> Gauge {
-        match self.key(&values, self.kind() == Kind::Gauge) {
-            Some(key) => with_recorder(|recorder| recorder.register_gauge(&key, &METADATA)),
-            None => Gauge::noop(),
-        }
-    }
-
-    /// The histogram with these label values, in the order of [`Metric::labels`].
-    pub fn histogram<const N: usize>(self, values: [&str; N]) -> Histogram {
-        match self.key(&values, matches!(self.kind(), Kind::Histogram(_))) {
-            Some(key) => with_recorder(|recorder| recorder.register_histogram(&key, &METADATA)),
-            None => Histogram::noop(),
-        }
-    }
-
-    fn key(self, values: &[&str], right_kind: bool) -> Option<Key> {
-        let labels = self.labels();
-        let fits = right_kind && labels.len() == values.len();
-        debug_assert!(
-            fits,
-            "{self:?} is a {:?} with labels {labels:?}, used with values {values:?}",
-            self.kind()
-        );
-        if !fits {
-            tracing::error!(
-                metric = self.name(),
-                "metric used with another kind or other labels, not counted"
-            );
-            return None;
-        }
-        let labels = labels.iter().zip(values).map(|(name, value)| Label::new(*name, (*value).to_owned()));
-        Some(Key::from_parts(self.name(), labels.collect::<Vec<_>>()))
-    }
+/// The histograms of one camera's stages: made with the first frame that has the stage, then recording takes no lock.
+#[derive(Debug)]
+pub struct StageHistograms {
+    camera: String,
+    /// By the number of the stage.
+    made: Vec<OnceLock<Histogram>>,
 }
-
-const METADATA: Metadata<'static> = Metadata::new("peregrine", Level::INFO, None);
-
-/// The histograms of one camera's stages; made once, then recording takes no lock.
-#[derive(Debug, Clone)]
-pub struct StageHistograms(Vec<Histogram>);
 
 impl StageHistograms {
     /// Those of a camera.
     pub fn new(camera: &str) -> Self {
-        let histogram = |stage: &Stage| Metric::StageDuration.histogram([stage.as_str(), camera]);
-        Self(Stage::ALL.iter().map(histogram).collect())
+        Self { camera: camera.to_owned(), made: Stage::ALL.iter().map(|_| OnceLock::new()).collect() }
     }
 
     /// Counts how long a stage took.
     pub fn record(&self, stage: Stage, took: std::time::Duration) {
         // Stages are numbered from 0 in the order of `Stage::ALL`.
-        if let Some(histogram) = self.0.get(stage as usize) {
-            histogram.record(took.as_secs_f64());
+        if let Some(made) = self.made.get(stage as usize) {
+            let make = || Metric::StageDuration.histogram([stage.as_str(), &self.camera]);
+            made.get_or_init(make).observe(took.as_secs_f64());
         }
     }
 }
 
-/// Installs the recorder of this process.
-pub(crate) fn install() -> Result<PrometheusHandle, String> {
-    let mut builder = PrometheusBuilder::new();
-    for metric in Metric::ALL {
-        if let Kind::Histogram(buckets) = metric.kind() {
-            let name = Matcher::Full(metric.name().into());
-            builder = builder.set_buckets_for_metric(name, buckets.bounds).map_err(|e| e.to_string())?;
-        }
-    }
-    let handle = builder.install_recorder().map_err(|e| e.to_string())?;
-    with_recorder(|recorder| {
-        for metric in Metric::ALL {
-            let (name, help) = (metric.name().into(), metric.help().into());
-            match metric.kind() {
-                Kind::Counter => recorder.describe_counter(name, None, help),
-                Kind::Gauge => recorder.describe_gauge(name, None, help),
-                Kind::Histogram(_) => recorder.describe_histogram(name, None, help),
-            }
-        }
-    });
-    Ok(handle)
-}
-
-/// Counts the release that runs.
-pub(crate) fn build_info(daemon: &str) {
+/// Begins to measure: every series carries the name of this worker, and says which release runs.
+pub(crate) fn begin(daemon: &str, worker: &str) {
+    series::set_worker(worker);
     Metric::BuildInfo.gauge([daemon, env!("CARGO_PKG_VERSION")]).set(1.0);
 }
 
-/// What the kernel knows of this process, in Prometheus' text form: read when asked for. Counters of the recorder are whole
-/// numbers, and CPU seconds are not.
-pub(crate) fn process_text() -> String {
-    let mut text = String::new();
-    let mut line = |metric: Metric, kind: &str, value: f64| {
-        let (name, help) = (metric.name(), metric.help());
-        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
-    };
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The second field is the command in parentheses, and may hold anything: count from behind it.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let field = |number: usize| fields.get(number).and_then(|f| f.parse::<f64>().ok());
-    // proc(5): utime and stime, in ticks of 1/100 s.
-    if let (Some(user), Some(system)) = (field(11), field(12)) {
-        line(Metric::ProcessCpu, "counter", (user + system) / 100.0);
-    }
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let field = |name: &str| {
-        let value = status.lines().find_map(|line| line.strip_prefix(name))?;
-        value.split_whitespace().next()?.parse::<f64>().ok()
-    };
-    if let Some(kilobytes) = field("VmRSS:") {
-        line(Metric::ProcessMemory, "gauge", kilobytes * 1024.0);
-    }
-    if let Some(threads) = field("Threads:") {
-        line(Metric::ProcessThreads, "gauge", threads);
-    }
-    text
+/// Measures nothing in this process.
+pub(crate) fn turn_off() {
+    series::turn_off();
+}
+
+/// All series of now, with what the kernel knows of this process and this machine.
+pub(crate) fn page() -> String {
+    process::observe();
+    text()
 }
 
 /// The documentation of every metric, as Markdown.
@@ -297,7 +258,8 @@ pub fn document() -> String {
     let mut text = String::from(
         "# Metrics\n\nGenerated from `daemon/src/metrics.rs`; `UPDATE_GENERATED=1 cargo test -p peregrine-daemon` writes it anew.\n\n\
          Every daemon serves them under `/metrics` on its admin port. Labels are bounded by configuration: never a track id or an \
-         address.\n\n| name | kind | labels | meaning |\n|---|---|---|---|\n",
+         address. Every series also has the label `worker`, the name of the process among its peers. Series with the label \
+         `camera` end when the process lets that camera go, and begin at zero when it takes it again.\n\n| name | kind | labels | meaning |\n|---|---|---|---|\n",
     );
     let mut buckets = Vec::new();
     for metric in Metric::ALL {

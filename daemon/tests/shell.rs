@@ -95,19 +95,33 @@ fn text(output: &Output) -> String {
 
 #[test]
 fn metrics_hang_while_every_worker_thread_is_busy() {
-    let daemon = Running::start(&["heartbeat.hogs=64"]);
+    let daemon = Running::start(&["heartbeat.hogs=64", "daemon.name=chest"]);
     daemon.wait_until_ready();
     assert_eq!(daemon.get("/healthz").0, 200);
     let (status, metrics) = daemon.get("/metrics");
     assert_eq!(status, 200);
     for line in [
-        "peregrine_frames_processed_total{camera=\"heart\"} 1",
-        "# TYPE peregrine_process_cpu_seconds_total counter",
+        "peregrine_frames_processed_total{camera=\"heart\",worker=\"chest\"} 1.0",
+        "# TYPE peregrine_process_cpu_seconds counter",
         "peregrine_build_info{daemon=\"heartbeat\"",
         "# TYPE peregrine_process_resident_memory_bytes gauge",
     ] {
         assert!(metrics.contains(line), "`{line}` is missing in:\n{metrics}");
     }
+}
+
+#[test]
+fn flame_graph_is_drawn_unasked_or_does_not_show_what_is_busy() {
+    let daemon = Running::start(&["heartbeat.hogs=1"]);
+    daemon.wait_until_ready();
+    assert_eq!(daemon.get("/debug/pprof/flamegraph?seconds=1").0, 404, "it is off");
+    let daemon = Running::start(&["heartbeat.hogs=1", "admin.profiles=true"]);
+    daemon.wait_until_ready();
+    let (status, svg) = daemon.get("/debug/pprof/flamegraph?seconds=2");
+    assert_eq!(status, 200, "{svg}");
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
+    assert!(svg.contains("heartbeat::run"), "the hog is not in it:\n{svg}");
+    assert_eq!(daemon.get("/debug/pprof/flamegraph?seconds=1000").0, 400);
 }
 
 #[test]

@@ -33,6 +33,20 @@ pub fn test_picture(folder: &Path, name: &str, size: &str, frames: u32) -> Resul
     Ok(path)
 }
 
+/// As good as noise, which takes a decoder long; H.264 in MP4, 10 frames a second.
+///
+/// # Errors
+/// When ffmpeg is missing or fails.
+pub fn noise(folder: &Path, name: &str, size: &str, frames: u32) -> Result<PathBuf> {
+    let path = folder.join(name);
+    let source = format!("testsrc2=size={size}:rate=10,noise=alls=60:allf=t");
+    let frames = frames.to_string();
+    let mut arguments = vec!["-f", "lavfi", "-i", &source, "-frames:v", &frames];
+    arguments.extend(["-c:v", "libx264", "-preset", "ultrafast", "-crf", "18", "-pix_fmt", "yuv420p"]);
+    ffmpeg(&arguments, &path)?;
+    Ok(path)
+}
+
 /// The first half of a file: an MP4 without its index.
 ///
 /// # Errors

@@ -13,11 +13,13 @@ use std::{
     os::unix::fs::FileExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
+    process,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use peak_alloc::PeakAlloc;
+use peregrine_stack::Memory;
 use rand::{SeedableRng, rngs::StdRng};
 
 use self::decoders::{Decoder, decoders};
@@ -115,7 +117,7 @@ pub fn run(plan: &Plan, allocator: PeakAlloc, say: &mut dyn FnMut(&str)) -> Resu
         outcome.tallies.push(tally);
     }
     ensure!(!outcome.tallies.is_empty(), "there is no decoder of this name: {}", names(&all));
-    outcome.resident_end = resident()?;
+    outcome.resident_end = Memory::of(process::id())?.resident;
     let growth = outcome.resident_end.saturating_sub(outcome.resident_warm);
     if growth > GROWTH {
         outcome.broken.push(format!("the process grew by {} MiB", growth >> 20));
@@ -148,7 +150,7 @@ impl Run<'_> {
         for number in numbers {
             self.one(number, &mut tally)?;
             if number == warm_at {
-                (warm, resident_warm) = (self.allocator.current_usage(), resident()?);
+                (warm, resident_warm) = (self.allocator.current_usage(), Memory::of(process::id())?.resident);
             }
             if tally.broken.len() >= ENOUGH {
                 break;
@@ -210,13 +212,6 @@ impl Run<'_> {
         let input = (self.decoder.make)(&mut random);
         damage::damage(&mut random, input, self.decoder.make)
     }
-}
-
-/// Resident memory of this process, bytes.
-fn resident() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 impl fmt::Display for Tally {

@@ -41,10 +41,7 @@ fn cameras_that_are_inferred_together_get_each_others_results() -> Result<()> {
         }
     }
     let metrics = stack.metrics("processor-1")?;
-    let value = |name: &str| {
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-        line.trim().parse::<f64>().unwrap_or(f64::NAN)
-    };
+    let value = |name: &str| metrics.sum(name, &[]).unwrap_or(f64::NAN);
     let (calls, frames) = (value("peregrine_batch_frames_count"), value("peregrine_batch_frames_sum"));
     assert!(frames > calls, "{frames} frames in {calls} calls: none went together");
     Ok(())

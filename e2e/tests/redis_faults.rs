@@ -30,7 +30,7 @@ fn frame_is_lost_when_redis_is_killed_and_restarted_with_its_append_only_file() 
         // What operators look at.
         let deadline = Instant::now() + Duration::from_secs(30);
         for metric in ["peregrine_redis_errors_total", "peregrine_redis_reconnects_total"] {
-            while !stack.metrics("processor-1")?.lines().any(|line| line.starts_with(metric)) {
+            while stack.metrics("processor-1")?.sum(metric, &[]).is_none() {
                 ensure!(Instant::now() < deadline, "{metric} does not show it");
                 thread::sleep(Duration::from_millis(20));
             }

@@ -85,7 +85,7 @@ fn credentials_are_shown() -> Result<()> {
     }
     assert!(said.iter().any(|(path, text)| path == "/api/cameras" && text.contains("good")), "{said:?}");
     for name in ["producer", "processor-1", "gateway"] {
-        said.push((format!("metrics of {name}"), stack.metrics(name)?));
+        said.push((format!("metrics of {name}"), stack.metrics_text(name)?));
     }
     let config = stack.folder().join("producer.toml");
     let shown = programs::run("producer", ["--check-config", "--config", config.to_str().unwrap()])?;

@@ -5,13 +5,14 @@ use std::{
     collections::VecDeque,
     io::ErrorKind,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use futures_util::{FutureExt, StreamExt};
+use peregrine_daemon::spans::{self, FrameSpans};
 use peregrine_proto::{
     CameraId, ClientMessage, FrameId, Painted, Pause, Play, PlaybackSpeed, PlaybackStep, Pong, Problem,
-    SCHEMA, Seek, ServerMessage, Welcome,
+    SCHEMA, Seek, ServerMessage, Stage, Welcome,
 };
 use peregrine_streams::wall_clock_us;
 use tokio::io::WriteHalf;
@@ -101,7 +102,7 @@ pub(crate) async fn serve(socket: Socket, app: App, connection: Connection, enco
     let App { hub, session: limits, .. } = &app;
     let peer = connection.peer;
     let member = Arc::new(hub.join(limits.outbox, encoding));
-    hub.metrics.connected.increment(1);
+    hub.metrics.connected.inc();
     debug!(%peer, "client connected");
     let (messages, mut writer) = websocket::split(socket, app.max_message_bytes).await;
     let unpainted = Arc::new(Unpainted::default());
@@ -116,7 +117,7 @@ pub(crate) async fn serve(socket: Socket, app: App, connection: Connection, enco
     receiving.abort();
     member.outbox.end(end);
     say_farewell(&mut writer, &member, end).await;
-    hub.metrics.connected.decrement(1);
+    hub.metrics.connected.dec();
     hub.metrics.ended(end);
     drop(member);
     match end {
@@ -362,6 +363,8 @@ struct Written {
     camera: CameraId,
     id: FrameId,
     metrics: Arc<CameraMetrics>,
+    /// None where the frame is not followed.
+    spans: Option<FrameSpans>,
     relay: Duration,
     written_at_us: i64,
 }
@@ -371,6 +374,11 @@ impl Unpainted {
         let Some(metrics) = &delivery.metrics else { return };
         let relay = delivery.seen.elapsed();
         metrics.relayed(relay);
+        let is_result = delivery.live && delivery.kind == DeliveryKind::Result;
+        let spans = is_result.then(|| spans::of_frame(&delivery.camera, delivery.id)).flatten();
+        if let Some(spans) = &spans {
+            spans.stages([(Stage::Relay, relay)].into_iter(), SystemTime::now());
+        }
         let mut kept = self.lock();
         if kept.results.len() == UNPAINTED {
             kept.results.pop_front();
@@ -385,6 +393,7 @@ impl Unpainted {
             camera: delivery.camera.clone(),
             id: delivery.id,
             metrics: metrics.clone(),
+            spans,
             relay,
             written_at_us: wall_clock_us(),
         });
@@ -406,6 +415,11 @@ impl Unpainted {
         let until_written = written.written_at_us.saturating_sub(captured_at_us).max(0).unsigned_abs();
         let age = Duration::from_micros(until_written) + deliver + paint;
         written.metrics.painted(deliver, paint, age);
+        if let Some(spans) = written.spans {
+            let written_at = UNIX_EPOCH + Duration::from_micros(written.written_at_us.max(0).unsigned_abs());
+            spans.stage(Stage::Deliver, written_at, deliver);
+            spans.stage(Stage::Paint, written_at + deliver, paint);
+        }
     }
 
     /// Nothing here is left half changed, so a poisoned lock is still good.

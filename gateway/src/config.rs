@@ -157,6 +157,10 @@ impl DaemonConfig for Config {
     type Raw = RawConfig;
     const NAME: &'static str = "gateway";
 
+    fn redis(&self) -> Option<&RedisSection> {
+        Some(&self.redis)
+    }
+
     fn build(raw: RawConfig, problems: &mut Problems) -> Option<Self> {
         let RawConfig { redis, gateway, web } = raw;
         redis.check(problems);

@@ -14,7 +14,10 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use hyper_util::rt::TokioIo;
-use peregrine_daemon::{Metric, metrics::Counter};
+use peregrine_daemon::{
+    Metric,
+    metrics::{CameraSeries, Counter},
+};
 use peregrine_proto::{CameraHealth, CameraId, FrameAnswer, INGEST_URI};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::{
@@ -103,13 +106,15 @@ struct Bringer {
     skipped: u64,
     mistakes: u32,
     counted: [Counter; 2],
+    _series: CameraSeries,
 }
 
 impl Bringer {
     fn new(app: App, camera: CameraId, socket: WebSocketStream<Socket>) -> Self {
+        let series = CameraSeries::hold(camera.as_str());
         let counted =
             ["skipped", "taken"].map(|outcome| Metric::FramesIngested.counter([camera.as_str(), outcome]));
-        Self { app, camera, socket, frames: 0, skipped: 0, mistakes: 0, counted }
+        Self { app, camera, socket, frames: 0, skipped: 0, mistakes: 0, counted, _series: series }
     }
 
     async fn serve(&mut self) -> End {
@@ -188,7 +193,7 @@ impl Bringer {
     async fn answer(&mut self, taken: bool, problem: Option<String>) -> Result<(), tungstenite::Error> {
         self.frames += 1;
         self.skipped += u64::from(!taken);
-        self.counted[usize::from(taken)].increment(1);
+        self.counted[usize::from(taken)].inc();
         let answer = FrameAnswer { frame: self.frames, taken, skipped: self.skipped, problem };
         let text = serde_json::to_string(&answer).unwrap_or_default();
         let sent = timeout(self.app.session.stalled, self.socket.send(Message::Text(text.into()))).await;

@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{any, get, post},
+    routing::{get, post},
 };
 use hyper_util::rt::TokioIo;
 use peregrine_daemon::{Metric, Shutdown};
@@ -78,8 +78,8 @@ impl FromRef<App> for Web {
 pub(crate) fn router(app: App) -> Router {
     let encrypted = app.encrypted;
     let router = Router::new()
-        .route("/ws", any(connect))
-        .route("/ws/ingest/{camera}", any(frames::connect))
+        .route("/ws", get(connect))
+        .route("/ws/ingest/{camera}", get(frames::connect))
         .route("/ingest/{stream}", post(ingest::take_steps).fallback(ingest::post_only))
         .route("/api/version", get(rest::version))
         .route("/api/openapi.json", get(openapi::document))
@@ -144,7 +144,7 @@ async fn count(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let answer = next.run(request).await;
     let route = route.as_ref().map_or("web", |route| route.as_str());
-    Metric::HttpRequests.counter([route, answer.status().as_str()]).increment(1);
+    Metric::HttpRequests.counter([route, answer.status().as_str()]).inc();
     answer
 }
 

@@ -100,7 +100,7 @@ pub(crate) async fn take_steps(
         Ok::<_, Refused>(redis.put_steps(&stream, &steps).await?)
     };
     let last_id = tokio::time::timeout(SOON, kept).await.map_err(|_| away())??;
-    app.ingest.taken.increment(steps.len() as u64);
+    app.ingest.taken.inc_by(steps.len() as f64);
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": steps.len(), "last_id": last_id }))).into_response())
 }
 

@@ -4,16 +4,18 @@
 //! `outbox` of each, `encoding` writes it as each wants it and `websocket` frames it, `client` is one client's session,
 //! `playback` its place in a camera's time; `state` knows how the cameras are doing; `rest` and `web` answer plain
 //! requests, which `access` lets through. `ingest` takes steps made elsewhere, `steps` fans them out; `frames` takes
-//! pictures of browsers' cameras.
+//! pictures of browsers' cameras. `explain` is a command of its own: what keeps the running system from what it should do.
 
 mod access;
 mod client;
 mod config;
 mod encoding;
+mod explain;
 pub mod foreign;
 mod frames;
 mod http;
 mod ingest;
+mod ledger;
 mod limit;
 mod listen;
 mod metrics;
@@ -34,6 +36,7 @@ mod websocket;
 
 pub use access::{Role, Token, sum_of};
 pub use config::{Config, GatewaySection, RawConfig, TokenSection, WebSection};
+pub use explain::{ExplainArgs, explain};
 pub use outbox::OutboxLimits;
 pub use run::{Gateway, run};
 pub use tls::TlsFiles;

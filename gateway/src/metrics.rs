@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use peregrine_daemon::{
     Metric,
-    metrics::{Counter, Gauge, Histogram, StageHistograms},
+    metrics::{CameraSeries, Counter, Gauge, Histogram, StageHistograms},
 };
 use peregrine_proto::{CameraId, Stage};
 
@@ -32,19 +32,19 @@ impl ClientMetrics {
     }
 
     pub(crate) fn sent(&self, kind: DeliveryKind) {
-        self.sent[kind as usize].increment(1);
+        self.sent[kind as usize].inc();
     }
 
     pub(crate) fn dropped(&self, dropped: Dropped) {
         for (counter, dropped) in self.dropped.iter().zip(dropped) {
             if dropped > 0 {
-                counter.increment(dropped);
+                counter.inc_by(dropped as f64);
             }
         }
     }
 
     pub(crate) fn ended(&self, end: SessionEnd) {
-        Metric::Disconnects.counter([end.label()]).increment(1);
+        Metric::Disconnects.counter([end.label()]).inc();
     }
 }
 
@@ -53,11 +53,14 @@ impl ClientMetrics {
 pub(crate) struct CameraMetrics {
     stages: StageHistograms,
     paint_age: Histogram,
+    _series: CameraSeries,
 }
 
 impl CameraMetrics {
     pub(crate) fn new(camera: &CameraId) -> Self {
+        let series = CameraSeries::hold(camera.as_str());
         Self {
+            _series: series,
             stages: StageHistograms::new(camera.as_str()),
             paint_age: Metric::PaintAge.histogram([camera.as_str()]),
         }
@@ -72,6 +75,6 @@ impl CameraMetrics {
     pub(crate) fn painted(&self, deliver: Duration, paint: Duration, age: Duration) {
         self.stages.record(Stage::Deliver, deliver);
         self.stages.record(Stage::Paint, paint);
-        self.paint_age.record(age.as_secs_f64());
+        self.paint_age.observe(age.as_secs_f64());
     }
 }

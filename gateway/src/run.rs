@@ -14,6 +14,7 @@ use crate::{
     access::Access,
     client::SessionLimits,
     http::{App, router},
+    ledger,
     limit::Writes,
     listen::{self, ConnectionLimits},
     origin::Origins,
@@ -93,6 +94,7 @@ impl Gateway {
         parts.spawn(steps::steps(redis.clone(), all_steps.clone(), shutdown.clone()));
         parts.spawn(steps::list(redis.clone(), all_steps.clone(), shutdown.clone()));
         parts.spawn(states.clone().watch(redis.clone(), hub.clone(), health.clone(), shutdown.clone()));
+        parts.spawn(ledger::export(redis.clone(), shutdown.clone()));
         let app = App {
             redis,
             hub: hub.clone(),

@@ -5,12 +5,8 @@
 #[allow(dead_code, reason = "shared with the other tests, which need more of it")]
 mod stand;
 
-use std::{
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use peregrine_daemon::{Health, Shell, Shutdown};
 use peregrine_gateway::Gateway;
 use peregrine_proto::{
@@ -21,12 +17,9 @@ use peregrine_streams::SourceHealth;
 use stand::*;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-static METRICS: LazyLock<PrometheusHandle> =
-    LazyLock::new(|| PrometheusBuilder::new().install_recorder().unwrap());
-
 /// The sum over all series of this name whose labels contain a text.
 fn metric(name: &str, labels: &str) -> f64 {
-    let text = METRICS.render();
+    let text = peregrine_daemon::metrics::text();
     let of_name = text.lines().filter_map(|line| line.strip_prefix(name));
     let fitting = of_name.filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(labels));
     fitting.map(|rest| rest.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
@@ -204,7 +197,6 @@ async fn slow_client_delays_another_or_is_not_told_what_it_missed() {
 
 #[tokio::test]
 async fn stalled_client_stays_or_disturbs_others() {
-    LazyLock::force(&METRICS);
     let stand = Stand::with(|config| {
         config.stalled = Duration::from_secs(1);
         config.send_buffer_bytes = 4096;
@@ -234,7 +226,6 @@ async fn stalled_client_stays_or_disturbs_others() {
 
 #[tokio::test]
 async fn silent_client_stays() {
-    LazyLock::force(&METRICS);
     let stand = Stand::with(|config| config.stalled = Duration::from_secs(1)).await;
     let _silent = stand.client().await;
     eventually("it is closed", async || {
@@ -356,7 +347,6 @@ async fn garbage_ends_more_than_its_own_session() {
 
 #[tokio::test]
 async fn flood_of_pings_without_reading_grows() {
-    LazyLock::force(&METRICS);
     let stand = Stand::with(|config| {
         config.outbox = SMALL_OUTBOX;
         config.send_buffer_bytes = 4096;
@@ -473,7 +463,6 @@ async fn snapshot_is_old_or_waits_for_ever() {
 
 #[tokio::test]
 async fn paint_reports_are_counted_twice_or_without_their_frame() {
-    LazyLock::force(&METRICS);
     let stand = Stand::start().await;
     let mut camera = stand.camera("painted").await;
     let mut client = stand.client().await;

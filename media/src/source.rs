@@ -23,6 +23,8 @@ pub struct Captured {
     pub media_time_us: i64,
     /// Wall clock at capture, microseconds since the Unix epoch.
     pub captured_at_us: i64,
+    /// The same moment by the monotonic clock.
+    pub arrived: Instant,
     /// The media time does not continue the last frame's.
     pub discontinuity: bool,
     /// Waiting for and reading the compressed data.

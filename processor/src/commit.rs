@@ -2,13 +2,14 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use peregrine_daemon::{
     Metric,
     metrics::{Counter, Gauge, Histogram, StageHistograms},
+    spans,
 };
 use peregrine_proto::{CameraId, LossReason, ResultStatus, Stage};
 use peregrine_streams::{Commit, CommitOutcome, Losses, Redis};
@@ -65,6 +66,9 @@ impl Commits {
             if camera.is_lost() {
                 continue;
             }
+            if !metrics.are_of(&camera) {
+                metrics = CameraMetrics::new(&camera);
+            }
             match self.commit(&finished).await {
                 Some(CommitOutcome::Committed { wanted_by } | CommitOutcome::AlreadyDone { wanted_by }) => {
                     metrics.count(&finished);
@@ -107,15 +111,16 @@ impl Commits {
             Ok(CommitOutcome::Stale { .. }) => "stale",
             Err(_) => "failed",
         };
-        Metric::Commits.counter([name]).increment(1);
+        Metric::Commits.counter([name]).inc();
         outcome
             .inspect_err(|error| warn!(camera = %finished.place.camera.id(), %error, "cannot commit: taking the camera again"))
             .ok()
     }
 }
 
-/// One camera's series, made once.
+/// The series of one camera under one lease.
 struct CameraMetrics {
+    of: Weak<LeasedCamera>,
     camera: String,
     stages: StageHistograms,
     age: Histogram,
@@ -124,13 +129,17 @@ struct CameraMetrics {
     tracks: Gauge,
     crowded_out: Counter,
     checkpoint: Gauge,
+    media: Counter,
+    /// The epoch and the media time of the last frame.
+    last: Option<(u32, i64)>,
     lost: Losses,
 }
 
 impl CameraMetrics {
-    fn new(camera: &LeasedCamera) -> Self {
+    fn new(camera: &Arc<LeasedCamera>) -> Self {
         let id = camera.id().as_str();
         Self {
+            of: Arc::downgrade(camera),
             camera: id.to_owned(),
             stages: StageHistograms::new(id),
             age: Metric::ResultAge.histogram([id]),
@@ -139,39 +148,54 @@ impl CameraMetrics {
             tracks: Metric::Tracks.gauge([id]),
             crowded_out: Metric::TracksCrowdedOut.counter([id]),
             checkpoint: Metric::CheckpointBytes.gauge([id]),
-            lost: Losses::default(),
+            media: Metric::MediaSeconds.counter([id]),
+            last: None,
+            lost: camera.lost_before().clone(),
         }
+    }
+
+    fn are_of(&self, camera: &Arc<LeasedCamera>) -> bool {
+        self.of.as_ptr() == Arc::as_ptr(camera)
     }
 
     fn count(&mut self, finished: &Finished) {
         let result = &finished.result;
         match (result.status, result.reason) {
             (ResultStatus::Ok, _) => {
-                self.processed.increment(1);
-                // The producer counts its own stages: a stage has one place where it is counted.
-                for time in result.stages.iter().filter(|time| time.stage >= Stage::Queue) {
-                    self.stages.record(time.stage, Duration::from_micros(time.us.into()));
+                self.processed.inc();
+                // The producer counts its own stages: what a stage takes is counted where it happens.
+                for time in finished.clock.own_stages() {
+                    self.stages.record(time.stage, time.took());
                 }
-                self.stages.record(Stage::Commit, finished.since.elapsed());
+                let commit = finished.clock.last().elapsed();
+                self.stages.record(Stage::Commit, commit);
+                if let Some(spans) = spans::of_frame(finished.place.camera.id(), finished.id) {
+                    let laps = finished.clock.laps().iter().copied();
+                    spans.stages(laps.chain([(Stage::Commit, commit)]), SystemTime::now());
+                }
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let captured = Duration::from_micros(result.captured_at_us.try_into().unwrap_or(0));
-                self.age.record(now.saturating_sub(captured));
-                self.detections.increment(result.detections.len() as u64);
+                self.age.observe(now.saturating_sub(captured).as_secs_f64());
+                let this = (result.track_epoch, result.media_time_us);
+                if let Some((_, last_us)) = self.last.replace(this).filter(|(epoch, _)| *epoch == this.0) {
+                    self.media.inc_by((this.1 - last_us).max(0) as f64 / 1e6);
+                }
+                self.detections.inc_by(result.detections.len() as f64);
                 self.tracks.set(result.tracks.len() as f64);
-                self.crowded_out.increment(finished.crowded_out.into());
+                self.crowded_out.inc_by(finished.crowded_out.into());
                 self.checkpoint.set(finished.state.len() as f64);
             }
             (ResultStatus::End, _) => {}
             (ResultStatus::Skipped | ResultStatus::Poison, reason) => {
                 let reason = reason.unwrap_or(LossReason::Malformed);
-                Metric::FramesSkipped.counter([&self.camera, reason.as_str()]).increment(1);
+                Metric::FramesSkipped.counter([&self.camera, reason.as_str()]).inc();
             }
         }
         let lost = &finished.intake.lost;
         if self.lost.total() != lost.total() {
             for loss in lost.to_vec() {
                 let more = loss.count.saturating_sub(self.lost.get(loss.reason));
-                Metric::FramesLost.counter([&self.camera, loss.reason.as_str()]).increment(more);
+                Metric::FramesLost.counter([&self.camera, loss.reason.as_str()]).inc_by(more as f64);
             }
             self.lost = lost.clone();
         }

@@ -58,6 +58,10 @@ impl DaemonConfig for Config {
     type Raw = RawConfig;
     const NAME: &'static str = "processor";
 
+    fn redis(&self) -> Option<&RedisSection> {
+        Some(&self.redis)
+    }
+
     fn build(raw: RawConfig, problems: &mut Problems) -> Option<Self> {
         let RawConfig { redis, model, processor } = raw;
         redis.check(problems);

@@ -114,7 +114,7 @@ impl Helper {
             }
         };
         let outcome = if detections.is_some() { "detected" } else { "gone" };
-        Metric::HelpedFrames.counter([outcome]).increment(1);
+        Metric::HelpedFrames.counter([outcome]).inc();
         let answer = DetectAnswer { schema: SCHEMA, ticket, detections, stages, worker: self.worker.clone() };
         if let Err(error) = self.redis.answer_detect(&answer_to, &answer).await {
             debug!(%camera, %error, "detected for another worker, and not answered");

@@ -269,7 +269,7 @@ fn infer_together(
     let outputs: Result<Vec<RawOutput>, InferError> = match inputs.len() {
         0 => Ok(Vec::new()),
         frames => {
-            sizes.record(frames as f64);
+            sizes.observe(frames as f64);
             session.run_batch(&inputs)
         }
     };
@@ -304,7 +304,7 @@ fn analyse(
         let mut place = match whose {
             Whose::Ours(place) => place,
             Whose::Asked(asked) => {
-                asked.answer(picture.ok(), frame.clock.into_stages());
+                asked.answer(picture.ok(), frame.clock.own_stages());
                 continue;
             }
         };
@@ -345,14 +345,18 @@ fn age(header: &FrameHeader) -> Duration {
 
 /// Notes what each stage of one frame took: consecutive laps of one monotonic clock, so that nothing goes unnamed.
 pub(crate) struct StageClock {
-    stages: Vec<StageTime>,
+    /// Of those who had the frame before.
+    before: Vec<StageTime>,
+    /// Ours, one after the other.
+    laps: Vec<(Stage, Duration)>,
     last: Instant,
 }
 
 impl StageClock {
-    /// Continues the producer's `stages`; the first lap counts from `since`.
-    pub(crate) fn new(stages: Vec<StageTime>, since: Instant) -> Self {
-        Self { stages, last: since }
+    /// Continues the producer's stages; the first lap counts from `since`.
+    pub(crate) fn new(before: Vec<StageTime>, since: Instant) -> Self {
+        // Without an offer of help, no frame has more.
+        Self { before, laps: Vec::with_capacity(14), last: since }
     }
 
     /// Adds the time since the last lap to a stage.
@@ -366,23 +370,39 @@ impl StageClock {
     /// Adds the time since the last lap: what others did in it, and the rest as waiting.
     pub(crate) fn lap_elsewhere(&mut self, stages: &[StageTime]) {
         let now = Instant::now();
-        let worked = stages.iter().map(|time| Duration::from_micros(time.us.into())).sum();
-        stages.iter().for_each(|time| self.add(time.stage, Duration::from_micros(time.us.into())));
+        let worked = stages.iter().map(StageTime::took).sum();
+        stages.iter().for_each(|time| self.add(time.stage, time.took()));
         self.add(Stage::Wait, now.duration_since(self.last).saturating_sub(worked));
         self.last = now;
     }
 
     /// Adds a time that was measured elsewhere.
     pub(crate) fn add(&mut self, stage: Stage, took: Duration) {
-        let us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-        match self.stages.iter_mut().find(|time| time.stage == stage) {
-            Some(time) => time.us = time.us.saturating_add(us),
-            None => self.stages.push(StageTime { stage, us }),
-        }
+        self.laps.push((stage, took));
     }
 
-    /// What each stage took.
-    pub(crate) fn into_stages(self) -> Vec<StageTime> {
-        self.stages
+    /// When the last lap ended.
+    pub(crate) fn last(&self) -> Instant {
+        self.last
+    }
+
+    /// What was noted here, one after the other: a stage may come more than once.
+    pub(crate) fn laps(&self) -> &[(Stage, Duration)] {
+        &self.laps
+    }
+
+    /// What each stage took here.
+    pub(crate) fn own_stages(&self) -> Vec<StageTime> {
+        self.noted(Vec::with_capacity(10))
+    }
+
+    /// What each stage took, from the frame's beginning.
+    pub(crate) fn stages(&self) -> Vec<StageTime> {
+        self.noted(self.before.clone())
+    }
+
+    fn noted(&self, mut stages: Vec<StageTime>) -> Vec<StageTime> {
+        self.laps.iter().for_each(|(stage, took)| StageTime::note(&mut stages, *stage, *took));
+        stages
     }
 }

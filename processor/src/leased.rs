@@ -1,24 +1,29 @@
 //! A camera that this worker owns for now: its lease, what is wanted of its frames, and the state that moves with them.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::Duration,
 };
 
-use peregrine_daemon::Metric;
+use peregrine_daemon::{
+    Metric,
+    metrics::{CameraSeries, Takeover},
+};
 use peregrine_proto::{CameraConfig, CameraId, FrameId, FrameResult, ResultStatus, SCHEMA, Size, Stage};
-use peregrine_streams::{Grant, Intake, Lease, Seen, Waker};
+use peregrine_streams::{Grant, Intake, Lease, Losses, Seen, Waker};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::{
     camera_analysis::{Analysed, CameraAnalysis},
-    journey::{Detected, NotAnalysed},
+    journey::{Detected, NotAnalysed, StageClock},
     model::Wanted,
     offload::Room,
+    run::age_of,
 };
 
 /// Frames of a live camera in hand at once: the one that is inferred, and the next. More would only age.
@@ -34,8 +39,11 @@ const WAITING_PER_OFFLOADED: usize = 2;
 pub(crate) struct LeasedCamera {
     config: CameraConfig,
     lease: Lease,
-    /// The last frame that was committed when the camera was taken.
+    /// The last frame that was committed when the camera was taken, and what had been lost by then.
     starts_after: FrameId,
+    lost_before: Losses,
+    /// Until the first commit, where the camera was taken over.
+    takeover: Mutex<Option<Takeover>>,
     confidence: f32,
     classes: Option<Vec<u16>>,
     /// Set when the lease went: whatever of this camera is still in hand is worthless.
@@ -48,6 +56,8 @@ pub(crate) struct LeasedCamera {
     attention: Arc<Notify>,
     /// Frames read and neither committed nor dropped.
     in_hand: AtomicUsize,
+    /// Their ids, by their turns.
+    waiting: Mutex<BTreeMap<u64, FrameId>>,
     /// Those of them that are detected here.
     detecting: AtomicUsize,
     /// How many may be in hand: one until the first commit has shown that the first frame does not kill.
@@ -57,6 +67,7 @@ pub(crate) struct LeasedCamera {
     /// Frames read so far.
     turns: AtomicU64,
     progress: Mutex<Progress>,
+    _series: CameraSeries,
 }
 
 /// What each frame moves on.
@@ -121,8 +132,8 @@ pub(crate) struct Finished {
     /// Tracks for which there was no room.
     pub(crate) crowded_out: u32,
     pub(crate) lossless: bool,
-    /// When the last stage before `commit` ended.
-    pub(crate) since: Instant,
+    /// The stages before `commit`.
+    pub(crate) clock: StageClock,
 }
 
 impl LeasedCamera {
@@ -136,7 +147,8 @@ impl LeasedCamera {
         grant: Grant,
         attention: Arc<Notify>,
     ) -> Result<Self, Vec<String>> {
-        let Grant { lease, checkpoint } = grant;
+        let Grant { lease, checkpoint, silent_for } = grant;
+        let series = CameraSeries::hold(config.id.as_str());
         let mut analysis = CameraAnalysis::new(config, class_names)?;
         let residual = analysis.calibration_residuals_px().iter().copied().fold(0.0, f64::max);
         Metric::CalibrationResidual.gauge([config.id.as_str()]).set(residual);
@@ -154,6 +166,8 @@ impl LeasedCamera {
         Ok(Self {
             config: config.clone(),
             starts_after: checkpoint.id,
+            lost_before: checkpoint.lost.clone(),
+            takeover: Mutex::new(silent_for.map(|silent_for| Takeover::begin("processor", silent_for))),
             confidence: analysis.least_confidence(),
             classes: analysis.kept_classes().map(<[u16]>::to_vec),
             lease,
@@ -162,6 +176,7 @@ impl LeasedCamera {
             committed: AtomicBool::new(false),
             attention,
             in_hand: AtomicUsize::new(0),
+            waiting: Mutex::default(),
             detecting: AtomicUsize::new(0),
             limit: AtomicUsize::new(1),
             left_out: AtomicBool::new(false),
@@ -173,6 +188,7 @@ impl LeasedCamera {
                 turn: 0,
                 source: Size { width: 0, height: 0 },
             }),
+            _series: series,
         })
     }
 
@@ -192,6 +208,20 @@ impl LeasedCamera {
         self.starts_after
     }
 
+    /// What was lost before the camera was taken.
+    pub(crate) fn lost_before(&self) -> &Losses {
+        &self.lost_before
+    }
+
+    /// The age of the oldest frame in hand; none where nothing is in hand.
+    pub(crate) fn oldest_age(&self) -> Option<Duration> {
+        self.waiting().first_key_value().map(|(_, id)| age_of(*id))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, FrameId>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether somebody else owns the camera by now, or will.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
@@ -208,6 +238,9 @@ impl LeasedCamera {
         // The first frame did not kill its worker: from now on frames may overlap.
         self.limit.store(if lossless { FILE_IN_HAND } else { LIVE_IN_HAND }, Ordering::Relaxed);
         self.committed.store(true, Ordering::Relaxed);
+        if let Some(takeover) = self.takeover.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            takeover.end();
+        }
         if wanted {
             self.wanted.store(true, Ordering::Relaxed);
             self.attention.notify_one();
@@ -252,12 +285,14 @@ impl LeasedCamera {
     }
 
     /// Takes the next frame in hand; `waker`'s reader may read another when it is done.
-    pub(crate) fn take_in_hand(self: &Arc<Self>, waker: &Waker, load: &Arc<Load>) -> Place {
+    pub(crate) fn take_in_hand(self: &Arc<Self>, id: FrameId, waker: &Waker, load: &Arc<Load>) -> Place {
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
+        self.waiting().insert(turn, id);
         self.in_hand.fetch_add(1, Ordering::SeqCst);
         load.in_hand.fetch_add(1, Ordering::SeqCst);
         Place {
             camera: Arc::clone(self),
-            turn: self.turns.fetch_add(1, Ordering::Relaxed),
+            turn,
             detecting: false,
             waker: waker.clone(),
             load: Arc::clone(load),
@@ -322,7 +357,7 @@ impl Detected {
             track_epoch: seen.track_epoch,
             detections: seen.detections,
             tracks: seen.tracks,
-            stages: frame.clock.into_stages(),
+            stages: frame.clock.stages(),
             worker: worker.to_owned(),
             lost: progress.intake.lost.to_vec(),
         };
@@ -334,7 +369,7 @@ impl Detected {
             state: progress.analysis.state(),
             crowded_out: seen.crowded_out,
             lossless: header.is_some_and(|h| h.lossless),
-            since: Instant::now(),
+            clock: frame.clock,
             place,
         })
     }
@@ -374,6 +409,7 @@ impl Drop for Place {
         if self.detecting {
             self.camera.detecting.fetch_sub(1, Ordering::SeqCst);
         }
+        self.camera.waiting().remove(&self.turn);
         self.camera.in_hand.fetch_sub(1, Ordering::SeqCst);
         if self.load.in_hand.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.load.idle.notify_waiters();

@@ -111,6 +111,12 @@ impl Reader {
             return true;
         };
         let camera = Arc::clone(camera);
+        let mut clock = StageClock::new(header.as_ref().map(|h| h.stages.clone()).unwrap_or_default(), woke);
+        if let Some(header) = &header {
+            clock.add(Stage::Queue, queued(header, woke));
+        }
+        // What came with it was sent on first.
+        clock.lap(Stage::Wait);
         let first = !std::mem::replace(begun, true);
         let mut alone = false;
         if first {
@@ -131,12 +137,8 @@ impl Reader {
             warn!(camera = %id, id = %frame_id, "this frame was begun before and not finished: taking it alone");
             nothing_in_hand(followed).await;
         }
-        let mut clock = StageClock::new(header.as_ref().map(|h| h.stages.clone()).unwrap_or_default(), woke);
-        if let Some(header) = &header {
-            clock.add(Stage::Queue, queued(header, woke));
-        }
         clock.lap(Stage::Read);
-        let place = camera.take_in_hand(waker, &self.load);
+        let place = camera.take_in_hand(frame_id, waker, &self.load);
         let frame = Frame { id: frame_id, header, clock };
         let in_hand = InHand { whose: Whose::Ours(place), frame, picture };
         let ours = if camera.is_hot() { self.offload.ask(in_hand).await } else { Some(in_hand) };

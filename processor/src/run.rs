@@ -3,12 +3,12 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, bail};
 use peregrine_daemon::{Metric, Shell};
-use peregrine_proto::{CameraConfig, CameraId};
+use peregrine_proto::{CameraConfig, CameraId, FrameId};
 use peregrine_streams::{Balance, FrameReader, Grant, ModelAnnouncement, Redis, Role, StreamError, WorkerId};
 use tokio::sync::{Notify, mpsc};
 use tracing::{error, info, warn};
@@ -137,6 +137,12 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How long ago a frame was captured.
+pub(crate) fn age_of(id: FrameId) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_millis(id.ms))
+}
+
 /// How often the frames that wait are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
@@ -211,7 +217,7 @@ impl Leases {
         for id in tick.lost {
             if let Some(camera) = self.held.remove(&id) {
                 camera.lose();
-                Metric::LeasesLost.counter(["processor", "fenced"]).increment(1);
+                Metric::LeasesLost.counter(["processor", "fenced"]).inc();
                 info!(camera = %id, "camera lost: another worker has it, or it was removed");
             }
         }
@@ -228,16 +234,20 @@ impl Leases {
         Ok((tick.next, new))
     }
 
-    /// How many frames of each camera wait in its stream.
+    /// How many frames of each camera wait in its stream, and for how long the oldest has.
     async fn count_backlogs(&mut self) {
         self.counted = Some(Instant::now());
         let cameras: Vec<CameraId> = self.held.keys().cloned().collect();
         // Where Redis does not answer, the next tick says so.
         let Ok(backlogs) = self.redis.backlogs(&cameras).await else { return };
         for (id, waiting) in cameras.iter().zip(backlogs) {
-            if let Some(waiting) = waiting {
-                Metric::BacklogFrames.gauge([id.as_str()]).set(waiting as f64);
-            }
+            let (Some(waiting), Some(camera)) = (waiting, self.held.get(id)) else { continue };
+            Metric::BacklogFrames.gauge([id.as_str()]).set(waiting as f64);
+            let oldest = match camera.oldest_age() {
+                None if waiting > 0 => self.redis.oldest_waiting(id).await.ok().flatten().map(age_of),
+                oldest => oldest,
+            };
+            Metric::BacklogAge.gauge([id.as_str()]).set(oldest.unwrap_or_default().as_secs_f64());
         }
     }
 
@@ -250,7 +260,7 @@ impl Leases {
         match LeasedCamera::new(config, &self.model.classes, grant, Arc::clone(&self.attention)) {
             Ok(camera) => {
                 info!(camera = %config.id, epoch, %after, "camera taken");
-                Metric::LeasesAcquired.counter(["processor"]).increment(1);
+                Metric::LeasesAcquired.counter(["processor"]).inc();
                 let camera = Arc::new(camera);
                 self.held.insert(config.id.clone(), Arc::clone(&camera));
                 Ok(Some(camera))
@@ -269,7 +279,7 @@ impl Leases {
     async fn let_go(&mut self, id: &CameraId, reason: &'static str) -> Result<(), StreamError> {
         if let Some(camera) = self.held.remove(id) {
             camera.lose();
-            Metric::LeasesLost.counter(["processor", reason]).increment(1);
+            Metric::LeasesLost.counter(["processor", reason]).inc();
             info!(camera = %id, reason, "camera released");
         }
         self.balance.release(id).await

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peregrine_daemon::{Backoff, Shutdown};
+use peregrine_daemon::{Backoff, Shutdown, metrics::Takeover};
 use peregrine_media::{Captured, OpenOptions, Source, SourceError};
 use peregrine_proto::{CameraConfig, INGEST_URI, LossReason, Pace as PaceConfig, mask};
 use peregrine_streams::{Flow, Lease, Redis, SourceHealth, SourceState, StreamError, wall_clock_us};
@@ -75,15 +75,18 @@ enum SessionEnd {
 pub(crate) struct Camera {
     pub(crate) config: CameraConfig,
     pub(crate) lease: Lease,
+    /// Where the lease was taken over from a producer that had not released it.
+    pub(crate) takeover: Option<Takeover>,
     pub(crate) stop: Stop,
     pub(crate) shared: Arc<Shared>,
 }
 
 impl Camera {
     /// Reads the source until stopped, trying again when it is lost. Runs on a thread of its own.
-    pub(crate) fn run(self) {
+    pub(crate) fn run(mut self) {
         let camera = self.config.id.clone();
-        let Some(mut report) = self.start_report() else { return };
+        let takeover = self.takeover.take();
+        let Some(mut report) = self.start_report(takeover) else { return };
         let mut backoff = Backoff::new(Duration::from_millis(250), self.shared.config.longest_pause);
         loop {
             let before = report.state().published;
@@ -100,6 +103,7 @@ impl Camera {
                 }
                 SessionEnd::Finished(problem) => {
                     info!(%camera, problem, "source ended");
+                    report.target(0.0);
                     report.health(SourceHealth::Ended, problem.unwrap_or_default());
                     self.wait(None);
                     break;
@@ -152,6 +156,9 @@ impl Camera {
         let Some(fallback) = self.wait_for_model(report) else { return SessionEnd::Stopped };
         report.health(SourceHealth::Live, "");
 
+        let paced = info.live || self.config.source.pace == PaceConfig::Realtime;
+        report.target(if paced { info.fps / f64::from(self.config.source.every.max(1)) } else { 0.0 });
+
         let mut pace = (!info.live && self.config.source.pace == PaceConfig::Realtime).then(Pace::default);
         let mut shrinker = Shrinker::default();
         let mut jumped = !continues;
@@ -186,9 +193,12 @@ impl Camera {
             }
             captured.discontinuity = std::mem::take(&mut jumped);
             if let Some(pace) = &mut pace
-                && !wait_until_due(pace, &mut captured, &self.stop.shutdown)
+                && !pace.wait(captured.media_time_us, captured.discontinuity, &self.stop.shutdown)
             {
                 return SessionEnd::Stopped;
+            }
+            if !info.live {
+                let_go(&mut captured);
             }
             let size = self.analysed_size(fallback);
             let (mut header, pixels) = match shrinker.shrink(&captured, size) {
@@ -224,7 +234,7 @@ impl Camera {
 
     /// The state that the last producer left, where it was of the same source; written before the first frame, so that
     /// the next producer can tell. None when stopped meanwhile.
-    fn start_report(&self) -> Option<Report> {
+    fn start_report(&self, takeover: Option<Takeover>) -> Option<Report> {
         let Shared { redis, runtime, worker, .. } = &*self.shared;
         let camera = &self.config.id;
         let fingerprint = mask(&self.config.source.uri).into_owned();
@@ -240,7 +250,7 @@ impl Camera {
             match begun {
                 Ok(state) => {
                     let _runtime = runtime.enter();
-                    return Some(Report::start(redis, camera, state));
+                    return Some(Report::start(redis, camera, state, takeover));
                 }
                 Err(error) => warn!(%camera, %error, "cannot read how far the source was read: trying again"),
             }
@@ -345,12 +355,12 @@ impl Camera {
     }
 }
 
-/// Keeps a file's frame back until its time. It counts as captured when it is let go, as a camera would have seen it then.
-fn wait_until_due(pace: &mut Pace, captured: &mut Captured, stop: &Shutdown) -> bool {
-    let goes_on = pace.wait(captured.media_time_us, captured.discontinuity, stop);
-    let decode_us = i64::try_from(captured.decode.as_micros()).unwrap_or(0);
-    captured.captured_at_us = wall_clock_us() - decode_us;
-    goes_on
+/// A file's frame counts as captured when it is let go, as a camera would have seen it then: not when its packet was read, which a
+/// decoder with several threads does some frames ahead.
+fn let_go(captured: &mut Captured) {
+    let (now, now_us) = (Instant::now(), wall_clock_us());
+    captured.arrived = now.checked_sub(captured.decode).unwrap_or(now);
+    captured.captured_at_us = now_us - i64::try_from(captured.decode.as_micros()).unwrap_or(0);
 }
 
 fn failed(error: &SourceError) -> SessionEnd {

@@ -82,6 +82,10 @@ impl DaemonConfig for Config {
     type Raw = RawConfig;
     const NAME: &'static str = "producer";
 
+    fn redis(&self) -> Option<&RedisSection> {
+        Some(&self.redis)
+    }
+
     fn build(raw: RawConfig, problems: &mut Problems) -> Option<Self> {
         let RawConfig { redis, producer, allow, camera: cameras } = raw;
         redis.check(problems);

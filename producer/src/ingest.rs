@@ -8,7 +8,7 @@ use std::{
 
 use peregrine_media::{Captured, JpegDecoder, OpenOptions, Source, SourceError, SourceInfo};
 use peregrine_proto::{CameraId, INGEST_URI, Size};
-use peregrine_streams::{IngestReader, IngestedFrame, Redis, StreamError};
+use peregrine_streams::{IngestReader, IngestedFrame, Redis, StreamError, wall_clock_us};
 use tokio::runtime::Handle;
 use tracing::debug;
 
@@ -86,6 +86,7 @@ impl IngestSource {
                         position,
                         media_time_us: self.last_us,
                         captured_at_us,
+                        arrived: long_ago(captured_at_us),
                         capture,
                         decode: decoding.elapsed(),
                     });
@@ -114,6 +115,13 @@ impl IngestSource {
             }
         }
     }
+}
+
+/// The moment of a wall clock time that lies behind, by the monotonic clock.
+fn long_ago(wall_us: i64) -> Instant {
+    let now = Instant::now();
+    let ago = Duration::from_micros(wall_clock_us().saturating_sub(wall_us).max(0).unsigned_abs());
+    now.checked_sub(ago).unwrap_or(now)
 }
 
 impl Source for IngestSource {

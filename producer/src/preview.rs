@@ -51,7 +51,7 @@ impl Previews {
     pub(crate) fn offer(&self, id: FrameId, picture: Picture) {
         let Some(width) = self.lookout.watched_width(&self.camera) else { return };
         if let Err(TrySendError::Full(_)) = self.encoder.try_send(Job { id, picture, width }) {
-            self.dropped.increment(1);
+            self.dropped.inc();
         }
     }
 }
@@ -78,15 +78,15 @@ impl Encoder {
                 Ok(encoded) => encoded,
                 Err(error) => {
                     warn!(%camera, frame = %id, %error, "picture left out");
-                    self.dropped.increment(1);
+                    self.dropped.inc();
                     continue;
                 }
             };
-            self.encoded.increment(1);
+            self.encoded.inc();
             let put = self.redis.put_preview(camera, id, encoded.size, &encoded.bytes, self.kept);
             if let Err(error) = self.runtime.block_on(put) {
                 tracing::debug!(%camera, frame = %id, %error, "picture not published");
-                self.dropped.increment(1);
+                self.dropped.inc();
             }
         }
     }

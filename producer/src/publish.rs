@@ -82,9 +82,9 @@ impl Publisher {
     ) -> Outcome {
         let (outcome, took) = self.write(header, pixels, report);
         self.count(report, false);
-        if let Outcome::Written(_) = outcome {
+        if let Outcome::Written(id) = outcome {
             self.last_media_time_us = header.media_time_us;
-            report.published(header, fps, took);
+            report.published(id, header, fps, took);
         }
         outcome
     }

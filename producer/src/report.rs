@@ -1,12 +1,13 @@
 //! What others may know of a source: its state in Redis, its counters in the metrics.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use peregrine_daemon::{
     Metric,
-    metrics::{Counter, Gauge, StageHistograms},
+    metrics::{CameraSeries, Counter, Gauge, StageHistograms, Takeover},
+    spans,
 };
-use peregrine_proto::{CameraId, FrameHeader, LossCount, LossReason, Stage};
+use peregrine_proto::{CameraId, FrameHeader, FrameId, LossCount, LossReason, Stage};
 use peregrine_streams::{Losses, Redis, SourceHealth, SourceState, wall_clock_us};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::debug;
@@ -19,6 +20,8 @@ pub(crate) struct Report {
     state: watch::Sender<SourceState>,
     writer: JoinHandle<()>,
     metrics: Metrics,
+    /// Until the first frame, where the camera was taken over.
+    takeover: Option<Takeover>,
     /// What the writer of the frames lost so far, already in the state.
     counted: Losses,
     /// What it has written so far, already in the state.
@@ -28,16 +31,23 @@ pub(crate) struct Report {
 
 struct Metrics {
     camera: CameraId,
+    _series: CameraSeries,
     captured: Counter,
     published: Counter,
     up: Gauge,
+    target: Gauge,
     reconnects: Counter,
     stages: StageHistograms,
 }
 
 impl Report {
     /// Starts from a state, which is written at once.
-    pub(crate) fn start(redis: &Redis, camera: &CameraId, state: SourceState) -> Self {
+    pub(crate) fn start(
+        redis: &Redis,
+        camera: &CameraId,
+        state: SourceState,
+        takeover: Option<Takeover>,
+    ) -> Self {
         let (state, mut changes) = watch::channel(state);
         changes.mark_changed();
         let writer = {
@@ -57,19 +67,31 @@ impl Report {
         let name = camera.as_str();
         let metrics = Metrics {
             camera: camera.clone(),
+            _series: CameraSeries::hold(name),
             captured: Metric::FramesCaptured.counter([name]),
             published: Metric::FramesPublished.counter([name]),
             up: Metric::SourceUp.gauge([name]),
+            target: Metric::TargetFps.gauge([name]),
             reconnects: Metric::SourceReconnects.counter([name]),
             stages: StageHistograms::new(name),
         };
         metrics.up.set(0.0);
-        Self { state, writer, metrics, counted: Losses::default(), written: 0, rate: Rate::default() }
+        metrics.target.set(0.0);
+        Self {
+            state,
+            writer,
+            metrics,
+            takeover,
+            counted: Losses::default(),
+            written: 0,
+            rate: Rate::default(),
+        }
     }
 
     /// The last state is written, and nothing more.
     pub(crate) async fn finish(self, redis: &Redis) {
         self.metrics.up.set(0.0);
+        self.metrics.target.set(0.0);
         self.writer.abort();
         let mut state = self.state.borrow().clone();
         state.updated_us = wall_clock_us();
@@ -81,11 +103,16 @@ impl Report {
     /// How the source is doing, and what is wrong or waited for (masked by whoever wrote it).
     pub(crate) fn health(&mut self, health: SourceHealth, error: impl Into<String>) {
         if health == SourceHealth::Reconnecting && self.state.borrow().state != health {
-            self.metrics.reconnects.increment(1);
+            self.metrics.reconnects.inc();
         }
         self.metrics.up.set(if health == SourceHealth::Live { 1.0 } else { 0.0 });
         let error = error.into();
         self.change(|state| (state.state, state.error) = (health, error));
+    }
+
+    /// How many frames a second should be analysed from now on; 0 for as many as there is room for, and after the end.
+    pub(crate) fn target(&self, fps: f64) {
+        self.metrics.target.set(fps);
     }
 
     /// Changes the state in another way.
@@ -109,15 +136,25 @@ impl Report {
 
     /// A frame came from the source.
     pub(crate) fn captured(&mut self) {
-        self.metrics.captured.increment(1);
+        self.metrics.captured.inc();
     }
 
     /// A frame is in the stream. `fps` is the source's own rate; measured where it says none.
-    pub(crate) fn published(&mut self, header: &FrameHeader, fps: f64, took: Duration) {
+    pub(crate) fn published(&mut self, id: FrameId, header: &FrameHeader, fps: f64, took: Duration) {
         for time in &header.stages {
-            self.metrics.stages.record(time.stage, Duration::from_micros(time.us.into()));
+            self.metrics.stages.record(time.stage, time.took());
         }
         self.metrics.stages.record(Stage::Publish, took);
+        if let Some(spans) = spans::of_frame(&self.metrics.camera, id) {
+            let stages =
+                header.stages.iter().map(|time| (time.stage, time.took())).chain([(Stage::Publish, took)]);
+            let (now, whole) = (SystemTime::now(), stages.clone().map(|(_, took)| took).sum::<Duration>());
+            spans.stages(stages, now);
+            spans.whole(now - whole, whole);
+        }
+        if let Some(takeover) = self.takeover.take() {
+            takeover.end();
+        }
         let fps = if fps > 0.0 { fps } else { self.rate.tick() };
         self.change(|state| {
             state.position = Some(header.position);
@@ -130,7 +167,7 @@ impl Report {
         if count == 0 {
             return;
         }
-        Metric::FramesDropped.counter([self.metrics.camera.as_str(), reason.as_str()]).increment(count);
+        Metric::FramesDropped.counter([self.metrics.camera.as_str(), reason.as_str()]).inc_by(count as f64);
         self.change(|state| {
             let mut lost: Losses = state.lost.iter().copied().collect();
             lost.add(reason, count);
@@ -150,7 +187,7 @@ impl Report {
     /// Takes over how many frames the writer has written by now.
     pub(crate) fn written_by_writer(&mut self, total: u64) {
         let new = total.saturating_sub(self.written);
-        self.metrics.published.increment(new);
+        self.metrics.published.inc_by(new as f64);
         self.change(|state| state.published += new);
         self.written += new;
     }

@@ -60,9 +60,11 @@ impl Shrinker {
             stages: Vec::with_capacity(5),
             ..FrameHeader::of_picture(source, analysed)
         };
-        let took: [(Stage, Duration); 3] = [
+        let held = began.saturating_duration_since(captured.arrived).saturating_sub(captured.decode);
+        let took: [(Stage, Duration); 4] = [
             (Stage::Capture, captured.capture),
             (Stage::Decode, captured.decode),
+            (Stage::Wait, held),
             (Stage::Resize, began.elapsed()),
         ];
         took.into_iter().for_each(|(stage, took)| header.stamp(stage, took));

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use peregrine_daemon::{Metric, Shell, Shutdown};
+use peregrine_daemon::{Metric, Shell, Shutdown, metrics::Takeover};
 use peregrine_proto::{CameraConfig, CameraId};
 use peregrine_streams::{
     Balance, Grant, Lease, Redis, Role, SourceHealth, SourceState, StreamError, Wake, WorkerId, wall_clock_us,
@@ -172,15 +172,16 @@ impl Hosts {
             self.hosted.get_mut(&id).into_iter().for_each(|hosted| hosted.stop(Afterwards::Release));
         }
         for id in tick.lost {
-            Metric::LeasesLost.counter(["producer", "fenced"]).increment(1);
+            Metric::LeasesLost.counter(["producer", "fenced"]).inc();
             info!(camera = %id, "camera lost: another producer has it, or it was removed");
             self.hosted.get_mut(&id).into_iter().for_each(|hosted| hosted.stop(Afterwards::Forget));
         }
-        for Grant { lease, checkpoint: _ } in tick.taken {
-            Metric::LeasesAcquired.counter(["producer"]).increment(1);
+        for Grant { lease, silent_for, .. } in tick.taken {
+            Metric::LeasesAcquired.counter(["producer"]).inc();
             match known.get(&lease.camera) {
                 Some(config) if !self.hosted.contains_key(&lease.camera) => {
-                    self.start(config.clone(), lease).await
+                    let takeover = silent_for.map(|silent_for| Takeover::begin("producer", silent_for));
+                    self.start(config.clone(), lease, takeover).await
                 }
                 // It is gone by now, or the thread of an earlier lease has yet to end.
                 _ => self.release(&lease.camera).await,
@@ -233,9 +234,9 @@ impl Hosts {
                 error!(camera = %id, "its thread broke down");
             }
             match (afterwards, known.get(&id)) {
-                (Afterwards::Restart, Some(config)) => self.start(config.clone(), lease).await,
+                (Afterwards::Restart, Some(config)) => self.start(config.clone(), lease, None).await,
                 (Afterwards::Release | Afterwards::Restart, _) => {
-                    Metric::LeasesLost.counter(["producer", "handed_over"]).increment(1);
+                    Metric::LeasesLost.counter(["producer", "handed_over"]).inc();
                     info!(camera = %id, "camera released");
                     self.release(&id).await;
                 }
@@ -251,13 +252,14 @@ impl Hosts {
         }
     }
 
-    async fn start(&mut self, config: CameraConfig, lease: Lease) {
+    async fn start(&mut self, config: CameraConfig, lease: Lease, takeover: Option<Takeover>) {
         let id = config.id.clone();
         info!(camera = %id, epoch = lease.epoch, "camera taken");
         let stop = Stop::new(&self.shutdown);
         let camera = Camera {
             config: config.clone(),
             lease: lease.clone(),
+            takeover,
             stop: stop.clone(),
             shared: Arc::clone(&self.shared),
         };

@@ -170,8 +170,8 @@ impl FrameHeader {
         if self.end { 0 } else { w * h + 2 * w.div_ceil(2) * h.div_ceil(2) }
     }
 
-    /// Notes a stage's duration.
+    /// Notes what a stage took, beside what it took before.
     pub fn stamp(&mut self, stage: Stage, took: std::time::Duration) {
-        self.stages.push(StageTime { stage, us: took.as_micros().try_into().unwrap_or(u32::MAX) });
+        StageTime::note(&mut self.stages, stage, took);
     }
 }

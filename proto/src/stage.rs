@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::{wire_enum, wire_struct};
 
 wire_enum! {
@@ -17,7 +19,7 @@ wire_enum! {
         Queue = 5 "queue",
         /// From the reader's wake-up to the decoded header.
         Read = 6 "read",
-        /// Waiting for a batch or for a worker thread.
+        /// Waiting for a batch or for a worker thread; in the producer for its thread, or for Redis to have answered the last frame.
         Wait = 7 "wait",
         /// I420 to the model's letterboxed planar input.
         Preprocess = 8 "preprocess",
@@ -50,5 +52,21 @@ wire_struct! {
         pub stage: Stage,
         /// Microseconds by a monotonic clock.
         pub us: u32,
+    }
+}
+
+impl StageTime {
+    /// Adds a duration to its stage's, at the end where the stage was not there yet.
+    pub fn note(stages: &mut Vec<Self>, stage: Stage, took: Duration) {
+        let us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        match stages.iter_mut().find(|time| time.stage == stage) {
+            Some(time) => time.us = time.us.saturating_add(us),
+            None => stages.push(Self { stage, us }),
+        }
+    }
+
+    /// As a duration.
+    pub fn took(&self) -> Duration {
+        Duration::from_micros(self.us.into())
     }
 }

@@ -20,7 +20,7 @@ pub const LONGEST_NAME: usize = 64;
 /// Most points of a map, over all its lines.
 pub const MOST_MAP_POINTS: usize = 50_000;
 /// Most columns, and most rows, of a result's source.
-pub const MOST_PIXELS: u32 = 16_384;
+pub const LONGEST_SIDE: u32 = 16_384;
 /// Farthest from the origin that anything may be, metres: a quarter of the way round the Earth.
 pub const FARTHEST_M: f64 = 1e7;
 
@@ -237,8 +237,8 @@ fn check_result(result: &FrameResult) -> Result<(), String> {
     if result.schema != SCHEMA {
         return Err(format!("result.schema is {}: this build reads {SCHEMA}", result.schema));
     }
-    if !(1..=MOST_PIXELS).contains(&width) || !(1..=MOST_PIXELS).contains(&height) {
-        return Err(format!("result.source is {width}x{height}: use 1x1 to {MOST_PIXELS}x{MOST_PIXELS}"));
+    if !(1..=LONGEST_SIDE).contains(&width) || !(1..=LONGEST_SIDE).contains(&height) {
+        return Err(format!("result.source is {width}x{height}: use 1x1 to {LONGEST_SIDE}x{LONGEST_SIDE}"));
     }
     at_most("result.detections", "detections", result.detections.len(), MOST_OBJECTS)?;
     at_most("result.tracks", "tracks", result.tracks.len(), MOST_OBJECTS)?;

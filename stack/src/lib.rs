@@ -16,6 +16,7 @@
 pub mod control;
 mod follow;
 pub mod ledger;
+mod memory;
 mod pick;
 pub mod quantiles;
 mod redis_server;
@@ -26,8 +27,8 @@ pub mod tally;
 use std::{
     collections::BTreeMap,
     fs,
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    io::Write,
+    net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
@@ -39,10 +40,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use peregrine_daemon::ask;
+pub use peregrine_daemon::metrics::Samples;
 use peregrine_proto::{CameraConfig, CameraId};
 use peregrine_streams::{RedisUrls, SourceState};
 use tempfile::TempDir;
 
+pub use memory::Memory;
 pub use pick::{default_model, demo_clip, project_root};
 pub use redis_server::RedisOptions;
 pub use summary::Summary;
@@ -462,10 +466,19 @@ impl Stack {
     ///
     /// # Errors
     /// When the daemon does not run or does not answer.
-    pub fn metrics(&self, name: &str) -> anyhow::Result<String> {
+    pub fn metrics(&self, name: &str) -> anyhow::Result<Samples> {
+        Ok(Samples::parse(&self.metrics_text(name)?))
+    }
+
+    /// The same as the process writes it.
+    ///
+    /// # Errors
+    /// As for [`Stack::metrics`].
+    pub fn metrics_text(&self, name: &str) -> anyhow::Result<String> {
         let process = self.supervisor.process(name).with_context(|| format!("there is no {name}"))?;
         let admin = process.admin.with_context(|| format!("{name} has no address for metrics yet"))?;
-        let (status, body) = get(admin, "/metrics").with_context(|| format!("{name} does not answer"))?;
+        let (status, body) =
+            ask(&admin.to_string(), "/metrics").with_context(|| format!("{name} does not answer"))?;
         if status != 200 { bail!("{name} answers {status}") } else { Ok(body) }
     }
 
@@ -651,25 +664,13 @@ impl Stack {
 
 fn is_ready(process: &Process) -> bool {
     process.pid.is_some()
-        && process.admin.is_some_and(|admin| get(admin, "/readyz").is_ok_and(|(status, _)| status == 200))
+        && process
+            .admin
+            .is_some_and(|admin| ask(&admin.to_string(), "/readyz").is_ok_and(|(status, _)| status == 200))
 }
 
 /// A file that only its owner can read: addresses of cameras may hold passwords.
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())
-}
-
-/// A plain HTTP request: status and body.
-fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
-    let patience = Duration::from_secs(2);
-    let mut stream = TcpStream::connect_timeout(&address, patience)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    Ok((status, body.to_owned()))
 }

@@ -46,6 +46,17 @@ impl Redis {
         }))
     }
 
+    /// The oldest frame that lies in a camera's stream. It comes with its pixels: not to be asked often.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn oldest_waiting(&self, camera: &CameraId) -> Result<Option<FrameId>, StreamError> {
+        let mut range = redis::cmd("XRANGE");
+        range.arg(keys::frames(camera)).arg("-").arg("+").arg("COUNT").arg(1);
+        let entries = value::entries(self.frames.run(&range).await?).unwrap_or_default();
+        Ok(entries.first().map(|entry| entry.id))
+    }
+
     /// The newest frame of a camera: of its stream, or of its results where a processor has emptied the stream.
     ///
     /// # Errors

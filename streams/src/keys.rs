@@ -13,6 +13,8 @@ pub const REGISTERED: &str = "peregrine:{_}:registered";
 pub const MODELS: &str = "peregrine:{_}:models";
 /// Sorted set: stream of steps → when one came, milliseconds of the server's clock.
 pub const STREAMS: &str = "peregrine:{_}:streams";
+/// Sorted set: daemon, its name and the address of its metrics → its last sign of life, milliseconds of the server's clock.
+pub const DAEMONS: &str = "peregrine:{_}:daemons";
 /// Stream of small wake-ups.
 pub const CONTROL: &str = "peregrine:{_}:control";
 

@@ -77,6 +77,9 @@ pub struct Grant {
     pub lease: Lease,
     /// Where to continue.
     pub checkpoint: Checkpoint,
+    /// How long ago the last holder gave its last sign of life (a commit or a renewal, as far as the lease tells, of a holder
+    /// with the same TTL); none where it released the camera, or there was none.
+    pub silent_for: Option<Duration>,
 }
 
 /// What asking for a lease led to.
@@ -268,8 +271,10 @@ fn parse_acquired(reply: Value, role: Role, camera: &CameraId, ttl: Duration) ->
         state: value::bytes(parts.next()?)?,
         lost: crate::commit::decode_losses(&value::bytes(parts.next()?)?),
     };
+    let expired_ms = u64::try_from(value::integer(&parts.next()?)?).ok();
+    let silent_for = expired_ms.map(|ms| ttl + Duration::from_millis(ms));
     let lease = Lease { camera: camera.clone(), role, epoch, fence, ttl };
-    Some(Acquired::Granted(Box::new(Grant { lease, checkpoint })))
+    Some(Acquired::Granted(Box::new(Grant { lease, checkpoint, silent_for })))
 }
 
 /// Who holds a camera, for display.

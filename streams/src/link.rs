@@ -11,7 +11,7 @@ use redis::{
 };
 use tokio::sync::Mutex;
 
-use crate::{StreamError, sentinel::Sentinels, trouble, value};
+use crate::{StreamError, round_trip, sentinel::Sentinels, trouble, value};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A server that takes longer for a small command is as good as away. Not shorter: on a busy machine seconds pass.
@@ -30,6 +30,8 @@ pub(crate) struct Link {
     url: String,
     target: Target,
     answer_timeout: Duration,
+    /// Whether commands wait for something to happen: what their replies take says nothing about the server.
+    blocks: bool,
     /// The last attempt failed.
     away: AtomicBool,
     inner: Mutex<Inner>,
@@ -54,17 +56,17 @@ struct Inner {
 impl Link {
     /// A link for commands that are answered at once. `url` is the address to show, masked.
     pub(crate) fn new(target: Target, url: String) -> Self {
-        Self::with(target, url, ANSWER_TIMEOUT)
+        Self::with(target, url, ANSWER_TIMEOUT, false)
     }
 
     /// A second connection to the same server, for commands that block up to `block`.
     pub(crate) fn blocking(&self, block: Duration) -> Self {
-        Self::with(self.target.clone(), self.url.clone(), block + BLOCK_MARGIN)
+        Self::with(self.target.clone(), self.url.clone(), block + BLOCK_MARGIN, true)
     }
 
-    fn with(target: Target, url: String, answer_timeout: Duration) -> Self {
+    fn with(target: Target, url: String, answer_timeout: Duration, blocks: bool) -> Self {
         let inner = Mutex::new(Inner { connection: None, generation: 0, pause: FIRST_PAUSE, retry_at: None });
-        Self { url, target, answer_timeout, away: AtomicBool::new(false), inner }
+        Self { url, target, answer_timeout, blocks, away: AtomicBool::new(false), inner }
     }
 
     /// The address as errors show it, masked.
@@ -90,8 +92,10 @@ impl Link {
     /// Sends a command. An error that the server answers comes as [`Value::ServerError`], see [`Link::refusal`].
     pub(crate) async fn send(&self, command: &Cmd) -> Result<Value, StreamError> {
         let (mut connection, generation) = self.connection().await?;
+        let began = Instant::now();
         let sent = tokio::time::timeout(self.answer_timeout, connection.send_packed_command(command)).await;
         let answer = self.settle(sent, generation, || command_name(command)).await?;
+        self.answered(std::iter::once(command), began);
         self.notice(&answer, generation).await;
         Ok(answer)
     }
@@ -102,10 +106,12 @@ impl Link {
             return Ok(Vec::new());
         }
         let (mut connection, generation) = self.connection().await?;
+        let began = Instant::now();
         let answers = connection.send_packed_commands(commands, 0, commands.len());
         let sent = tokio::time::timeout(self.answer_timeout, answers).await;
         let what = || commands.cmd_iter().next().map_or_else(String::new, command_name);
         let answers = self.settle(sent, generation, what).await?;
+        self.answered(commands.cmd_iter(), began);
         for answer in &answers {
             self.notice(answer, generation).await;
         }
@@ -113,6 +119,12 @@ impl Link {
             Ok(answers)
         } else {
             Err(StreamError::Answer { what: "a pipeline", found: format!("{} answers", answers.len()) })
+        }
+    }
+
+    fn answered<'a>(&self, commands: impl Iterator<Item = &'a Cmd>, began: Instant) {
+        if !self.blocks {
+            round_trip::answered(commands, began.elapsed());
         }
     }
 

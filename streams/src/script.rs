@@ -9,27 +9,35 @@ use redis::Value;
 use crate::{StreamError, servers::Servers};
 
 macro_rules! scripts {
-    ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $file:literal, $operation:literal;)*) => {
         $($(#[$doc])* pub(crate) static $name: LazyLock<Script> =
             LazyLock::new(|| Script::new(include_str!(concat!("scripts/", $file))));)*
+
+        /// What the script with this hash, or this code, is for.
+        pub(crate) fn operation(script: &[u8]) -> &'static str {
+            $(if $name.hash.as_bytes() == script || $name.code.as_bytes() == script {
+                return $operation;
+            })*
+            "state"
+        }
     };
 }
 
 scripts! {
     /// Takes a lease.
-    ACQUIRE = "acquire.lua";
+    ACQUIRE = "acquire.lua", "lease";
     /// Notes that work on a frame begins.
-    ATTEMPT = "attempt.lua";
+    ATTEMPT = "attempt.lua", "lease";
     /// Writes result, checkpoint and progress together.
-    COMMIT = "commit.lua";
+    COMMIT = "commit.lua", "commit";
     /// Extends a lease.
-    RENEW = "renew.lua";
+    RENEW = "renew.lua", "lease";
     /// Gives a lease up.
-    RELEASE = "release.lua";
+    RELEASE = "release.lua", "lease";
     /// Replaces what nobody else has changed meanwhile.
-    REPLACE = "replace.lua";
+    REPLACE = "replace.lua", "state";
     /// Asks a holder to hand over.
-    WANT = "want.lua";
+    WANT = "want.lua", "lease";
 }
 
 pub(crate) struct Script {
@@ -40,6 +48,12 @@ pub(crate) struct Script {
 impl Script {
     fn new(code: &'static str) -> Self {
         Self { code, hash: redis::Script::new(code).get_hash().to_owned() }
+    }
+
+    /// By which the server knows it.
+    #[cfg(test)]
+    pub(crate) fn hash(&self) -> &str {
+        &self.hash
     }
 
     /// Runs the script; the server learns it where it does not know it yet.

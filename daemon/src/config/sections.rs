@@ -3,13 +3,13 @@ use std::{fmt, fs, process, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use peregrine_proto::mask;
-use peregrine_streams::{Redis, RedisUrls, StreamError, Trouble, observe_trouble};
+use peregrine_streams::{Redis, RedisUrls, StreamError, Trouble, observe_round_trips, observe_trouble};
 
 use super::{Problems, ShellConfig, telemetry};
 use crate::Metric;
 
 /// The sections that the shell handles itself.
-pub(super) const NAMES: &[&str] = &["daemon", "log", "admin"];
+pub(super) const NAMES: &[&str] = &["daemon", "log", "admin", "metrics", "spans"];
 
 /// `[daemon]`: the process itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +60,40 @@ pub enum LogFormat {
 pub struct AdminSection {
     /// Host and port, port 0 for any free one; the daemon's own default where it is not given.
     pub listen: Option<String>,
+    /// Whether `/debug/pprof/flamegraph?seconds=10` draws where the process spends its time. Whoever may ask for metrics may ask
+    /// for that, too.
+    pub profiles: bool,
+}
+
+/// `[metrics]`: what is measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsSection {
+    /// Whether anything is: without, `/metrics` is empty.
+    pub enabled: bool,
+}
+
+impl Default for MetricsSection {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+/// `[spans]`: frames followed through the daemons, for a collector that speaks OTLP over HTTP. Nothing is sent unless a collector is
+/// named, here or by the standard variable `OTEL_EXPORTER_OTLP_ENDPOINT`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpansSection {
+    /// The collector, such as `http://localhost:4318`.
+    pub endpoint: Option<String>,
+    /// The part of all frames that is followed, 0 to 1; to be the same in all daemons.
+    pub ratio: f64,
+}
+
+impl Default for SpansSection {
+    fn default() -> Self {
+        Self { endpoint: None, ratio: 0.01 }
+    }
 }
 
 /// `[redis]`: where the streams are. Embedded in the raw configuration of each daemon that uses them.
@@ -91,14 +125,20 @@ impl fmt::Debug for RedisSection {
 }
 
 impl RedisSection {
-    /// Connects, and counts from now on what trouble there is with Redis.
+    /// Connects, and counts from now on how long Redis takes to answer, and what trouble there is with it.
     ///
     /// # Errors
     /// When an address makes no sense, nothing answers there, or the server is too old.
     pub async fn open(&self) -> Result<Redis, StreamError> {
-        observe_trouble(|trouble| match trouble {
-            Trouble::Error(kind) => Metric::RedisErrors.counter([kind]).increment(1),
-            Trouble::Reconnected => Metric::RedisReconnects.counter([]).increment(1),
+        observe_trouble(|trouble| {
+            let counter = match trouble {
+                Trouble::Error(kind) => Metric::RedisErrors.counter([kind]),
+                Trouble::Reconnected => Metric::RedisReconnects.counter([]),
+            };
+            counter.inc();
+        });
+        observe_round_trips(|operation, took| {
+            Metric::RedisRoundTrip.histogram([operation]).observe(took.as_secs_f64());
         });
         Redis::open(&RedisUrls { state: self.url.clone(), frames: self.frames_url.clone() }).await
     }
@@ -137,11 +177,13 @@ pub(super) struct Raw {
     pub(super) daemon: DaemonSection,
     pub(super) log: LogSection,
     pub(super) admin: AdminSection,
+    pub(super) metrics: MetricsSection,
+    pub(super) spans: SpansSection,
 }
 
 impl Raw {
     pub(super) fn build(self, default_admin: &str, problems: &mut Problems) -> ShellConfig {
-        let Self { daemon, log, admin } = self;
+        let Self { daemon, log, admin, metrics, spans } = self;
         if !telemetry::is_level(&log.level) {
             let text = format!(
                 "`{}` is no log level: use off, error, warn, info, debug or trace, or `info,<module>=debug`",
@@ -161,7 +203,17 @@ impl Raw {
                 format!("{} is no grace period: use 0 to 3600 seconds", daemon.grace_s),
             );
         }
-        let listen = admin.listen.unwrap_or_else(|| default_admin.into());
+        if !(0.0..=1.0).contains(&spans.ratio) {
+            problems.add("spans.ratio", format!("{} is no part of all frames: use 0 to 1", spans.ratio));
+        }
+        if let Some(endpoint) = spans.endpoint.as_deref().filter(|endpoint| !endpoint.starts_with("http://"))
+        {
+            problems.add(
+                "spans.endpoint",
+                format!("`{endpoint}` is no address of a collector: use one such as http://localhost:4318"),
+            );
+        }
+        let listen = admin.listen.clone().unwrap_or_else(|| default_admin.into());
         let port =
             listen.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>()));
         if !matches!(port, Some(Ok(_))) {
@@ -172,7 +224,9 @@ impl Raw {
         }
         ShellConfig {
             log,
-            admin: AdminSection { listen: Some(listen) },
+            admin: AdminSection { listen: Some(listen), profiles: admin.profiles },
+            metrics,
+            spans,
             worker: daemon.name.unwrap_or_else(own_name),
             grace: Duration::try_from_secs_f64(daemon.grace_s).unwrap_or_default(),
         }

@@ -118,7 +118,7 @@ fn only_the_first_problem_is_reported() {
         "model.threads (t.toml:5): invalid type: found string \"many\", expected u16",
         "model.provider (t.toml:6): `cud` is none of cpu, cuda; did you mean `cuda`?",
         "model.url (t.toml:7): unknown key; did you mean `redis.url`?",
-        "nonsense (t.toml:8): unknown key; known here: redis, model, sources, daemon, log, admin",
+        "nonsense (t.toml:8): unknown key; known here: redis, model, sources, daemon, log, admin, metrics, spans",
         "log.level (t.toml:11): `loud` is no log level: use off, error, warn, info, debug or trace, or `info,<module>=debug`",
         "daemon.grace (t.toml:13): unknown key; did you mean `daemon.grace_s`?",
         "model.paths (PEREGRINE_MODEL__PATHS): unknown key; did you mean `model.path`?",

@@ -22,6 +22,7 @@ use super::{LIVE, Refused, not_modified, overview};
 use crate::{
     access::Caller,
     http::{App, in_time},
+    ledger::published,
 };
 
 /// Who is asking, what they may do, and where else they may look.
@@ -129,8 +130,7 @@ pub(crate) async fn ledger(State(app): State<App>) -> Result<Response, Refused> 
 }
 
 fn balance(camera: CameraId, source: SourceState, account: &Account, now_us: i64) -> Balance {
-    // The stream's count begins before the source's where the camera had another source.
-    let published = source.first_n.saturating_sub(1) + source.published;
+    let published = published(&source);
     let counts = |losses: &Losses| losses.to_vec().into_iter().filter(|loss| loss.count > 0).collect();
     Balance {
         camera,

@@ -171,6 +171,7 @@ impl Source for CaptureSource {
             position,
             media_time_us,
             captured_at_us: arrival.wall_us,
+            arrived: arrival.steady,
             discontinuity: jumped || resized,
             capture,
             decode,

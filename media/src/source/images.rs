@@ -78,6 +78,7 @@ impl Source for ImagesSource {
                         position,
                         media_time_us,
                         captured_at_us: arrival.wall_us,
+                        arrived: arrival.steady,
                         discontinuity: jumped || resized,
                         capture: Duration::ZERO,
                         decode: started.elapsed(),

@@ -221,6 +221,7 @@ impl Source for LibavSource {
             position,
             media_time_us,
             captured_at_us: decoded.arrival.wall_us,
+            arrived: decoded.arrival.steady,
             discontinuity: jumped || resized,
             capture: decoded.capture,
             decode: decoded.decode + started.elapsed(),
@@ -432,6 +433,8 @@ impl Stream {
         self.deadline.push(timeout);
         let mut hiccups = 0;
         loop {
+            // What libav reads into a packet takes the place of what it held, which would never be freed.
+            *packet = Packet::empty();
             match packet.read(&mut self.input) {
                 Ok(()) if packet.stream() == self.index => {
                     self.packets += 1;

@@ -48,6 +48,7 @@ impl Source for SyntheticSource {
             position,
             media_time_us,
             captured_at_us: arrival.wall_us,
+            arrived: arrival.steady,
             discontinuity,
             capture: Duration::ZERO,
             decode: started.elapsed(),

@@ -111,7 +111,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                     track_epoch: seen.track_epoch,
                     detections: seen.detections,
                     tracks: seen.tracks,
-                    stages: clock.into_stages(),
+                    stages: clock.stages(),
                     worker: "analyze".into(),
                     lost: Vec::new(),
                 };

@@ -233,7 +233,7 @@ impl FrameWriter {
     }
 
     /// Writes a frame. `n`, `inc` and `lossless` of its header are filled in, the writer's losses are added to
-    /// those that it holds, and the wait for room is stamped.
+    /// those that it holds, and the wait for room, or for the answer to the frame before it, is stamped.
     ///
     /// Of a lossless flow this returns when the frame is in the stream, however long that takes: race it against
     /// shutdown. Dropping the call is safe.
@@ -241,10 +241,11 @@ impl FrameWriter {
     /// # Errors
     /// When a successor writes the camera, when the clocks have drifted apart, or what trying again would not mend.
     pub async fn publish(&mut self, header: &mut FrameHeader, data: &[u8]) -> Result<Published, StreamError> {
+        let came = Instant::now();
         self.clock.check(&self.redis, &self.key, header.captured_at_us).await?;
         match self.flow {
-            Flow::Live { queue } => self.publish_live(header, data, queue.max(1)).await,
-            Flow::Lossless { queue } => self.publish_lossless(header, data, queue.max(1)).await,
+            Flow::Live { queue } => self.publish_live(header, data, queue.max(1), came).await,
+            Flow::Lossless { queue } => self.publish_lossless(header, data, queue.max(1), came).await,
         }
     }
 
@@ -253,6 +254,7 @@ impl FrameWriter {
         header: &mut FrameHeader,
         data: &[u8],
         queue: u32,
+        came: Instant,
     ) -> Result<Published, StreamError> {
         if self.redis.frames.is_down(&self.key) {
             // Connecting again has its own pace; a live source does not wait for it.
@@ -266,6 +268,7 @@ impl FrameWriter {
         }
         let id = self.next_id(header);
         let began = Instant::now();
+        header.stamp(Stage::Wait, began.duration_since(came));
         let mut commands = redis::pipe();
         // Two commands, because a full Redis refuses XADD MAXLEN before it trims, but allows XTRIM.
         commands.cmd("XTRIM").arg(&self.key).arg("MAXLEN").arg("=").arg(queue - 1);
@@ -305,8 +308,8 @@ impl FrameWriter {
         header: &mut FrameHeader,
         data: &[u8],
         queue: u32,
+        came: Instant,
     ) -> Result<Published, StreamError> {
-        let waited = Instant::now();
         // A frame of a call that was dropped may be in the stream or not; it was never reported, so it counts
         // as lost if it is not.
         while let Err(error) = self.settle().await {
@@ -317,7 +320,7 @@ impl FrameWriter {
                 self.ride_out(error).await?;
             }
         }
-        let credit = waited.elapsed();
+        let credit = came.elapsed();
         header.stamp(Stage::Credit, credit);
         let id = self.next_id(header);
         let began = Instant::now();

@@ -44,6 +44,24 @@ async fn lease_passes_on_after_its_ttl_and_the_first_holder_is_fenced() -> Resul
 }
 
 #[tokio::test]
+async fn silence_of_a_holder_that_died_is_not_told_or_an_orderly_release_is() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let ttl = Duration::from_millis(200);
+    let first = grant(&redis, Role::Processor, &cam("c"), &WorkerId::new("a"), ttl).await?;
+    assert_eq!(first.silent_for, None, "nobody held it before");
+    let held_since = Instant::now();
+    tokio::time::sleep(ttl * 2).await;
+    let second = grant(&redis, Role::Processor, &cam("c"), &WorkerId::new("b"), ttl).await?;
+    let silent_for = second.silent_for.expect("it was never released");
+    assert!(silent_for >= ttl * 2 && silent_for <= held_since.elapsed() + ttl / 10, "{silent_for:?}");
+    redis.release(&second.lease).await?;
+    let third = grant(&redis, Role::Processor, &cam("c"), &WorkerId::new("c"), ttl).await?;
+    assert_eq!(third.silent_for, None, "it was released");
+    Ok(())
+}
+
+#[tokio::test]
 async fn restarted_worker_of_the_same_name_is_somebody_else() -> Result<()> {
     let server = Server::start().await?;
     let redis = server.redis().await?;

@@ -5,8 +5,8 @@ use peregrine_proto::{
     CameraConfig, CameraId, FrameId, FrameResult, LossCount, LossReason, ResultStatus, Size,
 };
 use peregrine_streams::{
-    Account, Balance, Flow, ModelAnnouncement, PreviewReader, ResultReader, Role, SourceHealth, SourceState,
-    Wake, WorkerId, keys,
+    Account, Balance, Flow, ModelAnnouncement, PreviewReader, ResultReader, Role, RunningDaemon,
+    SourceHealth, SourceState, Wake, WorkerId, keys,
 };
 
 use crate::{
@@ -35,6 +35,28 @@ async fn cameras_are_kept_and_changes_wake() -> Result<()> {
     assert!(redis.remove_camera(&cam("a")).await?);
     assert!(!redis.remove_camera(&cam("a")).await?);
     assert_eq!(redis.cameras().await?.cameras.len(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn daemon_that_left_or_fell_silent_is_still_listed() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let running = |worker: &str| RunningDaemon {
+        daemon: "processor".into(),
+        worker: worker.into(),
+        address: "192.0.2.7:9100".into(),
+    };
+    let (one, two) = (running("one"), running("two"));
+    redis.announce_daemon(&one).await?;
+    redis.announce_daemon(&two).await?;
+    redis.announce_daemon(&one).await?;
+    assert_eq!(redis.daemons().await?, [one.clone(), two.clone()]);
+    redis.withdraw_daemon(&two).await?;
+    assert_eq!(redis.daemons().await?, std::slice::from_ref(&one));
+    // Its last sign of life was twenty seconds ago.
+    let () = server.command(&["ZINCRBY", keys::DAEMONS, "-20000", "processor one 192.0.2.7:9100"]).await?;
+    assert_eq!(redis.daemons().await?, []);
     Ok(())
 }
 
