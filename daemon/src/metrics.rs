@@ -5,7 +5,11 @@ mod samples;
 mod series;
 mod takeover;
 
-use std::{fmt::Write, sync::OnceLock};
+use std::{
+    fmt::Write,
+    sync::OnceLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use peregrine_proto::Stage;
 
@@ -93,6 +97,8 @@ macro_rules! metrics {
 metrics! {
     /// Always 1; says which daemon and release runs.
     BuildInfo = "peregrine_build_info", Kind::Gauge, ["daemon", "version"];
+    /// When this process began, seconds since the Unix epoch: another value is another process.
+    ProcessStart = "peregrine_process_start_time_seconds", Kind::Gauge, [];
     /// CPU time used by this process, user and system.
     ProcessCpu = "peregrine_process_cpu_seconds_total", Kind::Counter, [];
     /// Memory of this process that is resident.
@@ -240,6 +246,8 @@ impl StageHistograms {
 pub(crate) fn begin(daemon: &str, worker: &str) {
     series::set_worker(worker);
     Metric::BuildInfo.gauge([daemon, env!("CARGO_PKG_VERSION")]).set(1.0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Metric::ProcessStart.gauge([]).set(now.as_secs_f64());
 }
 
 /// Measures nothing in this process.
