@@ -15,7 +15,7 @@ use peregrine_e2e::{clips, programs, slow_link::SlowLink, system::*};
 use peregrine_proto::{CameraConfig, CameraId, ClientMessage, Size, Subscribe, encode};
 use peregrine_stack::{Builder, Daemon, Stack, default_model};
 use serde_json::Value;
-use tungstenite::{Message, WebSocket, stream::MaybeTlsStream};
+use tokio_tungstenite::tungstenite::{self, Message, WebSocket, stream::MaybeTlsStream};
 
 /// What it says is looked at again until it is as expected: a busy machine has other bottlenecks for a moment.
 const PATIENCE: Duration = Duration::from_secs(45);

@@ -3,24 +3,23 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    io::ErrorKind,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use axum::{
-    Error,
-    extract::ws::{CloseFrame, Message, WebSocket},
-};
-use futures_util::{
-    FutureExt, SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
-};
+use futures_util::{FutureExt, StreamExt};
 use peregrine_daemon::spans::{self, FrameSpans};
 use peregrine_proto::{
     CameraId, ClientMessage, FrameId, Painted, Pause, Play, PlaybackSpeed, PlaybackStep, Pong, Problem,
     SCHEMA, Seek, ServerMessage, Stage, Welcome,
 };
 use peregrine_streams::wall_clock_us;
+use tokio::io::WriteHalf;
+use tokio_tungstenite::tungstenite::{
+    self, Message,
+    protocol::{CloseFrame, frame::Frame},
+};
 use tracing::{debug, info};
 
 use crate::{
@@ -32,11 +31,12 @@ use crate::{
     playback::{Playbacks, Wish},
     relay::{Hub, Member},
     steps::Following,
+    websocket::{self, Messages, Socket, Writer, framed},
 };
 
 /// The client is asked for a sign of life this often.
 const PING_EVERY: Duration = Duration::from_secs(3);
-/// Bytes that are handed to the socket before they are flushed; more is left in the queues, where it can be dropped.
+/// Bytes after which no more are added to what is written at once; more is left in the queues, where it can be dropped.
 const BATCH: usize = 64 * 1024;
 /// A client that sends so many messages which make no sense is no client of ours.
 const MOST_MISTAKES: u32 = 5;
@@ -82,10 +82,11 @@ impl SessionEnd {
         }
     }
 
-    /// What the client is told, with the code of its close frame; nothing where nobody listens any more.
+    /// The code of the close frame, and what the client is told with it; nothing where nobody listens any more.
     fn farewell(self) -> Option<(u16, &'static str)> {
         match self {
-            Self::ClosedByClient | Self::ConnectionLost => None,
+            Self::ConnectionLost => None,
+            Self::ClosedByClient => Some((1000, "")),
             Self::NoWriteProgress => Some((1008, "this client stopped reading: connect again")),
             Self::NoSignOfLife => Some((1008, "this client did not answer pings: connect again")),
             Self::ControlQueueFull => Some((1008, "this client does not read the answers to what it sends")),
@@ -97,13 +98,13 @@ impl SessionEnd {
 }
 
 /// Serves one client until either side ends it.
-pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, encoding: Encoding) {
+pub(crate) async fn serve(socket: Socket, app: App, connection: Connection, encoding: Encoding) {
     let App { hub, session: limits, .. } = &app;
     let peer = connection.peer;
     let member = Arc::new(hub.join(limits.outbox, encoding));
     hub.metrics.connected.inc();
     debug!(%peer, "client connected");
-    let (mut sink, stream) = socket.split();
+    let (messages, mut writer) = websocket::split(socket, app.max_message_bytes).await;
     let unpainted = Arc::new(Unpainted::default());
     member.outbox.control(&ServerMessage::Welcome(Welcome {
         schema: SCHEMA,
@@ -111,11 +112,11 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, e
         server_time_us: wall_clock_us(),
     }));
     // On a task of its own: a result that is written, thirty times a second, makes nobody look for what there is to read.
-    let receiving = tokio::spawn(receive(stream, app.clone(), member.clone(), unpainted.clone()));
-    let end = send(&mut sink, hub, &member, &unpainted, limits.stalled, &connection.written).await;
+    let receiving = tokio::spawn(receive(messages, app.clone(), member.clone(), unpainted.clone()));
+    let end = send(&mut writer, hub, &member, &unpainted, limits.stalled, &connection.written).await;
     receiving.abort();
     member.outbox.end(end);
-    say_farewell(&mut sink, &member, end).await;
+    say_farewell(&mut writer, &member, end).await;
     hub.metrics.connected.dec();
     hub.metrics.ended(end);
     drop(member);
@@ -128,14 +129,14 @@ pub(crate) async fn serve(socket: WebSocket, app: App, connection: Connection, e
 }
 
 /// The half that reads, and that ends the session when its time has come.
-async fn receive(stream: SplitStream<WebSocket>, app: App, member: Arc<Member>, unpainted: Arc<Unpainted>) {
-    let end = listen(stream, &app, &member, &unpainted).await;
+async fn receive(messages: Messages<Socket>, app: App, member: Arc<Member>, unpainted: Arc<Unpainted>) {
+    let end = listen(messages, &app, &member, &unpainted).await;
     member.outbox.end(end);
 }
 
 /// Does what the client asks for, and asks it now and then for a sign of life, which is whatever arrives, a pong included.
 async fn listen(
-    mut stream: SplitStream<WebSocket>,
+    mut messages: Messages<Socket>,
     app: &App,
     member: &Arc<Member>,
     unpainted: &Unpainted,
@@ -155,7 +156,7 @@ async fn listen(
                 member.outbox.ping();
                 continue;
             }
-            next = tokio::time::timeout_at(heard + stalled, stream.next()) => next,
+            next = tokio::time::timeout_at(heard + stalled, messages.next()) => next,
         };
         let message = match next {
             Err(_) => return SessionEnd::NoSignOfLife,
@@ -169,7 +170,11 @@ async fn listen(
                 .and_then(|message| obey(message, member, &mut playbacks, &following, unpainted)),
             Message::Text(text) => encoding::read_text(&text)
                 .and_then(|message| obey(message, member, &mut playbacks, &following, unpainted)),
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(()),
+            Message::Ping(brought) => {
+                member.outbox.pong(brought);
+                Ok(())
+            }
+            Message::Pong(_) | Message::Close(_) | Message::Frame(_) => Ok(()),
         };
         if let Err(mistake) = understood {
             mistakes += 1;
@@ -246,43 +251,43 @@ fn obey(
 
 /// The half that writes, in batches, until the session ends.
 async fn send(
-    sink: &mut SplitSink<WebSocket, Message>,
+    writer: &mut Writer<WriteHalf<Socket>>,
     hub: &Hub,
     member: &Member,
     unpainted: &Unpainted,
     stalled: Duration,
     written: &WrittenBytes,
 ) -> SessionEnd {
-    let outbox = &member.outbox;
-    let mut batch = Vec::new();
+    let outbox = &*member.outbox;
+    let mut others = Vec::new();
     loop {
         let first = match outbox.next().await {
             Ok(first) => first,
             Err(end) => return end,
         };
-        let outcome = while_bytes_move(written, stalled, outbox, async {
-            let mut size = 0;
-            let mut next = Some(first);
-            while let Some(message) = next {
-                size += message.bytes(outbox.encoding).len();
-                sink.feed(message.frame(outbox.encoding)).await?;
-                if let Outgoing::Data(delivery) = message {
-                    batch.push(delivery);
-                }
-                // The end of the session, if it is that, is met again at the next turn.
-                next = (size < BATCH).then(|| outbox.try_next()?.ok()).flatten();
-            }
-            sink.flush().await
-        });
-        match outcome.await {
+        let mut add = |message: &Outgoing| {
+            let frame = message.frame(outbox.encoding);
+            writer.add(frame);
+            frame.len()
+        };
+        let mut size = add(&first);
+        // The end of the session, if it is that, is met again at the next turn.
+        while size < BATCH
+            && let Some(Ok(other)) = outbox.try_next()
+        {
+            size += add(&other);
+            others.push(other);
+        }
+        match while_bytes_move(written, stalled, outbox, writer.write()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return end_of(&error),
+            Ok(Err(error)) => return end_of(&error.into()),
             Err(end) => return end,
         }
-        for delivery in batch.drain(..) {
+        for message in std::iter::once(first).chain(others.drain(..)) {
+            let Outgoing::Data(delivery) = message else { continue };
             hub.metrics.sent(delivery.kind);
             if delivery.kind == DeliveryKind::Result && delivery.live {
-                unpainted.written(delivery);
+                unpainted.written(&delivery);
             }
         }
     }
@@ -317,38 +322,41 @@ async fn while_bytes_move<T>(
 }
 
 /// Says what was still to be said, and why the connection ends.
-async fn say_farewell(sink: &mut SplitSink<WebSocket, Message>, member: &Member, end: SessionEnd) {
+async fn say_farewell(writer: &mut Writer<WriteHalf<Socket>>, member: &Member, end: SessionEnd) {
     let Some((code, reason)) = end.farewell() else { return };
-    let encoding = member.outbox.encoding;
-    let farewell = async {
-        for answer in member.outbox.last_answers() {
-            sink.feed(encoding.frame(answer)).await?;
-        }
-        sink.feed(encoding.frame(encoding.write(&problem(reason.to_owned())))).await?;
-        sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await
-    };
+    let outbox = &member.outbox;
+    // Who has said goodbye only waits for the same.
+    if end != SessionEnd::ClosedByClient {
+        outbox.last_answers().iter().for_each(|answer| writer.add(answer));
+        writer.add(&outbox.encoding.write(&problem(reason.to_owned())));
+    }
+    writer.add(&framed(Frame::close(Some(CloseFrame { code: code.into(), reason: reason.into() }))));
     // Who does not read does not hear it either; the connection goes all the same.
-    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+    let _ = tokio::time::timeout(FAREWELL, writer.write()).await;
 }
 
 fn problem(message: String) -> ServerMessage {
     ServerMessage::Problem(Problem { message })
 }
 
-fn end_of(error: &Error) -> SessionEnd {
-    use std::error::Error as _;
-    let too_large = |error: &tungstenite::Error| matches!(error, tungstenite::Error::Capacity(_));
-    let timed_out = |error: &tungstenite::Error| matches!(error, tungstenite::Error::Io(io) if io.kind() == std::io::ErrorKind::TimedOut);
-    match error.source().and_then(|source| source.downcast_ref()) {
-        Some(error) if too_large(error) => SessionEnd::MessageTooLarge,
-        Some(error) if timed_out(error) => SessionEnd::NoWriteProgress,
+fn end_of(error: &tungstenite::Error) -> SessionEnd {
+    match error {
+        tungstenite::Error::Capacity(_) => SessionEnd::MessageTooLarge,
+        tungstenite::Error::Io(error) if error.kind() == ErrorKind::TimedOut => SessionEnd::NoWriteProgress,
         _ => SessionEnd::ConnectionLost,
     }
 }
 
 /// Results that this client has and may report as painted: a report counts once, and only for what was sent.
 #[derive(Debug, Default)]
-struct Unpainted(Mutex<VecDeque<Written>>);
+struct Unpainted(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Whether the client reports at all, where that is known. Most programs do not, and nothing is kept of what they get.
+    reports: Option<bool>,
+    results: VecDeque<Written>,
+}
 
 #[derive(Debug)]
 struct Written {
@@ -362,8 +370,8 @@ struct Written {
 }
 
 impl Unpainted {
-    fn written(&self, delivery: Delivery) {
-        let Some(metrics) = delivery.metrics else { return };
+    fn written(&self, delivery: &Delivery) {
+        let Some(metrics) = &delivery.metrics else { return };
         let relay = delivery.seen.elapsed();
         metrics.relayed(relay);
         let is_result = delivery.live && delivery.kind == DeliveryKind::Result;
@@ -371,14 +379,20 @@ impl Unpainted {
         if let Some(spans) = &spans {
             spans.stages([(Stage::Relay, relay)].into_iter(), SystemTime::now());
         }
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() == UNPAINTED {
-            waiting.pop_front();
+        let mut kept = self.lock();
+        if kept.results.len() == UNPAINTED {
+            kept.results.pop_front();
+            if kept.reports.is_none() {
+                *kept = Kept { reports: Some(false), results: VecDeque::new() };
+            }
         }
-        waiting.push_back(Written {
-            camera: delivery.camera,
+        if kept.reports == Some(false) {
+            return;
+        }
+        kept.results.push_back(Written {
+            camera: delivery.camera.clone(),
             id: delivery.id,
-            metrics,
+            metrics: metrics.clone(),
             spans,
             relay,
             written_at_us: wall_clock_us(),
@@ -386,10 +400,11 @@ impl Unpainted {
     }
 
     fn painted(&self, report: &Painted) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = waiting.iter().rposition(|w| w.id == report.id && w.camera == report.camera);
-        let Some(written) = found.and_then(|at| waiting.remove(at)) else { return };
-        drop(waiting);
+        let mut kept = self.lock();
+        kept.reports = Some(true);
+        let found = kept.results.iter().rposition(|w| w.id == report.id && w.camera == report.camera);
+        let Some(written) = found.and_then(|at| kept.results.remove(at)) else { return };
+        drop(kept);
         // The client counts from `seen_at_us`, which is all it knows: our own part is taken off.
         let deliver = Duration::from_micros(report.deliver_us.into()).saturating_sub(written.relay);
         let paint = Duration::from_micros(report.paint_us.into());
@@ -405,5 +420,46 @@ impl Unpainted {
             spans.stage(Stage::Deliver, written_at, deliver);
             spans.stage(Stage::Paint, written_at + deliver, paint);
         }
+    }
+
+    /// Nothing here is left half changed, so a poisoned lock is still good.
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::Shared;
+
+    #[test]
+    fn results_are_kept_for_who_reports_nothing_or_not_for_who_begins_to() {
+        let camera = CameraId::new("yard").unwrap();
+        let metrics = Arc::new(CameraMetrics::new(&camera));
+        let unpainted = Unpainted::default();
+        let written = |ms| {
+            unpainted.written(&Delivery {
+                camera: camera.clone(),
+                id: FrameId { ms, seq: 0 },
+                kind: DeliveryKind::Result,
+                seen: Instant::now(),
+                message: Shared::new(problem(String::new())),
+                metrics: Some(metrics.clone()),
+                live: true,
+            });
+            unpainted.lock().results.len()
+        };
+        let painted = |ms| {
+            let id = FrameId { ms, seq: 0 };
+            unpainted.painted(&Painted { camera: camera.clone(), id, deliver_us: 1, paint_us: 1 });
+            unpainted.lock().results.len()
+        };
+        assert_eq!((1..=256).map(written).last(), Some(256));
+        assert_eq!((257..1000).map(written).max(), Some(0));
+        assert_eq!(painted(900), 0, "of what is not kept");
+        assert_eq!((1000..2000).map(written).last(), Some(256), "of what comes now");
+        assert_eq!(painted(1999), 255);
+        assert_eq!(painted(1999), 255, "counts once");
     }
 }

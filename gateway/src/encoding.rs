@@ -3,12 +3,15 @@
 
 use std::sync::{Arc, OnceLock};
 
-use axum::{
-    extract::ws::{Message, Utf8Bytes},
-    http::{HeaderMap, header::SEC_WEBSOCKET_PROTOCOL},
-};
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use peregrine_proto::{ClientMessage, Problem, ServerMessage, brief, decode, encode};
+use tokio_tungstenite::tungstenite::protocol::frame::{
+    Frame,
+    coding::{Data, OpCode},
+};
+
+use crate::websocket::{framed, offered};
 
 /// A way to write messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,47 +45,36 @@ impl Encoding {
         }
     }
 
-    /// The first that a client offers and we know, the default where it offers none.
-    pub(crate) fn choose(headers: &HeaderMap) -> Result<Self, UnknownSubprotocol> {
-        let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|list| list.to_str().ok());
-        let mut offered =
-            lists.flat_map(|list| list.split(',')).map(str::trim).filter(|name| !name.is_empty()).peekable();
+    /// The first that a client offers and we know; none where it offers none.
+    pub(crate) fn choose(headers: &HeaderMap) -> Result<Option<Self>, UnknownSubprotocol> {
+        let mut offered = offered(headers).peekable();
         if offered.peek().is_none() {
-            return Ok(Self::default());
+            return Ok(None);
         }
-        offered
-            .find_map(|name| Self::ALL.into_iter().find(|known| known.subprotocol() == name))
-            .ok_or(UnknownSubprotocol)
+        let known = offered.find_map(|name| Self::ALL.into_iter().find(|known| known.subprotocol() == name));
+        known.map(Some).ok_or(UnknownSubprotocol)
     }
 
-    /// Writes a message.
+    /// Writes a message, as a WebSocket frame.
     pub(crate) fn write(self, message: &ServerMessage) -> Bytes {
-        match (self, message) {
+        let (kind, written) = match (self, message) {
             (Self::Compact, ServerMessage::Result(result)) => {
-                encode(&ServerMessage::Result(result.to_compact())).into()
+                (Data::Binary, encode(&ServerMessage::Result(result.to_compact())))
             }
-            (Self::Compact | Self::Msgpack, message) => encode(message).into(),
-            (Self::Json, message) => json(message),
-        }
-    }
-
-    /// What is written, as a WebSocket message.
-    pub(crate) fn frame(self, written: Bytes) -> Message {
-        match self {
-            Self::Compact | Self::Msgpack => Message::Binary(written),
-            // JSON is always text.
-            Self::Json => Message::Text(Utf8Bytes::try_from(written).unwrap_or_default()),
-        }
+            (Self::Compact | Self::Msgpack, message) => (Data::Binary, encode(message)),
+            (Self::Json, message) => (Data::Text, json(message)),
+        };
+        framed(Frame::message(written, OpCode::Data(kind), true))
     }
 }
 
 /// Only a result that is none cannot be written.
-fn json(message: &ServerMessage) -> Bytes {
+fn json(message: &ServerMessage) -> Vec<u8> {
     let written = serde_json::to_vec(message).or_else(|error| {
         let message = format!("a message cannot be written as JSON, take another encoding: {error}");
         serde_json::to_vec(&ServerMessage::Problem(Problem { message }))
     });
-    written.unwrap_or_default().into()
+    written.unwrap_or_default()
 }
 
 /// Reads what a client sends, whatever it receives: MessagePack in binary messages, JSON in text ones.
@@ -95,7 +87,7 @@ pub(crate) fn read_text(text: &str) -> Result<ClientMessage, String> {
     serde_json::from_str(text).map_err(|error| format!("not a valid client message: {}", brief(error)))
 }
 
-/// A message for many clients: written when the first of them takes it, once for each encoding.
+/// A message for many clients: written and framed when the first of them takes it, once for each encoding.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared(Arc<Written>);
 
@@ -114,7 +106,7 @@ impl Shared {
         &self.0.message
     }
 
-    pub(crate) fn bytes(&self, encoding: Encoding) -> &Bytes {
+    pub(crate) fn frame(&self, encoding: Encoding) -> &Bytes {
         let message = self.message();
         // Only results have a compact form.
         let encoding = match (encoding, message) {
@@ -128,22 +120,23 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
+    use axum::http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL};
     use peregrine_proto::{CameraId, FrameId, ResultMessage};
 
     use super::*;
+    use crate::websocket::tests::payload;
 
-    fn offers(lists: &[&'static str]) -> Result<Encoding, UnknownSubprotocol> {
+    fn offers(lists: &[&'static str]) -> Result<Option<Encoding>, UnknownSubprotocol> {
         let list = |list: &&'static str| (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(list));
         Encoding::choose(&lists.iter().map(list).collect())
     }
 
     #[test]
     fn client_does_not_get_its_first_choice() {
-        assert_eq!(offers(&[]), Ok(Encoding::Compact));
-        assert_eq!(offers(&["peregrine.json"]), Ok(Encoding::Json));
-        assert_eq!(offers(&["chat, peregrine.msgpack,peregrine.compact"]), Ok(Encoding::Msgpack));
-        assert_eq!(offers(&["chat", "peregrine.json"]), Ok(Encoding::Json), "in two headers");
+        assert_eq!(offers(&[]), Ok(None));
+        assert_eq!(offers(&["peregrine.json"]), Ok(Some(Encoding::Json)));
+        assert_eq!(offers(&["chat, peregrine.msgpack,peregrine.compact"]), Ok(Some(Encoding::Msgpack)));
+        assert_eq!(offers(&["chat", "peregrine.json"]), Ok(Some(Encoding::Json)), "in two headers");
         for unknown in ["chat", "peregrine.cbor, s3cret", "PEREGRINE.JSON"] {
             let refusal = offers(&[unknown]).unwrap_err().to_string();
             assert!(refusal.contains("peregrine.compact") && !refusal.contains("s3cret"), "{refusal}");
@@ -158,20 +151,20 @@ mod tests {
             ServerMessage::Result(ResultMessage { camera, id: FrameId::ZERO, seen_at_us: 0, result });
         let shared = Shared::new(message.clone());
         assert_eq!(
-            decode::<ServerMessage>(shared.bytes(Encoding::Compact)).unwrap(),
+            decode::<ServerMessage>(&payload(shared.frame(Encoding::Compact))).unwrap(),
             message,
             "passed on as it is"
         );
-        let told = String::from_utf8(shared.bytes(Encoding::Json).to_vec()).unwrap();
+        let told = String::from_utf8(payload(shared.frame(Encoding::Json)).to_vec()).unwrap();
         assert!(told.starts_with(r#"{"problem":{"message":"a message cannot be written as JSON"#), "{told}");
     }
 
     #[test]
     fn message_is_written_again_for_each_client() {
         let shared = Shared::new(ServerMessage::Problem(Problem { message: "x".into() }));
-        let first = shared.bytes(Encoding::Msgpack).as_ptr();
-        assert_eq!(shared.clone().bytes(Encoding::Msgpack).as_ptr(), first);
-        assert_eq!(shared.bytes(Encoding::Compact).as_ptr(), first, "the same bytes serve both");
-        assert_eq!(shared.bytes(Encoding::Json), r#"{"problem":{"message":"x"}}"#);
+        let first = shared.frame(Encoding::Msgpack).as_ptr();
+        assert_eq!(shared.clone().frame(Encoding::Msgpack).as_ptr(), first);
+        assert_eq!(shared.frame(Encoding::Compact).as_ptr(), first, "the same bytes serve both");
+        assert_eq!(payload(shared.frame(Encoding::Json)), r#"{"problem":{"message":"x"}}"#);
     }
 }

@@ -3,25 +3,30 @@
 //! A frame is taken when the camera's producer has asked for one. All others are skipped and counted, here and in the
 //! answer that each frame gets: nothing queues up.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use axum::{
     Extension,
-    extract::{
-        State, WebSocketUpgrade,
-        ws::{CloseFrame, Message, WebSocket, rejection::WebSocketUpgradeRejection},
-    },
+    extract::{Request, State},
     http::StatusCode,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use hyper_util::rt::TokioIo;
 use peregrine_daemon::{
     Metric,
     metrics::{CameraSeries, Counter},
 };
 use peregrine_proto::{CameraHealth, CameraId, FrameAnswer, INGEST_URI};
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Message,
+        protocol::{CloseFrame, Role, WebSocketConfig},
+    },
+};
 use tracing::debug;
 
 use crate::{
@@ -29,6 +34,7 @@ use crate::{
     listen::Connection,
     rest::{self, CameraName, Refused},
     state::Known,
+    websocket::{self, Socket},
 };
 
 /// Largest frame, bytes.
@@ -47,11 +53,12 @@ pub(crate) async fn connect(
     State(app): State<App>,
     CameraName(id): CameraName,
     Extension(connection): Extension<Connection>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    mut request: Request,
 ) -> Result<Response, Refused> {
-    let upgrade = upgrade.map_err(|rejection| {
-        let text = format!("this address takes frames over WebSocket, see docs/protocol.md ({rejection})");
-        Refused::new(rejection.into_response().status(), text)
+    let subprotocol = websocket::offered(request.headers()).find(|name| *name == PROTOCOL).map(|_| PROTOCOL);
+    let (answer, upgrade) = websocket::accept(&mut request, subprotocol).map_err(|why| {
+        let text = format!("this address takes frames over WebSocket, see docs/protocol.md ({why})");
+        Refused::new(StatusCode::BAD_REQUEST, text)
     })?;
     let Known { state, config } = rest::known(&app, &id).await?;
     let camera = state.camera;
@@ -62,19 +69,23 @@ pub(crate) async fn connect(
         return Err(Refused::new(StatusCode::CONFLICT, text));
     }
     let place = app.place()?;
-    let upgrade = upgrade
-        .read_buffer_size(READ_BUFFER)
-        .max_message_size(MOST_BYTES)
-        .max_frame_size(MOST_BYTES)
-        .protocols([PROTOCOL]);
-    Ok(upgrade.on_upgrade(async move |socket| {
+    tokio::spawn(async move {
+        // It may be gone before it has the answer.
+        let Ok(upgraded) = upgrade.await else { return };
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .max_message_size(Some(MOST_BYTES))
+            .max_frame_size(Some(MOST_BYTES));
+        let socket =
+            WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
         debug!(peer = %connection.peer, %camera, "frames come");
         let mut bringer = Bringer::new(app, camera, socket);
         let end = bringer.serve().await;
         bringer.say_farewell(end).await;
         debug!(peer = %connection.peer, skipped = bringer.skipped, ?end, "no more frames come");
         drop(place);
-    }))
+    });
+    Ok(answer)
 }
 
 /// Why a client's frames end.
@@ -90,7 +101,7 @@ enum End {
 struct Bringer {
     app: App,
     camera: CameraId,
-    socket: WebSocket,
+    socket: WebSocketStream<Socket>,
     frames: u64,
     skipped: u64,
     mistakes: u32,
@@ -99,7 +110,7 @@ struct Bringer {
 }
 
 impl Bringer {
-    fn new(app: App, camera: CameraId, socket: WebSocket) -> Self {
+    fn new(app: App, camera: CameraId, socket: WebSocketStream<Socket>) -> Self {
         let series = CameraSeries::hold(camera.as_str());
         let counted =
             ["skipped", "taken"].map(|outcome| Metric::FramesIngested.counter([camera.as_str(), outcome]));
@@ -115,7 +126,7 @@ impl Bringer {
             let received = timeout(stalled, async {
                 loop {
                     tokio::select! {
-                        received = self.socket.recv() => return received,
+                        received = self.socket.next() => return received,
                         _ = pings.tick() => {
                             self.socket.send(Message::Ping(Bytes::new())).await.ok()?;
                         }
@@ -133,7 +144,7 @@ impl Bringer {
             let went_well = match message {
                 Message::Binary(jpeg) => self.frame(jpeg).await,
                 Message::Text(_) => self.mistake("send a JPEG in a binary message, not text".into()).await,
-                Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(()),
+                Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => Ok(()),
             };
             if went_well.is_err() {
                 return End::Gone;
@@ -145,8 +156,8 @@ impl Bringer {
     }
 
     /// Of all the frames that have arrived by now only the newest is offered.
-    async fn frame(&mut self, mut newest: Bytes) -> Result<(), axum::Error> {
-        while let Some(Some(Ok(Message::Binary(newer)))) = self.socket.recv().now_or_never() {
+    async fn frame(&mut self, mut newest: Bytes) -> Result<(), tungstenite::Error> {
+        while let Some(Some(Ok(Message::Binary(newer)))) = self.socket.next().now_or_never() {
             newest = newer;
             self.answer(false, None).await?;
         }
@@ -174,29 +185,29 @@ impl Bringer {
         waits.then(|| known.state.error.clone().unwrap_or_else(|| "no producer reads this camera".into()))
     }
 
-    async fn mistake(&mut self, problem: String) -> Result<(), axum::Error> {
+    async fn mistake(&mut self, problem: String) -> Result<(), tungstenite::Error> {
         self.mistakes += 1;
         self.answer(false, Some(problem)).await
     }
 
-    async fn answer(&mut self, taken: bool, problem: Option<String>) -> Result<(), axum::Error> {
+    async fn answer(&mut self, taken: bool, problem: Option<String>) -> Result<(), tungstenite::Error> {
         self.frames += 1;
         self.skipped += u64::from(!taken);
         self.counted[usize::from(taken)].inc();
         let answer = FrameAnswer { frame: self.frames, taken, skipped: self.skipped, problem };
         let text = serde_json::to_string(&answer).unwrap_or_default();
         let sent = timeout(self.app.session.stalled, self.socket.send(Message::Text(text.into()))).await;
-        sent.unwrap_or_else(|late| Err(axum::Error::new(late)))
+        sent.unwrap_or_else(|late| Err(io::Error::from(late).into()))
     }
 
     async fn say_farewell(&mut self, end: End) {
-        let (code, reason) = match end {
+        let (code, reason): (u16, _) = match end {
             End::Gone => return,
             End::Silent => (1008, "no frame came and no ping was answered: connect again"),
             End::NoJpeg => (1007, "too many messages were no JPEG: see docs/protocol.md"),
             End::ShuttingDown => (1001, "the gateway is shutting down: connect again in a moment"),
         };
-        let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+        let close = Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }));
         // Who does not read does not hear it either; the connection goes all the same.
         let _ = timeout(Duration::from_secs(1), self.socket.send(close)).await;
     }

@@ -4,15 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
-    extract::{
-        DefaultBodyLimit, FromRef, MatchedPath, Request, State, WebSocketUpgrade,
-        ws::rejection::WebSocketUpgradeRejection,
-    },
-    http::{HeaderMap, StatusCode},
+    extract::{DefaultBodyLimit, FromRef, MatchedPath, Request, State},
+    http::StatusCode,
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{any, get, post},
+    routing::{get, post},
 };
+use hyper_util::rt::TokioIo;
 use peregrine_daemon::{Metric, Shutdown};
 use peregrine_streams::Redis;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,10 +29,8 @@ use crate::{
     state::States,
     steps::Steps,
     web::{self, Web},
+    websocket,
 };
-
-/// What a client's socket reads at once: clients send little.
-const READ_BUFFER: usize = 4 * 1024;
 
 /// Largest body of a request, bytes: a camera with a region and calibration points.
 const LARGEST_BODY: usize = 64 * 1024;
@@ -82,8 +78,8 @@ impl FromRef<App> for Web {
 pub(crate) fn router(app: App) -> Router {
     let encrypted = app.encrypted;
     let router = Router::new()
-        .route("/ws", any(connect))
-        .route("/ws/ingest/{camera}", any(frames::connect))
+        .route("/ws", get(connect))
+        .route("/ws/ingest/{camera}", get(frames::connect))
         .route("/ingest/{stream}", post(ingest::take_steps).fallback(ingest::post_only))
         .route("/api/version", get(rest::version))
         .route("/api/openapi.json", get(openapi::document))
@@ -117,25 +113,23 @@ pub(crate) fn router(app: App) -> Router {
 async fn connect(
     State(app): State<App>,
     Extension(connection): Extension<Connection>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    mut request: Request,
 ) -> Result<Response, Refused> {
-    let upgrade = upgrade.map_err(|rejection| {
-        let text = format!("this address is for WebSocket clients, see docs/protocol.md ({rejection})");
-        Refused::new(rejection.into_response().status(), text)
-    })?;
-    let encoding = Encoding::choose(&headers)
-        .map_err(|unknown| Refused::new(StatusCode::BAD_REQUEST, unknown.to_string()))?;
+    let wrong = |text: String| Refused::new(StatusCode::BAD_REQUEST, text);
+    let chosen = Encoding::choose(request.headers()).map_err(|unknown| wrong(unknown.to_string()))?;
+    let (answer, upgrade) =
+        websocket::accept(&mut request, chosen.map(Encoding::subprotocol)).map_err(|why| {
+            wrong(format!("this address is for WebSocket clients, see docs/protocol.md ({why})"))
+        })?;
     let place = app.place()?;
-    let upgrade = upgrade
-        .read_buffer_size(READ_BUFFER)
-        .max_message_size(app.max_message_bytes)
-        .max_frame_size(app.max_message_bytes)
-        .protocols([encoding.subprotocol()]);
-    Ok(upgrade.on_upgrade(async move |socket| {
-        client::serve(socket, app, connection, encoding).await;
+    tokio::spawn(async move {
+        // It may be gone before it has the answer.
+        if let Ok(upgraded) = upgrade.await {
+            client::serve(TokioIo::new(upgraded), app, connection, chosen.unwrap_or_default()).await;
+        }
         drop(place);
-    }))
+    });
+    Ok(answer)
 }
 
 /// See [`Origins::check_host`].

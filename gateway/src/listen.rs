@@ -78,7 +78,7 @@ pub(crate) struct Connection {
     pub(crate) written: Arc<WrittenBytes>,
 }
 
-/// Bytes that the kernel took from us: while this grows, the other side reads.
+/// Bytes that the kernel took after it had no room for more: while somebody waits and this grows, the other side reads.
 #[derive(Debug, Default)]
 pub(crate) struct WrittenBytes(AtomicU64);
 
@@ -218,11 +218,13 @@ async fn refuse(mut stream: TcpStream, tls: bool, limit: &str) {
     .await;
 }
 
-/// A TCP stream that counts what it wrote, and that is closed so that the other side reads our last words.
+/// A TCP stream that counts what it wrote after it had to wait, and that is closed so that the other side reads our last words.
 struct Metered {
     /// Taken only when this is dropped.
     stream: Option<TcpStream>,
     written: Arc<WrittenBytes>,
+    /// The kernel had no room when it was asked last.
+    waited: bool,
     /// The other side has closed, or the connection is broken.
     ended: bool,
     /// Given back with the connection, also when it has become a WebSocket.
@@ -231,7 +233,7 @@ struct Metered {
 
 impl Metered {
     fn new(stream: TcpStream, written: Arc<WrittenBytes>, place: Place) -> Self {
-        Self { stream: Some(stream), written, ended: false, place: Some(place) }
+        Self { stream: Some(stream), written, waited: false, ended: false, place: Some(place) }
     }
 
     fn poll<T>(
@@ -246,10 +248,14 @@ impl Metered {
         polled
     }
 
-    fn count(&self, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(bytes)) = &wrote {
+    /// The count is touched only where somebody looks at it: where a write had to wait.
+    fn count(&mut self, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &wrote
+            && self.waited
+        {
             self.written.0.fetch_add(*bytes as u64, Ordering::Relaxed);
         }
+        self.waited = wrote.is_pending();
         wrote
     }
 }

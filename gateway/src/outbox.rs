@@ -4,20 +4,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
     time::Instant,
 };
 
-use axum::extract::ws::Message;
 use bytes::Bytes;
 use peregrine_proto::{CameraId, FrameId, Missed, ServerMessage, StreamId};
 use tokio::{sync::Notify, time::timeout_at};
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 
 use crate::{
     client::SessionEnd,
     encoding::{Encoding, Shared},
     metrics::CameraMetrics,
     pace::Paces,
+    websocket::framed,
 };
 
 /// How much may wait for one client.
@@ -88,28 +91,16 @@ pub(crate) enum Newest {
 /// The next thing to write to a client.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    /// Asks for a sign of life.
-    Ping,
     Control(Bytes),
-    Data(Delivery),
+    Data(Arc<Delivery>),
 }
 
 impl Outgoing {
-    /// What is written.
-    pub(crate) fn bytes(&self, encoding: Encoding) -> &[u8] {
+    /// What is written: a WebSocket frame.
+    pub(crate) fn frame(&self, encoding: Encoding) -> &Bytes {
         match self {
-            Self::Ping => &[],
-            Self::Control(bytes) => bytes,
-            Self::Data(delivery) => delivery.message.bytes(encoding),
-        }
-    }
-
-    /// The same as a WebSocket message.
-    pub(crate) fn frame(&self, encoding: Encoding) -> Message {
-        match self {
-            Self::Ping => Message::Ping(Bytes::new()),
-            Self::Control(bytes) => encoding.frame(bytes.clone()),
-            Self::Data(delivery) => encoding.frame(delivery.message.bytes(encoding).clone()),
+            Self::Control(frame) => frame,
+            Self::Data(delivery) => delivery.message.frame(encoding),
         }
     }
 }
@@ -121,16 +112,21 @@ pub(crate) struct Outbox {
     /// How the client wants its messages.
     pub(crate) encoding: Encoding,
     waiting: Mutex<Waiting>,
-    filled: Notify,
     drained: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
+    /// Something was added since nothing was found.
+    filled: bool,
+    /// Who waits for that.
+    reader: Option<Waker>,
     ping: bool,
+    /// What the client's last ping brought.
+    pong: Option<Bytes>,
     control: VecDeque<Bytes>,
     newest: BTreeMap<Newest, Shared>,
-    data: VecDeque<Delivery>,
+    data: VecDeque<Arc<Delivery>>,
     data_bytes: usize,
     paces: Paces,
     /// Messages dropped since the connection began.
@@ -142,24 +138,33 @@ struct Waiting {
 
 impl Outbox {
     pub(crate) fn new(limits: OutboxLimits, encoding: Encoding) -> Self {
-        Self { limits, encoding, waiting: Mutex::default(), filled: Notify::new(), drained: Notify::new() }
+        Self { limits, encoding, waiting: Mutex::default(), drained: Notify::new() }
+    }
+
+    /// Changes what waits, and wakes who waits for that.
+    fn fill<T>(&self, change: impl FnOnce(&mut Waiting) -> T) -> T {
+        let mut waiting = self.lock();
+        let outcome = change(&mut waiting);
+        waiting.filled = true;
+        let reader = waiting.reader.take();
+        drop(waiting);
+        reader.into_iter().for_each(Waker::wake);
+        outcome
     }
 
     /// Adds a live result, picture or step, at most `rate` a second of each camera and kind; returns how many older ones
     /// of each kind had to go.
-    pub(crate) fn data(&self, delivery: Delivery, rate: Option<f32>) -> Dropped {
-        let mut waiting = self.lock();
-        let delivery = match rate {
-            None => Some(delivery),
-            Some(rate) => waiting.paces.pass(delivery, rate, Instant::now()),
-        };
-        let dropped = delivery.map(|delivery| self.push(&mut waiting, delivery)).unwrap_or_default();
-        drop(waiting);
-        self.filled.notify_one();
-        dropped
+    pub(crate) fn data(&self, delivery: Arc<Delivery>, rate: Option<f32>) -> Dropped {
+        self.fill(|waiting| {
+            let delivery = match rate {
+                None => Some(delivery),
+                Some(rate) => waiting.paces.pass(delivery, rate, Instant::now()),
+            };
+            delivery.map(|delivery| self.push(waiting, delivery)).unwrap_or_default()
+        })
     }
 
-    fn push(&self, waiting: &mut Waiting, delivery: Delivery) -> Dropped {
+    fn push(&self, waiting: &mut Waiting, delivery: Arc<Delivery>) -> Dropped {
         let mut dropped = Dropped::default();
         if waiting.end.is_some() {
             return dropped;
@@ -173,7 +178,7 @@ impl Outbox {
             let Some(oldest) = oldest.and_then(|at| waiting.data.remove(at)) else { break };
             waiting.data_bytes -= self.size(&oldest);
             *waiting.missed.entry(oldest.camera.clone()).or_default() += 1;
-            waiting.untold.insert(oldest.camera);
+            waiting.untold.insert(oldest.camera.clone());
             dropped[oldest.kind as usize] += 1;
         }
         dropped
@@ -197,31 +202,28 @@ impl Outbox {
 
     /// Adds what a client plays back, in one go. See [`Outbox::room`].
     pub(crate) fn replay(&self, deliveries: impl IntoIterator<Item = Delivery>) {
-        let mut waiting = self.lock();
-        if waiting.end.is_none() {
-            for delivery in deliveries {
-                waiting.data_bytes += self.size(&delivery);
-                waiting.data.push_back(delivery);
+        self.fill(|waiting| {
+            if waiting.end.is_none() {
+                for delivery in deliveries {
+                    waiting.data_bytes += self.size(&delivery);
+                    waiting.data.push_back(Arc::new(delivery));
+                }
             }
-        }
-        drop(waiting);
-        self.filled.notify_one();
+        });
     }
 
     /// Forgets what waits of a camera and says why, in one go: nothing from before comes after the message.
     pub(crate) fn turn(&self, camera: &CameraId, message: &ServerMessage) {
-        let mut waiting = self.lock();
-        self.forget_in(&mut waiting, |delivery| delivery.is_of(camera));
-        self.push_control(&mut waiting, message);
-        drop(waiting);
+        self.fill(|waiting| {
+            self.forget_in(waiting, |delivery| delivery.is_of(camera));
+            self.push_control(waiting, message);
+        });
         self.drained.notify_waiters();
-        self.filled.notify_one();
     }
 
     /// Adds an answer or a notice. When there is no room, the session ends: such a client does not read.
     pub(crate) fn control(&self, message: &ServerMessage) {
-        self.push_control(&mut self.lock(), message);
-        self.filled.notify_one();
+        self.fill(|waiting| self.push_control(waiting, message));
     }
 
     fn push_control(&self, waiting: &mut Waiting, message: &ServerMessage) {
@@ -236,20 +238,22 @@ impl Outbox {
 
     /// Asks the client for a sign of life.
     pub(crate) fn ping(&self) {
-        self.lock().ping = true;
-        self.filled.notify_one();
+        self.fill(|waiting| waiting.ping = true);
+    }
+
+    /// Answers a client's ping. Of several that wait only the last is answered (RFC 6455 section 5.5.3).
+    pub(crate) fn pong(&self, brought: Bytes) {
+        self.fill(|waiting| waiting.pong = Some(brought));
     }
 
     /// Leaves the newest of something.
     pub(crate) fn newest(&self, what: Newest, message: Shared) {
-        self.lock().newest.insert(what, message);
-        self.filled.notify_one();
+        self.fill(|waiting| waiting.newest.insert(what, message));
     }
 
     /// Ends the session; the first reason stands.
     pub(crate) fn end(&self, end: SessionEnd) {
-        self.lock().end.get_or_insert(end);
-        self.filled.notify_one();
+        self.fill(|waiting| *waiting.end.get_or_insert(end));
     }
 
     /// Why the session has ended, if it has.
@@ -258,8 +262,8 @@ impl Outbox {
     }
 
     /// The answers that still wait when the session has ended.
-    pub(crate) fn last_answers(&self) -> VecDeque<Bytes> {
-        std::mem::take(&mut self.lock().control)
+    pub(crate) fn last_answers(&self) -> Vec<Bytes> {
+        std::mem::take(&mut self.lock().control).into()
     }
 
     /// Forgets what waits of a camera that is no longer wanted.
@@ -277,32 +281,46 @@ impl Outbox {
     /// Waits for the next message, or for the end of the session. Safe to cancel.
     pub(crate) async fn next(&self) -> Result<Outgoing, SessionEnd> {
         loop {
-            let filled = self.filled.notified();
             if let Some(next) = self.try_next() {
                 return next;
             }
             let due = self.lock().paces.next_due();
             match due {
-                None => filled.await,
+                None => self.filled().await,
                 // Late by a time-out is no mistake: what was held back is due then.
-                Some(due) => drop(timeout_at(due.into(), filled).await),
+                Some(due) => drop(timeout_at(due.into(), self.filled()).await),
             }
         }
     }
 
-    /// The next message, if there is one: a ping first, then control, then lists and maps, then what was missed, then data.
+    /// Waits until something was added since nothing was found. One at a time may wait.
+    fn filled(&self) -> impl Future<Output = ()> {
+        poll_fn(|cx| {
+            let mut waiting = self.lock();
+            if waiting.filled {
+                return Poll::Ready(());
+            }
+            waiting.reader = Some(cx.waker().clone());
+            Poll::Pending
+        })
+    }
+
+    /// The next message, if there is one: a pong or ping first, then control, then lists and maps, then what was missed, then data.
     pub(crate) fn try_next(&self) -> Option<Result<Outgoing, SessionEnd>> {
         let mut waiting = self.lock();
         if let Some(end) = waiting.end {
             return Some(Err(end));
         }
-        if std::mem::take(&mut waiting.ping) {
-            return Some(Ok(Outgoing::Ping));
+        if let Some(brought) = waiting.pong.take() {
+            return Some(Ok(Outgoing::Control(framed(Frame::pong(brought)))));
         }
-        let newest = |(_, message): (Newest, Shared)| message.bytes(self.encoding).clone();
+        if std::mem::take(&mut waiting.ping) {
+            return Some(Ok(Outgoing::Control(framed(Frame::ping(Bytes::new())))));
+        }
+        let newest = |(_, message): (Newest, Shared)| message.frame(self.encoding).clone();
         let control = waiting.control.pop_front().or_else(|| waiting.newest.pop_first().map(newest));
-        if let Some(bytes) = control {
-            return Some(Ok(Outgoing::Control(bytes)));
+        if let Some(frame) = control {
+            return Some(Ok(Outgoing::Control(frame)));
         }
         if let Some(camera) = waiting.untold.pop_first() {
             let total = waiting.missed.get(&camera).copied().unwrap_or_default();
@@ -312,10 +330,12 @@ impl Outbox {
         let delivery = match waiting.data.pop_front() {
             Some(delivery) => {
                 waiting.data_bytes -= self.size(&delivery);
-                delivery
+                Some(delivery)
             }
-            None => waiting.paces.due(Instant::now())?,
+            None => waiting.paces.due(Instant::now()),
         };
+        waiting.filled = delivery.is_some();
+        let delivery = delivery?;
         drop(waiting);
         self.drained.notify_waiters();
         Some(Ok(Outgoing::Data(delivery)))
@@ -328,7 +348,7 @@ impl Outbox {
     }
 
     fn size(&self, delivery: &Delivery) -> usize {
-        delivery.message.bytes(self.encoding).len()
+        delivery.message.frame(self.encoding).len()
     }
 
     /// Nothing here can leave the queues in a bad state half way, so a poisoned lock is still good.
@@ -344,6 +364,7 @@ mod tests {
     use peregrine_proto::{Pong, Problem, decode};
 
     use super::*;
+    use crate::websocket::tests::payload;
 
     const LIMITS: OutboxLimits = OutboxLimits { messages: 3, bytes: 1000, control: 2 };
 
@@ -359,6 +380,10 @@ mod tests {
         }
     }
 
+    fn live(camera: &str, ms: u64, size: usize) -> Arc<Delivery> {
+        Arc::new(delivery(camera, ms, size))
+    }
+
     fn text(size: usize) -> Shared {
         Shared::new(ServerMessage::Problem(Problem { message: "-".repeat(size) }))
     }
@@ -371,9 +396,8 @@ mod tests {
         let (mut control, mut data) = (Vec::new(), Vec::new());
         while let Some(next) = outbox.try_next() {
             match next.unwrap() {
-                Outgoing::Control(bytes) => control.push(decode(&bytes).unwrap()),
+                Outgoing::Control(frame) => control.push(decode(&payload(&frame)).unwrap()),
                 Outgoing::Data(delivery) => data.push(delivery.id.ms),
-                Outgoing::Ping => {}
             }
         }
         (control, data)
@@ -382,14 +406,14 @@ mod tests {
     #[test]
     fn full_data_queue_drops_the_oldest_and_tells_how_many() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
-        let dropped: u64 = (0..5).map(|ms| outbox.data(delivery("a", ms, 10), None)[0]).sum();
+        let dropped: u64 = (0..5).map(|ms| outbox.data(live("a", ms, 10), None)[0]).sum();
         assert_eq!(dropped, 2);
         let (control, data) = drain(&outbox);
         let a = CameraId::new("a").unwrap();
         assert_eq!(control, [ServerMessage::Missed(Missed { camera: a.clone(), total: 2 })]);
         assert_eq!(data, [2, 3, 4]);
         for ms in 5..9 {
-            outbox.data(delivery("a", ms, 10), None);
+            outbox.data(live("a", ms, 10), None);
         }
         assert_eq!(drain(&outbox).0, [ServerMessage::Missed(Missed { camera: a, total: 3 })]);
     }
@@ -397,11 +421,11 @@ mod tests {
     #[test]
     fn data_queue_is_bounded_in_bytes_but_a_large_message_passes_alone() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
-        assert_eq!(outbox.data(delivery("a", 1, 600), None), [0, 0, 0]);
-        assert_eq!(outbox.data(delivery("b", 2, 600), None), [1, 0, 0]);
-        assert_eq!(outbox.data(delivery("b", 3, 5000), None), [1, 0, 0]);
+        assert_eq!(outbox.data(live("a", 1, 600), None), [0, 0, 0]);
+        assert_eq!(outbox.data(live("b", 2, 600), None), [1, 0, 0]);
+        assert_eq!(outbox.data(live("b", 3, 5000), None), [1, 0, 0]);
         assert_eq!(drain(&outbox).1, [3]);
-        assert_eq!(outbox.data(delivery("b", 4, 600), None), [0, 0, 0], "taken bytes are given back");
+        assert_eq!(outbox.data(live("b", 4, 600), None), [0, 0, 0], "taken bytes are given back");
     }
 
     #[test]
@@ -419,33 +443,35 @@ mod tests {
             SessionEnd::ControlQueueFull,
             "first reason stands"
         );
-        assert_eq!(outbox.data(delivery("a", 1, 1), None), [0, 0, 0], "an ended session takes nothing");
+        assert_eq!(outbox.data(live("a", 1, 1), None), [0, 0, 0], "an ended session takes nothing");
     }
 
     #[test]
     fn control_goes_before_data_and_only_the_newest_camera_list_is_sent() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
         (0..3).for_each(|_| outbox.ping());
-        outbox.data(delivery("a", 1, 1), None);
+        ["a", "b"].into_iter().for_each(|brought| outbox.pong(brought.into()));
+        outbox.data(live("a", 1, 1), None);
         outbox.newest(Newest::Cameras, text(3));
         outbox.newest(Newest::Cameras, text(4));
         outbox.control(&pong());
-        assert!(matches!(outbox.try_next(), Some(Ok(Outgoing::Ping))));
-        let order: Vec<Vec<u8>> = std::iter::from_fn(|| outbox.try_next())
-            .map(|o| o.unwrap().bytes(Encoding::Msgpack).to_vec())
+        let order: Vec<Bytes> = std::iter::from_fn(|| outbox.try_next())
+            .map(|o| o.unwrap().frame(Encoding::Msgpack).clone())
             .collect();
-        assert_eq!(order.len(), 3);
-        assert_eq!(decode::<ServerMessage>(&order[0]).unwrap(), pong());
-        assert_eq!(order[1], text(4).bytes(Encoding::Msgpack).as_ref());
+        assert_eq!(order.len(), 5, "one ping, and one pong");
+        assert_eq!(order[0], framed(Frame::pong("b")));
+        assert_eq!(order[1], framed(Frame::ping("")));
+        assert_eq!(decode::<ServerMessage>(&payload(&order[2])).unwrap(), pong());
+        assert_eq!(order[3], text(4).frame(Encoding::Msgpack));
     }
 
     #[test]
     fn unwanted_camera_is_forgotten() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
-        outbox.data(delivery("a", 1, 900), None);
-        outbox.data(delivery("b", 2, 50), None);
+        outbox.data(live("a", 1, 900), None);
+        outbox.data(live("b", 2, 50), None);
         outbox.forget(|delivery| delivery.camera.as_str() == "a");
-        assert_eq!(outbox.data(delivery("b", 3, 900), None), [0, 0, 0]);
+        assert_eq!(outbox.data(live("b", 3, 900), None), [0, 0, 0]);
         assert_eq!(drain(&outbox).1, [2, 3]);
     }
 
@@ -457,11 +483,8 @@ mod tests {
             async move { outbox.next().await }
         });
         tokio::task::yield_now().await;
-        outbox.data(delivery("a", 7, 1), None);
-        assert!(matches!(
-            reader.await.unwrap(),
-            Ok(Outgoing::Data(Delivery { id: FrameId { ms: 7, .. }, .. }))
-        ));
+        outbox.data(live("a", 7, 1), None);
+        assert!(matches!(reader.await.unwrap(), Ok(Outgoing::Data(delivery)) if delivery.id.ms == 7));
     }
 
     #[tokio::test]
@@ -477,7 +500,7 @@ mod tests {
             "half is taken"
         );
         for ms in 11..20 {
-            outbox.data(delivery("b", ms, 10), None);
+            outbox.data(live("b", ms, 10), None);
         }
         assert_eq!(drain(&outbox).1, [1, 2, 19]);
         outbox.room().await;
@@ -500,9 +523,9 @@ mod tests {
     #[test]
     fn frame_from_before_a_jump_comes_after_it() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
-        outbox.data(delivery("a", 1, 10), None);
-        outbox.data(delivery("b", 2, 10), None);
-        outbox.data(delivery("a", 3, 10), None);
+        outbox.data(live("a", 1, 10), None);
+        outbox.data(live("b", 2, 10), None);
+        outbox.data(live("a", 3, 10), None);
         let a = CameraId::new("a").unwrap();
         outbox.turn(&a, &pong());
         outbox.replay([delivery("a", 4, 10)]);
@@ -515,10 +538,10 @@ mod tests {
     async fn last_frame_before_a_pause_is_left_out_for_the_rate() {
         let outbox = Outbox::new(LIMITS, Encoding::Msgpack);
         for ms in [1000, 1040, 1080] {
-            outbox.data(delivery("a", ms, 10), Some(10.0));
+            outbox.data(live("a", ms, 10), Some(10.0));
         }
         assert_eq!(drain(&outbox).1, [1000], "one in a tenth of a second");
         let next = tokio::time::timeout(Duration::from_secs(5), outbox.next()).await.unwrap();
-        assert!(matches!(next, Ok(Outgoing::Data(Delivery { id: FrameId { ms: 1080, .. }, .. }))));
+        assert!(matches!(next, Ok(Outgoing::Data(delivery)) if delivery.id.ms == 1080));
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -24,12 +25,12 @@ pub(crate) struct Paces(HashMap<(CameraId, DeliveryKind), Pace>);
 struct Pace {
     slot: u64,
     /// The newest that was held back, and when it may go.
-    held: Option<(Delivery, Instant)>,
+    held: Option<(Arc<Delivery>, Instant)>,
 }
 
 impl Paces {
     /// Takes a delivery and gives it back if it may go now. A rate is out of [`RATES`] nowhere.
-    pub(crate) fn pass(&mut self, delivery: Delivery, rate: f32, now: Instant) -> Option<Delivery> {
+    pub(crate) fn pass(&mut self, delivery: Arc<Delivery>, rate: f32, now: Instant) -> Option<Arc<Delivery>> {
         let slot = slot(delivery.id, rate);
         let key = (delivery.camera.clone(), delivery.kind);
         match self.0.get_mut(&key) {
@@ -45,7 +46,7 @@ impl Paces {
     }
 
     /// Takes what was held back and may go now.
-    pub(crate) fn due(&mut self, now: Instant) -> Option<Delivery> {
+    pub(crate) fn due(&mut self, now: Instant) -> Option<Arc<Delivery>> {
         let due = |pace: &&mut Pace| pace.held.as_ref().is_some_and(|(_, due)| *due <= now);
         let pace = self.0.values_mut().find(due)?;
         pace.held.take().map(|(delivery, _)| delivery)

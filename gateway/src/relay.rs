@@ -116,8 +116,8 @@ struct Topic {
     results_since: Option<u64>,
     watched_since: Option<u64>,
     /// What a newcomer gets first; only kept while somebody listens, so it is never old.
-    result: Option<Delivery>,
-    preview: Option<Delivery>,
+    result: Option<Arc<Delivery>>,
+    preview: Option<Arc<Delivery>>,
     /// The newest result that was relayed, or that there was when relaying began; none before that is known.
     reached: Option<FrameId>,
     picture: watch::Sender<Option<Picture>>,
@@ -247,7 +247,8 @@ impl Hub {
         let mut inner = self.lock();
         let Some(topic) = inner.topics.get_mut(camera) else { return };
         let metrics = Some(topic.metrics.clone());
-        let delivery = Delivery { camera: camera.clone(), id, kind, seen, message, metrics, live: true };
+        let delivery =
+            Arc::new(Delivery { camera: camera.clone(), id, kind, seen, message, metrics, live: true });
         let dropped = topic.deliver(&delivery);
         match kind {
             DeliveryKind::Result if topic.wants_results() => {
@@ -484,7 +485,8 @@ impl Inner {
             let was_sent =
                 before.as_ref().is_some_and(|before| !before.held && before.wants.takes(latest.kind));
             if wants.takes(latest.kind) && !was_sent {
-                member.outbox.data(Delivery { seen: Instant::now(), ..latest.clone() }, wants.rate);
+                let delivery = Delivery { seen: Instant::now(), ..Delivery::clone(latest) };
+                member.outbox.data(Arc::new(delivery), wants.rate);
             }
         }
     }
@@ -539,7 +541,7 @@ impl Topic {
     }
 
     /// Lays a message into the outboxes; returns how many older ones of each kind had to go.
-    fn deliver(&mut self, delivery: &Delivery) -> Dropped {
+    fn deliver(&mut self, delivery: &Arc<Delivery>) -> Dropped {
         let mut dropped = Dropped::default();
         for listener in &mut self.listeners {
             if listener.takes(delivery) {

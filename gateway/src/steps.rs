@@ -56,7 +56,7 @@ struct Topic {
     since: u64,
     followers: BTreeMap<u64, Arc<Outbox>>,
     /// What a newcomer gets first; only kept while somebody follows, so it is never old.
-    step: Option<Delivery>,
+    step: Option<Arc<Delivery>>,
     map: Option<Shared>,
 }
 
@@ -96,7 +96,7 @@ impl Steps {
             seen_at_us: wall_clock_us(),
             step: ByteBuf::from(encoded.as_ref()),
         });
-        let delivery = Delivery {
+        let delivery = Arc::new(Delivery {
             camera: stream.clone(),
             id,
             kind: DeliveryKind::Step,
@@ -104,7 +104,7 @@ impl Steps {
             message: Shared::new(step),
             metrics: None,
             live: true,
-        };
+        });
         let mut dropped = Dropped::default();
         let mut inner = self.lock();
         let Some(topic) = inner.topics.get_mut(&stream) else { return };
@@ -201,7 +201,8 @@ impl Following {
             self.outbox.newest(Newest::Map(stream.clone()), map.clone());
         }
         if let Some(step) = &topic.step {
-            self.outbox.data(Delivery { seen: Instant::now(), ..step.clone() }, None);
+            let delivery = Delivery { seen: Instant::now(), ..Delivery::clone(step) };
+            self.outbox.data(Arc::new(delivery), None);
         }
     }
 }

@@ -255,6 +255,44 @@ async fn quiet_client_that_answers_pings_is_closed() {
 }
 
 #[tokio::test]
+async fn ping_of_a_client_that_reads_late_breaks_a_message_or_has_no_answer() {
+    let stand = Stand::with(|config| {
+        config.outbox = SMALL_OUTBOX;
+        config.send_buffer_bytes = 4096;
+    })
+    .await;
+    let mut camera = stand.camera("yard").await;
+    let mut client = stand.client_with_small_buffer().await;
+    client.subscribe(&[&camera.id], true, None).await;
+    let mut last = camera.commit(100).await;
+    assert_eq!(client.result_id().await, last);
+    for number in 0..100 {
+        last = camera.commit(100).await;
+        client.send_raw(Message::Ping(vec![number].into())).await;
+    }
+    while client.result_id().await != last {}
+    client.send(&ClientMessage::Ping(Ping { client_time_us: 7 })).await;
+    client.until(|m| matches!(m, ServerMessage::Pong(_)).then_some(())).await;
+    assert_eq!(client.pongs.last().map(|brought| brought[0]), Some(99), "the last is answered in any case");
+    assert!(client.pongs.is_sorted(), "{:?}", client.pongs);
+}
+
+#[tokio::test]
+async fn goodbye_of_a_client_is_not_answered() {
+    let stand = Stand::start().await;
+    let mut camera = stand.camera("yard").await;
+    let mut client = stand.client().await;
+    client.subscribe(&[&camera.id], true, None).await;
+    for _ in 0..10 {
+        camera.commit(100).await;
+    }
+    client.send_raw(Message::Close(None)).await;
+    let close = client.closed().await.expect("an answer behind what was on its way");
+    assert_eq!(u16::from(close.code), 1000);
+    assert!(client.problems.is_empty(), "{:?}", client.problems);
+}
+
+#[tokio::test]
 async fn pictures_are_asked_for_while_nobody_watches() {
     let stand = Stand::start().await;
     let mut camera = stand.camera("yard").await;

@@ -327,6 +327,8 @@ pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
     /// All the gateway complained about.
     pub(crate) problems: Vec<String>,
+    /// What came back for WebSocket pings.
+    pub(crate) pongs: Vec<Bytes>,
     /// Bytes of the last message.
     pub(crate) received: usize,
 }
@@ -357,7 +359,11 @@ impl Client {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
-        Ok(Self { socket, problems: Vec::new(), received: 0 })
+        Ok(Self::new(socket))
+    }
+
+    fn new(socket: WebSocketStream<TcpStream>) -> Self {
+        Self { socket, problems: Vec::new(), pongs: Vec::new(), received: 0 }
     }
 
     /// A client that offers these subprotocols; with it the one that the gateway took.
@@ -367,7 +373,7 @@ impl Client {
         request.headers_mut().insert("sec-websocket-protocol", subprotocols.parse().unwrap());
         let (socket, answer) = tokio_tungstenite::client_async(request, stream).await?;
         let taken = answer.headers()["sec-websocket-protocol"].to_str().unwrap().to_owned();
-        Ok((Self { socket, problems: Vec::new(), received: 0 }, taken))
+        Ok((Self::new(socket), taken))
     }
 
     pub(crate) async fn send(&mut self, message: &ClientMessage) {
@@ -417,6 +423,7 @@ impl Client {
                     return Ok(message);
                 }
                 Some(Ok(Message::Close(frame))) => return Err(frame),
+                Some(Ok(Message::Pong(brought))) => self.pongs.push(brought),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Err(None),
             }

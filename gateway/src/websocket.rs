@@ -1,0 +1,191 @@
+//! WebSockets (RFC 6455) as far as they are ours: the handshake, and what is written. That is framed once for all who
+//! get the same, and leaves through one writer. What clients send, tungstenite takes apart.
+
+use std::io;
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
+    response::Response,
+};
+use bytes::{Buf, Bytes, BytesMut};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Join, ReadHalf, Sink, WriteHalf, join, sink};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self,
+        handshake::server::create_response_with_body,
+        protocol::{Role, WebSocketConfig, frame::Frame},
+    },
+};
+
+/// What a client's socket reads at once: clients send little.
+const READ_BUFFER: usize = 4 * 1024;
+
+/// A connection that has become a WebSocket.
+pub(crate) type Socket = TokioIo<Upgraded>;
+
+/// The messages that a client sends.
+pub(crate) type Messages<S> = WebSocketStream<Join<ReadHalf<S>, Sink>>;
+
+/// The subprotocols that a client offers.
+pub(crate) fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim).filter(|name| !name.is_empty())
+}
+
+/// Answers who asks for a WebSocket (section 4.2.2). Its connection is one as soon as the answer is sent.
+///
+/// # Errors
+/// When it did not ask for one as it should.
+pub(crate) fn accept(
+    request: &mut Request,
+    subprotocol: Option<&'static str>,
+) -> Result<(Response, OnUpgrade), tungstenite::Error> {
+    let mut answer = create_response_with_body(request, Body::empty)?;
+    if let Some(name) = subprotocol {
+        answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+    }
+    Ok((answer, hyper::upgrade::on(request)))
+}
+
+/// A client's messages of at most so many bytes, and who writes to it.
+///
+/// What tungstenite would answer by itself goes nowhere: who takes the messages also answers pings, and says goodbye.
+pub(crate) async fn split<S>(socket: S, most_bytes: usize) -> (Messages<S>, Writer<WriteHalf<S>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (reader, connection) = tokio::io::split(socket);
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(Some(most_bytes))
+        .max_frame_size(Some(most_bytes));
+    let messages = WebSocketStream::from_raw_socket(join(reader, sink()), Role::Server, Some(config)).await;
+    (messages, Writer { connection, unwritten: Bytes::new() })
+}
+
+/// A frame as it is written (section 5.2). Servers do not mask theirs, so it is the same for every client.
+pub(crate) fn framed(frame: Frame) -> Bytes {
+    let mut written = Vec::with_capacity(frame.len());
+    // Memory takes every write.
+    let _ = frame.format(&mut written);
+    written.into()
+}
+
+/// Writes whole frames, one behind the other.
+#[derive(Debug)]
+pub(crate) struct Writer<W> {
+    connection: W,
+    /// Whole frames, but for the part of the first that is written already.
+    unwritten: Bytes,
+}
+
+impl<W: AsyncWrite + Unpin> Writer<W> {
+    /// Adds a frame to what is to be written.
+    pub(crate) fn add(&mut self, frame: &Bytes) {
+        if self.unwritten.is_empty() {
+            // One that many clients get is not copied for each.
+            self.unwritten = frame.clone();
+        } else {
+            let mut gathered = BytesMut::from(std::mem::take(&mut self.unwritten));
+            gathered.extend_from_slice(frame);
+            self.unwritten = gathered.freeze();
+        }
+    }
+
+    /// Writes what was added. Where this is dropped half way, perhaps in the middle of a frame, the next call goes on there.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub(crate) async fn write(&mut self) -> io::Result<()> {
+        while !self.unwritten.is_empty() {
+            match self.connection.write(&self.unwritten).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => self.unwritten.advance(written),
+            }
+        }
+        // Its memory goes as well.
+        self.unwritten = Bytes::new();
+        self.connection.flush().await
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use futures_util::{FutureExt, StreamExt};
+    use tokio_tungstenite::tungstenite::{
+        Message,
+        protocol::frame::{
+            CloseFrame, FrameSocket,
+            coding::{CloseCode, Data, OpCode},
+        },
+    };
+
+    use super::*;
+
+    /// What is in a frame.
+    pub(crate) fn payload(frame: &[u8]) -> Bytes {
+        FrameSocket::new(frame).read(None).unwrap().expect("a whole frame").into_payload()
+    }
+
+    fn binary(size: usize) -> Bytes {
+        framed(Frame::message(vec![7; size], OpCode::Data(Data::Binary), true))
+    }
+
+    #[tokio::test]
+    async fn frame_of_some_size_is_read_as_another() {
+        let sizes = [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)];
+        let frames = sizes.map(|(size, header)| {
+            let frame = binary(size);
+            assert_eq!(frame.len(), header + size);
+            frame
+        });
+        let (ours, theirs) = tokio::io::duplex(1 << 20);
+        let (_, mut writer) = split(ours, 100).await;
+        frames.iter().for_each(|frame| writer.add(frame));
+        writer.write().await.unwrap();
+        let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+        for (size, _) in sizes {
+            assert_eq!(client.next().await.unwrap().unwrap(), Message::Binary(vec![7; size].into()));
+        }
+    }
+
+    #[tokio::test]
+    async fn pong_or_farewell_gets_into_the_middle_of_a_frame() {
+        let (ours, theirs) = tokio::io::duplex(64);
+        let (_, mut writer) = split(ours, 100).await;
+        let pong = framed(Frame::pong("still there?"));
+        let close = CloseFrame { code: CloseCode::Away, reason: "bye".into() };
+        writer.add(&binary(1000));
+        assert!(writer.write().now_or_never().is_none(), "cut short in a frame");
+        writer.add(&pong);
+        assert!(writer.write().now_or_never().is_none(), "and once more");
+        let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+        let farewell = async {
+            writer.add(&binary(3));
+            writer.add(&framed(Frame::close(Some(close.clone()))));
+            writer.write().await.unwrap();
+        };
+        let read = async {
+            let messages: Vec<Message> = client.by_ref().take(4).map(Result::unwrap).collect().await;
+            messages
+        };
+        let both = async { tokio::join!(farewell, read) };
+        let ((), read) = tokio::time::timeout(Duration::from_secs(5), both).await.unwrap();
+        assert_eq!(
+            read,
+            [
+                Message::Binary(vec![7; 1000].into()),
+                Message::Pong("still there?".into()),
+                Message::Binary(vec![7; 3].into()),
+                Message::Close(Some(close)),
+            ]
+        );
+    }
+}
