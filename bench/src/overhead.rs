@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Frames that are counted in each round.
     #[arg(long, default_value_t = 1500)]
     frames: u64,
-    /// Rounds of each kind; the medians are what counts.
+    /// Rounds of each kind. What is measured is compared with what is not in each of them.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Part of the frames that are followed by spans; the daemons' default where none is given.
@@ -53,8 +53,31 @@ const ALLOWED: f64 = 0.01;
 struct Rounds {
     on: Vec<Cost>,
     off: Vec<Cost>,
-    /// What it costs, of a core, at the rate at which the frames went through.
-    of_a_core: f64,
+    /// How much more CPU time a frame takes with everything on, milliseconds.
+    more_ms: Estimate,
+    /// What that is of a core, at the rate at which the frames went through.
+    of_a_core: Estimate,
+}
+
+/// A mean of several rounds, and its standard error.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Estimate {
+    mean: f64,
+    error: f64,
+}
+
+impl Estimate {
+    /// Of as many values as there are; without an error, of a single one.
+    fn of(values: &[f64]) -> Self {
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        Self { mean, error: (squares / (count - 1.0) / count).sqrt() }
+    }
+
+    fn times(self, factor: f64) -> Self {
+        Self { mean: self.mean * factor, error: self.error * factor }
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<Report> {
@@ -74,10 +97,12 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
         on.push(measure(args, everything, true)?);
     }
     let rate = median(&on, |cost| Some(cost.fps));
-    let more_ms = median(&on, |cost| Some(cost.total_ms())) - median(&off, |cost| Some(cost.total_ms()));
-    let rounds = Rounds { of_a_core: more_ms * rate / 1e3, on, off };
-    let broken = (rounds.of_a_core > ALLOWED).then(|| {
-        format!("being seen costs {:.2}% of a core, more than {:.0}%", rounds.of_a_core * 1e2, ALLOWED * 1e2)
+    let differences: Vec<f64> = on.iter().zip(&off).map(|(on, off)| on.total_ms() - off.total_ms()).collect();
+    let more_ms = Estimate::of(&differences);
+    let rounds = Rounds { of_a_core: more_ms.times(rate / 1e3), more_ms, on, off };
+    let broken = (rounds.of_a_core.mean > ALLOWED).then(|| {
+        let Estimate { mean, error } = rounds.of_a_core.times(1e2);
+        format!("being seen costs {mean:.2} ± {error:.2}% of a core, more than {:.0}%", ALLOWED * 1e2)
     });
     let text = if args.json { serde_json::to_string_pretty(&rounds)? } else { table(&rounds, rate) };
     Ok(Report { text, broken: broken.into_iter().collect() })
@@ -152,7 +177,7 @@ fn median(costs: &[Cost], of: impl Fn(&Cost) -> Option<f64>) -> f64 {
 }
 
 fn table(rounds: &Rounds, rate: f64) -> String {
-    let Rounds { on, off, of_a_core } = rounds;
+    let Rounds { on, off, more_ms, of_a_core } = rounds;
     let mut out = String::from("CPU ms per frame, medians      off         on       more\n");
     let names: BTreeMap<&String, ()> =
         on.iter().flat_map(|cost| cost.cpu_ms.keys()).map(|name| (name, ())).collect();
@@ -168,12 +193,17 @@ fn table(rounds: &Rounds, rate: f64) -> String {
         let totals: Vec<String> = costs.iter().map(|cost| format!("{:.3}", cost.total_ms())).collect();
         totals.join(", ")
     };
+    let percent = of_a_core.times(1e2);
     let _ = write!(
         out,
-        "\nrounds off: {}\nrounds on:  {}\n{:.2}% of a core at {rate:.1} frames a second\n",
+        "\nrounds off: {}\nrounds on:  {}\nmore in a round: {:.3} ± {:.3} ms a frame, {:.2} ± {:.2}% of a core at {rate:.1} frames a \
+         second (mean and standard error)\n",
         spread(off),
         spread(on),
-        of_a_core * 1e2
+        more_ms.mean,
+        more_ms.error,
+        percent.mean,
+        percent.error,
     );
     out
 }

@@ -50,6 +50,6 @@ pub use previews::{PreviewEntry, PreviewReader};
 pub use progress::Progress;
 pub use registry::{Cameras, ModelAnnouncement, SourceHealth, SourceState, StoredCamera};
 pub use results::{ResultEntry, ResultReader};
-pub use round_trip::observe_round_trips;
+pub use round_trip::{Operation, observe_round_trips};
 pub use steps::{KnownStream, NewStep, STEPS_KEPT, STREAM_KEPT, StepEntry, StepReader};
 pub use trouble::{Trouble, observe_trouble};

@@ -6,12 +6,46 @@ use redis::{Arg, Cmd};
 
 use crate::script;
 
-static OBSERVER: OnceLock<fn(&'static str, Duration)> = OnceLock::new();
+static OBSERVER: OnceLock<fn(Operation, Duration)> = OnceLock::new();
 
-/// From now on, `observer` is told of every command, script or pipeline of this process that was answered: by what it
-/// was for (`commit`, `publish`, `lease`, `read`, `state`, `offload`), from being sent to its reply. Reads that block are
-/// left out. The first observer stays.
-pub fn observe_round_trips(observer: fn(&'static str, Duration)) {
+/// What a command, script or pipeline is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// A result, its checkpoint and its progress.
+    Commit,
+    /// Frames, pictures or steps into their streams.
+    Publish,
+    /// Leases and who is alive.
+    Lease,
+    /// From streams, without waiting.
+    Read,
+    /// All else that is kept: configurations, checkpoints, health.
+    State,
+    /// Frames of a camera too much for its owner.
+    Offload,
+}
+
+impl Operation {
+    /// All of them, each at its own number.
+    pub const ALL: [Self; 6] =
+        [Self::Commit, Self::Publish, Self::Lease, Self::Read, Self::State, Self::Offload];
+
+    /// The label in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Publish => "publish",
+            Self::Lease => "lease",
+            Self::Read => "read",
+            Self::State => "state",
+            Self::Offload => "offload",
+        }
+    }
+}
+
+/// From now on, `observer` is told of every command, script or pipeline of this process that was answered: what it was for,
+/// and how long it took from being sent to its reply. Reads that block are left out. The first observer stays.
+pub fn observe_round_trips(observer: fn(Operation, Duration)) {
     // Whoever comes later is a second `main` in one process, as in tests.
     let _ = OBSERVER.set(observer);
 }
@@ -24,7 +58,7 @@ pub(crate) fn answered<'a>(commands: impl Iterator<Item = &'a Cmd>, took: Durati
 }
 
 /// What commands that are sent together are for: the first of them that does not only go along says it.
-fn operation<'a>(commands: impl Iterator<Item = &'a Cmd>) -> &'static str {
+fn operation<'a>(commands: impl Iterator<Item = &'a Cmd>) -> Operation {
     let mut operations = commands.map(|command| {
         let mut words = command.args_iter().map(|word| match word {
             Arg::Simple(word) => word,
@@ -33,14 +67,14 @@ fn operation<'a>(commands: impl Iterator<Item = &'a Cmd>) -> &'static str {
         match words.next().unwrap_or_default() {
             b"TIME" | b"ASKING" => None,
             b"EVALSHA" | b"EVAL" => Some(script::operation(words.next().unwrap_or_default())),
-            b"XADD" | b"XTRIM" => Some("publish"),
-            b"XRANGE" | b"XREVRANGE" | b"XREAD" | b"XLEN" | b"XINFO" => Some("read"),
-            b"ZADD" => Some("lease"),
-            b"RPUSH" => Some("offload"),
-            _ => Some("state"),
+            b"XADD" | b"XTRIM" => Some(Operation::Publish),
+            b"XRANGE" | b"XREVRANGE" | b"XREAD" | b"XLEN" | b"XINFO" => Some(Operation::Read),
+            b"ZADD" => Some(Operation::Lease),
+            b"RPUSH" => Some(Operation::Offload),
+            _ => Some(Operation::State),
         }
     });
-    operations.find_map(|operation| operation).unwrap_or("state")
+    operations.find_map(|operation| operation).unwrap_or(Operation::State)
 }
 
 #[cfg(test)]
@@ -61,19 +95,21 @@ mod tests {
             lines.split("; ").map(command).collect()
         };
         for (lines, expected) in [
-            ("XTRIM k MAXLEN = 7; XADD k 1-0 h x", "publish"),
-            ("TIME; HMGET l owner exp epoch", "state"),
-            ("TIME; XLEN k", "read"),
-            ("TIME", "state"),
-            ("ZADD w 1 me; ZRANGEBYSCORE w 1 +inf", "lease"),
-            ("RPUSH q x; LTRIM q -9 -1", "offload"),
-            ("EVALSHA 0123 1 k", "state"),
+            ("XTRIM k MAXLEN = 7; XADD k 1-0 h x", Operation::Publish),
+            ("TIME; HMGET l owner exp epoch", Operation::State),
+            ("TIME; XLEN k", Operation::Read),
+            ("TIME", Operation::State),
+            ("ZADD w 1 me; ZRANGEBYSCORE w 1 +inf", Operation::Lease),
+            ("RPUSH q x; LTRIM q -9 -1", Operation::Offload),
+            ("EVALSHA 0123 1 k", Operation::State),
         ] {
             assert_eq!(operation(commands(lines).iter()), expected, "{lines}");
         }
-        for (script, expected) in
-            [(&script::COMMIT, "commit"), (&script::RENEW, "lease"), (&script::REPLACE, "state")]
-        {
+        for (script, expected) in [
+            (&script::COMMIT, Operation::Commit),
+            (&script::RENEW, Operation::Lease),
+            (&script::REPLACE, Operation::State),
+        ] {
             let command = redis::cmd("EVALSHA").arg(script.hash()).arg(1).arg("k").take();
             assert_eq!(operation([&command].into_iter()), expected);
         }

@@ -6,38 +6,38 @@ use std::sync::LazyLock;
 
 use redis::Value;
 
-use crate::{StreamError, servers::Servers};
+use crate::{Operation, StreamError, servers::Servers};
 
 macro_rules! scripts {
-    ($($(#[$doc:meta])* $name:ident = $file:literal, $operation:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $file:literal, $operation:ident;)*) => {
         $($(#[$doc])* pub(crate) static $name: LazyLock<Script> =
             LazyLock::new(|| Script::new(include_str!(concat!("scripts/", $file))));)*
 
         /// What the script with this hash, or this code, is for.
-        pub(crate) fn operation(script: &[u8]) -> &'static str {
+        pub(crate) fn operation(script: &[u8]) -> Operation {
             $(if $name.hash.as_bytes() == script || $name.code.as_bytes() == script {
-                return $operation;
+                return Operation::$operation;
             })*
-            "state"
+            Operation::State
         }
     };
 }
 
 scripts! {
     /// Takes a lease.
-    ACQUIRE = "acquire.lua", "lease";
+    ACQUIRE = "acquire.lua", Lease;
     /// Notes that work on a frame begins.
-    ATTEMPT = "attempt.lua", "lease";
+    ATTEMPT = "attempt.lua", Lease;
     /// Writes result, checkpoint and progress together.
-    COMMIT = "commit.lua", "commit";
+    COMMIT = "commit.lua", Commit;
     /// Extends a lease.
-    RENEW = "renew.lua", "lease";
+    RENEW = "renew.lua", Lease;
     /// Gives a lease up.
-    RELEASE = "release.lua", "lease";
+    RELEASE = "release.lua", Lease;
     /// Replaces what nobody else has changed meanwhile.
-    REPLACE = "replace.lua", "state";
+    REPLACE = "replace.lua", State;
     /// Asks a holder to hand over.
-    WANT = "want.lua", "lease";
+    WANT = "want.lua", Lease;
 }
 
 pub(crate) struct Script {

@@ -1,12 +1,14 @@
-use std::{fmt, fs, process, time::Duration};
+use std::{fmt, fs, process, sync::OnceLock, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use peregrine_proto::mask;
-use peregrine_streams::{Redis, RedisUrls, StreamError, Trouble, observe_round_trips, observe_trouble};
+use peregrine_streams::{
+    Operation, Redis, RedisUrls, StreamError, Trouble, observe_round_trips, observe_trouble,
+};
 
 use super::{Problems, ShellConfig, telemetry};
-use crate::Metric;
+use crate::{Metric, metrics::Histogram};
 
 /// The sections that the shell handles itself.
 pub(super) const NAMES: &[&str] = &["daemon", "log", "admin", "metrics", "spans"];
@@ -138,7 +140,12 @@ impl RedisSection {
             counter.inc();
         });
         observe_round_trips(|operation, took| {
-            Metric::RedisRoundTrip.histogram([operation]).observe(took.as_secs_f64());
+            static FOUND: [OnceLock<Histogram>; Operation::ALL.len()] =
+                [const { OnceLock::new() }; Operation::ALL.len()];
+            if let Some(found) = FOUND.get(operation as usize) {
+                let find = || Metric::RedisRoundTrip.histogram([operation.as_str()]);
+                found.get_or_init(find).observe(took.as_secs_f64());
+            }
         });
         Redis::open(&RedisUrls { state: self.url.clone(), frames: self.frames_url.clone() }).await
     }
