@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
 use peregrine_proto::{ClientMessage, ServerMessage, Subscribe, decode, encode};
 use peregrine_stack::Stack;
 use tokio::net::TcpStream;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{Message, protocol::CloseFrame},
+};
 
 /// A connection over WebSocket.
 pub(crate) struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
@@ -32,8 +35,12 @@ impl Client {
         loop {
             let next = tokio::time::timeout(longest, self.0.next()).await;
             let next = next.with_context(|| format!("no message for {} s", longest.as_secs()))?;
-            if let Message::Binary(bytes) = next.context("the gateway closed the connection")?? {
-                return Ok((decode(&bytes)?, bytes.len()));
+            match next.context("the gateway closed the connection")?? {
+                Message::Binary(bytes) => return Ok((decode(&bytes)?, bytes.len())),
+                Message::Close(Some(CloseFrame { code, reason })) => {
+                    bail!("the gateway closed the connection: {code}, {reason}")
+                }
+                _ => {}
             }
         }
     }
