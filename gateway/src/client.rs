@@ -34,8 +34,10 @@ use crate::{
     websocket::{self, Messages, Socket, Writer, framed},
 };
 
-/// The client is asked for a sign of life this often.
+/// The client is asked for a sign of life at least this often,
 const PING_EVERY: Duration = Duration::from_secs(3);
+/// and so many times before it counts as silent.
+const LEAST_PINGS: u32 = 3;
 /// Bytes after which no more are added to what is written at once; more is left in the queues, where it can be dropped.
 const BATCH: usize = 64 * 1024;
 /// A client that sends so many messages which make no sense is no client of ours.
@@ -144,27 +146,34 @@ async fn listen(
     let following = app.steps.join(member.outbox.clone());
     let mut playbacks = Playbacks::new(app.redis.clone(), member.clone());
     let stalled = app.session.stalled;
-    let mut pings = tokio::time::interval(PING_EVERY.min(stalled / 3));
+    // Silence is counted in pings: where this process itself got no time for a while, it was not the client who was silent.
+    let most_unanswered = stalled.as_millis().div_ceil(PING_EVERY.as_millis());
+    let most_unanswered = u32::try_from(most_unanswered).unwrap_or(u32::MAX).max(LEAST_PINGS);
+    let mut pings = tokio::time::interval(stalled / most_unanswered);
     pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut unanswered = 0;
     // So that the first choice of cameras meets those that there are now.
     let _ = in_time(app.states.fresh()).await;
-    let (mut heard, mut mistakes) = (tokio::time::Instant::now(), 0);
+    let mut mistakes = 0;
     loop {
         let next = tokio::select! {
             () = app.shutdown.requested() => return SessionEnd::ShuttingDown,
+            next = messages.next() => next,
             _ = pings.tick() => {
+                if unanswered >= most_unanswered {
+                    return SessionEnd::NoSignOfLife;
+                }
                 member.outbox.ping();
+                unanswered += 1;
                 continue;
             }
-            next = tokio::time::timeout_at(heard + stalled, messages.next()) => next,
         };
         let message = match next {
-            Err(_) => return SessionEnd::NoSignOfLife,
-            Ok(None | Some(Ok(Message::Close(_)))) => return SessionEnd::ClosedByClient,
-            Ok(Some(Err(error))) => return end_of(&error),
-            Ok(Some(Ok(message))) => message,
+            None | Some(Ok(Message::Close(_))) => return SessionEnd::ClosedByClient,
+            Some(Err(error)) => return end_of(&error),
+            Some(Ok(message)) => message,
         };
-        heard = tokio::time::Instant::now();
+        unanswered = 0;
         let understood = match message {
             Message::Binary(bytes) => encoding::read_binary(&bytes)
                 .and_then(|message| obey(message, member, &mut playbacks, &following, unpainted)),
