@@ -210,7 +210,11 @@ describe("dashboard on a running system", { skip: without(url, "PEREGRINE_URL") 
         .getByRole("textbox", { name: "Source", exact: true })
         .fill(`synthetic:road?w=${SCENE.width}&h=${SCENE.height}&fps=10`);
       await own.getByRole("textbox", { name: "Name", exact: true }).fill("Street");
-      assert.equal(await own.getByRole("textbox", { name: "Id", exact: true }).inputValue(), id);
+      await until(
+        () => own.getByRole("textbox", { name: "Id", exact: true }).inputValue(),
+        (proposed) => proposed === id,
+        "an id made of the name",
+      );
       await button("Add").click();
       await own.waitForURL(/#\/camera\/street\/setup$/);
       const shown = await until(

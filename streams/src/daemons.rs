@@ -53,7 +53,7 @@ impl Redis {
         self.state.run(redis::cmd("ZREM").arg(keys::DAEMONS).arg(daemon.entry())).await.map(drop)
     }
 
-    /// The daemons that gave a sign of life lately.
+    /// The daemons that gave a sign of life lately, by name.
     ///
     /// # Errors
     /// When the server does not answer.
@@ -62,7 +62,9 @@ impl Redis {
         let mut command = redis::cmd("ZRANGEBYSCORE");
         command.arg(keys::DAEMONS).arg(ago(now_ms, LISTED)).arg("+inf");
         let entries = value::list(self.state.run(&command).await?).unwrap_or_default();
-        Ok(entries.iter().filter_map(|entry| RunningDaemon::of(value::text(entry)?)).collect())
+        let mut entries: Vec<&str> = entries.iter().filter_map(value::text).collect();
+        entries.sort_unstable();
+        Ok(entries.into_iter().filter_map(RunningDaemon::of).collect())
     }
 }
 
