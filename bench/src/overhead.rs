@@ -1,4 +1,4 @@
-//! What it costs to be seen: the pipeline with metrics, scrapes and spans, and without any of them, in turn.
+//! What it costs to be seen: the pipeline with metrics, scrapes and spans, beside one without any of them.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use peregrine_stack::{Builder, Daemon, Stack};
 use serde::Serialize;
 
@@ -21,7 +21,8 @@ use crate::{
 };
 
 /// Measures the CPU time of a frame with everything on (metrics, a scrape of every daemon every five seconds, spans sent to a collector)
-/// and with nothing of it, in alternating rounds. A light model shows the difference better: its noise is the smaller.
+/// and with nothing of it, side by side: what else the machine does befalls both. A light model shows the difference better, as its
+/// noise is the smaller.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Video to analyse; the demo clip where none is given.
@@ -83,18 +84,22 @@ impl Estimate {
 pub(crate) fn run(args: &Args) -> Result<Report> {
     let collector = listen()?;
     let (mut on, mut off) = (Vec::new(), Vec::new());
+    let nothing = |daemon, builder: Builder| builder.set(daemon, "metrics.enabled=false");
+    let everything = |daemon, builder: Builder| {
+        let builder = builder.set(daemon, format!("spans.endpoint={collector}"));
+        match args.ratio {
+            Some(ratio) => builder.set(daemon, format!("spans.ratio={ratio}")),
+            None => builder,
+        }
+    };
     for round in 1..=args.rounds.max(1) {
-        eprintln!("round {round} of {}: nothing measured …", args.rounds);
-        off.push(measure(args, |daemon, builder| builder.set(daemon, "metrics.enabled=false"), false)?);
-        eprintln!("round {round} of {}: everything measured …", args.rounds);
-        let everything = |daemon, builder: Builder| {
-            let builder = builder.set(daemon, format!("spans.endpoint={collector}"));
-            match args.ratio {
-                Some(ratio) => builder.set(daemon, format!("spans.ratio={ratio}")),
-                None => builder,
-            }
-        };
-        on.push(measure(args, everything, true)?);
+        eprintln!("round {round} of {} …", args.rounds);
+        let (seen, unseen) = thread::scope(|scope| {
+            let unseen = scope.spawn(|| measure(args, nothing, false));
+            (measure(args, everything, true), unseen.join())
+        });
+        on.push(seen?);
+        off.push(unseen.map_err(|_| anyhow!("the run without anything broke down"))??);
     }
     let rate = median(&on, |cost| Some(cost.fps));
     let differences: Vec<f64> = on.iter().zip(&off).map(|(on, off)| on.total_ms() - off.total_ms()).collect();
