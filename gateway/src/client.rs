@@ -379,12 +379,12 @@ struct Written {
 }
 
 impl Unpainted {
+    /// Notes a live result that was written.
     fn written(&self, delivery: &Delivery) {
         let Some(metrics) = &delivery.metrics else { return };
         let relay = delivery.seen.elapsed();
         metrics.relayed(relay);
-        let is_result = delivery.live && delivery.kind == DeliveryKind::Result;
-        let spans = is_result.then(|| spans::of_frame(&delivery.camera, delivery.id)).flatten();
+        let spans = spans::of_frame(&delivery.camera, delivery.id);
         if let Some(spans) = &spans {
             spans.stages([(Stage::Relay, relay)].into_iter(), SystemTime::now());
         }
