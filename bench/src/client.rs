@@ -1,6 +1,6 @@
 //! A client of the gateway, as a browser would be one.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
@@ -9,7 +9,10 @@ use peregrine_stack::Stack;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
-    tungstenite::{Message, protocol::CloseFrame},
+    tungstenite::{
+        Message,
+        protocol::{CloseFrame, Role},
+    },
 };
 
 /// A connection over WebSocket.
@@ -23,6 +26,12 @@ impl Client {
         let (mut socket, _) = tokio_tungstenite::connect_async(address).await?;
         socket.send(Message::Binary(encode(&ClientMessage::Subscribe(subscribe)).into())).await?;
         Ok(Self(socket))
+    }
+
+    /// Reads WebSocket messages from whoever writes them there without being asked.
+    pub(crate) async fn without_greeting(address: SocketAddr) -> Result<Self> {
+        let stream = MaybeTlsStream::Plain(TcpStream::connect(address).await?);
+        Ok(Self(WebSocketStream::from_raw_socket(stream, Role::Client, None).await))
     }
 
     /// Waits for the next message, at most for so long.

@@ -14,12 +14,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use peregrine_proto::{CameraConfig, CameraId, FrameId, ServerMessage, Subscribe};
+use peregrine_proto::{CameraConfig, CameraId, FrameId, ResultMessage, ServerMessage, Subscribe, encode};
 use peregrine_stack::{Memory, Samples, Stack, quantiles::Quantiles};
 use peregrine_streams::{
     Acquired, Commit, CommitOutcome, Intake, Redis, RedisUrls, Role, WorkerId, wall_clock_us,
 };
-use tokio::io::AsyncReadExt;
+use tokio_tungstenite::tungstenite::protocol::frame::{
+    Frame,
+    coding::{Data, OpCode},
+};
 
 use crate::{Report, client::Client, cpu, units};
 
@@ -55,8 +58,6 @@ pub(crate) struct FloorArgs {
     #[arg(long)]
     fps: u32,
     #[arg(long)]
-    bytes: usize,
-    #[arg(long)]
     seconds: u64,
 }
 
@@ -72,8 +73,6 @@ const FLOOR_SECONDS: u64 = 20;
 /// Until everybody is connected and has had its first messages.
 const SETTLE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The header of a WebSocket message of 126 bytes to 64 KiB.
-const MESSAGE_HEADER: usize = 4;
 
 /// What the clients saw, all together.
 #[derive(Default)]
@@ -340,38 +339,45 @@ fn disconnects(metrics: &Samples) -> Vec<(String, f64)> {
 
 // --- The floor ------------------------------------------------------------------------------------------------------
 
-/// Microseconds of CPU for writing a message of so many bytes to a socket, with as many sockets and messages a second.
+/// Microseconds of CPU for writing such a message to a socket, with as many sockets and messages a second, and clients that do
+/// with it what they did before.
 fn floor(args: &Args, runtime: &tokio::runtime::Runtime, bytes: usize) -> Result<f64> {
     eprintln!("the bare cost of writing {bytes} bytes to each, {FLOOR_SECONDS} s …");
     let mut child = Command::new(std::env::current_exe()?)
         .arg("fanout-floor")
         .args(["--clients", &args.clients.to_string(), "--cameras", &args.cameras.to_string()])
-        .args(["--fps", &args.fps.to_string(), "--bytes", &bytes.to_string()])
-        .args(["--seconds", &FLOOR_SECONDS.to_string()])
+        .args(["--fps", &args.fps.to_string(), "--seconds", &FLOOR_SECONDS.to_string()])
         .stdout(Stdio::piped())
         .spawn()?;
-    let outcome = floor_of(args, runtime, &mut child);
+    let outcome = floor_of(args, runtime, &mut child, bytes);
     child.kill().ok();
     child.wait()?;
     outcome
 }
 
-fn floor_of(args: &Args, runtime: &tokio::runtime::Runtime, child: &mut Child) -> Result<f64> {
+fn floor_of(
+    args: &Args,
+    runtime: &tokio::runtime::Runtime,
+    child: &mut Child,
+    expected: usize,
+) -> Result<f64> {
     let mut lines = BufReader::new(child.stdout.take().context("the floor says nothing")?).lines();
     let address: SocketAddr = lines.next().context("the floor did not start")??.parse()?;
     let mut readers = Vec::new();
     for _ in 0..args.clients {
         // One after another: more at once than may wait to be accepted would be lost.
-        let mut stream = runtime.block_on(tokio::net::TcpStream::connect(address))?;
+        let mut client = runtime.block_on(Client::without_greeting(address))?;
         readers.push(runtime.spawn(async move {
-            let mut buffer = vec![0; 16 * 1024];
-            while stream.read(&mut buffer).await? > 0 {}
-            std::io::Result::Ok(())
+            let (_, bytes) = client.next_with_size(PATIENCE).await?;
+            // It ends with the connection.
+            while client.next_with_size(PATIENCE).await.is_ok() {}
+            Ok::<_, anyhow::Error>(bytes)
         }));
     }
     let said = lines.next().context("the floor broke off")??;
     for reader in readers {
-        runtime.block_on(reader)??;
+        let bytes = runtime.block_on(reader)??;
+        ensure!(bytes.abs_diff(expected) <= 8, "the floor wrote {bytes} bytes, the gateway {expected}");
     }
     Ok(said.parse()?)
 }
@@ -385,9 +391,13 @@ pub(crate) fn run_floor(args: &FloorArgs) -> Result<()> {
     for _ in 0..args.clients {
         let (client, _) = listener.accept()?;
         client.set_nodelay(true)?;
+        // As the gateway sets them unless told otherwise.
+        let socket = socket2::SockRef::from(&client);
+        socket.set_send_buffer_size(64 * 1024)?;
+        socket.set_tcp_user_timeout(Some(Duration::from_secs(20)))?;
         clients.push(client);
     }
-    let message = vec![7; args.bytes + MESSAGE_HEADER];
+    let message = message()?;
     let (began, cpu_before) = (Instant::now(), cpu::of_this_thread()?);
     let (mut ticks, mut written) = (0_u32, 0_u64);
     let between = Duration::from_secs(1) / args.fps / u32::try_from(args.cameras)?;
@@ -403,6 +413,23 @@ pub(crate) fn run_floor(args: &FloorArgs) -> Result<()> {
     let cpu = cpu::of_this_thread()? - cpu_before;
     writeln!(out, "{}", cpu.as_secs_f64() * 1e6 / written as f64)?;
     Ok(())
+}
+
+/// A result as the gateway writes it.
+fn message() -> Result<Vec<u8>> {
+    let now_us = wall_clock_us();
+    let mut result = units::result();
+    (result.media_time_us, result.captured_at_us) = (now_us, now_us);
+    let result = ResultMessage {
+        camera: CameraId::new("camera-1")?,
+        id: id_of(now_us),
+        seen_at_us: now_us,
+        result: encode(&result).into(),
+    };
+    let message = encode(&ServerMessage::Result(result.to_compact()));
+    let mut framed = Vec::new();
+    Frame::message(message, OpCode::Data(Data::Binary), true).format(&mut framed)?;
+    Ok(framed)
 }
 
 // --- What it comes to -----------------------------------------------------------------------------------------------

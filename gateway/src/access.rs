@@ -7,18 +7,12 @@
 
 use std::{fmt, net::IpAddr};
 
-use axum::{
-    Extension,
-    extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use crate::{http::App, limit::Writes, listen::Connection, rest::Refused};
+use crate::{limit::Writes, rest::Refused};
 
 /// What a browser's WebSocket offers beside its real subprotocol; never echoed.
 const TOKEN_PROTOCOL: &str = "peregrine.bearer.";
@@ -126,7 +120,8 @@ impl Access {
         Err(unauthorized("this token is not accepted here: ask for a valid one"))
     }
 
-    fn admit(
+    /// Who sent this, nobody in particular where everybody may; handlers find it in the request's extensions.
+    pub(crate) fn admit(
         &self,
         from: IpAddr,
         presented: Option<&str>,
@@ -162,10 +157,10 @@ fn unauthorized(text: &str) -> Refused {
 }
 
 /// A request as the rules see it.
-struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     /// None for the dashboard's files and for what does not exist.
-    route: Option<&'a str>,
-    method: &'a Method,
+    pub(crate) route: Option<&'a str>,
+    pub(crate) method: &'a Method,
 }
 
 impl Asked<'_> {
@@ -186,39 +181,13 @@ impl Asked<'_> {
     }
 
     /// What a browser lets any page do: writing, and opening WebSockets. What others read, it does not show them.
-    fn is_open_to_pages(&self) -> bool {
+    pub(crate) fn is_open_to_pages(&self) -> bool {
         !self.reads() || self.route.is_some_and(|route| route.starts_with("/ws"))
     }
 
     /// Whether this counts against the limit of writes. Streams have limits of their own.
     fn is_write(&self) -> bool {
         !self.reads() && self.route.is_some_and(|route| route.starts_with("/api/"))
-    }
-}
-
-/// Lets a request through to its handler, which finds its [`Caller`] in the extensions, or refuses it.
-pub(crate) async fn check(
-    State(app): State<App>,
-    Extension(connection): Extension<Connection>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let presented = take_token(request.headers_mut());
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let asked = Asked { route: route.as_ref().map(MatchedPath::as_str), method: request.method() };
-    if asked.is_open_to_pages()
-        && let Err(reason) = app.origins.check_origin(request.headers(), request.uri())
-    {
-        return Refused::new(StatusCode::FORBIDDEN, reason).into_response();
-    }
-    match app.access.admit(connection.peer.ip(), presented.as_deref(), &asked) {
-        Ok(caller) => {
-            if let Some(caller) = caller {
-                request.extensions_mut().insert(caller);
-            }
-            next.run(request).await
-        }
-        Err(refused) => refused.into_response(),
     }
 }
 

@@ -31,13 +31,9 @@ use crate::{
     playback::{Playbacks, Wish},
     relay::{Hub, Member},
     steps::Following,
-    websocket::{self, Messages, Socket, Writer, framed},
+    websocket::{self, Messages, Pulse, Socket, Writer, framed},
 };
 
-/// The client is asked for a sign of life at least this often,
-const PING_EVERY: Duration = Duration::from_secs(3);
-/// and so many times before it counts as silent.
-const LEAST_PINGS: u32 = 3;
 /// Bytes after which no more are added to what is written at once; more is left in the queues, where it can be dropped.
 const BATCH: usize = 64 * 1024;
 /// A client that sends so many messages which make no sense is no client of ours.
@@ -100,8 +96,8 @@ impl SessionEnd {
 }
 
 /// Serves one client until either side ends it.
-pub(crate) async fn serve(socket: Socket, app: App, connection: Connection, encoding: Encoding) {
-    let App { hub, session: limits, .. } = &app;
+pub(crate) async fn serve(socket: Socket, app: Arc<App>, connection: Connection, encoding: Encoding) {
+    let App { hub, session: limits, .. } = &*app;
     let peer = connection.peer;
     let member = Arc::new(hub.join(limits.outbox, encoding));
     hub.metrics.connected.inc();
@@ -131,7 +127,7 @@ pub(crate) async fn serve(socket: Socket, app: App, connection: Connection, enco
 }
 
 /// The half that reads, and that ends the session when its time has come.
-async fn receive(messages: Messages<Socket>, app: App, member: Arc<Member>, unpainted: Arc<Unpainted>) {
+async fn receive(messages: Messages<Socket>, app: Arc<App>, member: Arc<Member>, unpainted: Arc<Unpainted>) {
     let end = listen(messages, &app, &member, &unpainted).await;
     member.outbox.end(end);
 }
@@ -145,13 +141,7 @@ async fn listen(
 ) -> SessionEnd {
     let following = app.steps.join(member.outbox.clone());
     let mut playbacks = Playbacks::new(app.redis.clone(), member.clone());
-    let stalled = app.session.stalled;
-    // Silence is counted in pings: where this process itself got no time for a while, it was not the client who was silent.
-    let most_unanswered = stalled.as_millis().div_ceil(PING_EVERY.as_millis());
-    let most_unanswered = u32::try_from(most_unanswered).unwrap_or(u32::MAX).max(LEAST_PINGS);
-    let mut pings = tokio::time::interval(stalled / most_unanswered);
-    pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut unanswered = 0;
+    let mut pulse = Pulse::new(app.session.stalled);
     // So that the first choice of cameras meets those that there are now.
     let _ = in_time(app.states.fresh()).await;
     let mut mistakes = 0;
@@ -159,12 +149,11 @@ async fn listen(
         let next = tokio::select! {
             () = app.shutdown.requested() => return SessionEnd::ShuttingDown,
             next = messages.next() => next,
-            _ = pings.tick() => {
-                if unanswered >= most_unanswered {
+            asked = pulse.ask() => {
+                if asked.is_err() {
                     return SessionEnd::NoSignOfLife;
                 }
                 member.outbox.ping();
-                unanswered += 1;
                 continue;
             }
         };
@@ -173,7 +162,7 @@ async fn listen(
             Some(Err(error)) => return end_of(&error),
             Some(Ok(message)) => message,
         };
-        unanswered = 0;
+        pulse.heard();
         let understood = match message {
             Message::Binary(bytes) => encoding::read_binary(&bytes)
                 .and_then(|message| obey(message, member, &mut playbacks, &following, unpainted)),

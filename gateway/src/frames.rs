@@ -3,7 +3,7 @@
 //! A frame is taken when the camera's producer has asked for one. All others are skipped and counted, here and in the
 //! answer that each frame gets: nothing queues up.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -19,7 +19,7 @@ use peregrine_daemon::{
     metrics::{CameraSeries, Counter},
 };
 use peregrine_proto::{CameraHealth, CameraId, FrameAnswer, INGEST_URI};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -34,7 +34,7 @@ use crate::{
     listen::Connection,
     rest::{self, CameraName, Refused},
     state::Known,
-    websocket::{self, Socket},
+    websocket::{self, Pulse, Socket},
 };
 
 /// Largest frame, bytes.
@@ -50,7 +50,7 @@ const MOST_MISTAKES: u32 = 5;
 
 /// A client connects.
 pub(crate) async fn connect(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     CameraName(id): CameraName,
     Extension(connection): Extension<Connection>,
     mut request: Request,
@@ -99,7 +99,7 @@ enum End {
 
 /// A client that brings frames.
 struct Bringer {
-    app: App,
+    app: Arc<App>,
     camera: CameraId,
     socket: WebSocketStream<Socket>,
     frames: u64,
@@ -110,7 +110,7 @@ struct Bringer {
 }
 
 impl Bringer {
-    fn new(app: App, camera: CameraId, socket: WebSocketStream<Socket>) -> Self {
+    fn new(app: Arc<App>, camera: CameraId, socket: WebSocketStream<Socket>) -> Self {
         let series = CameraSeries::hold(camera.as_str());
         let counted =
             ["skipped", "taken"].map(|outcome| Metric::FramesIngested.counter([camera.as_str(), outcome]));
@@ -118,29 +118,27 @@ impl Bringer {
     }
 
     async fn serve(&mut self) -> End {
-        let stalled = self.app.session.stalled;
         let shutdown = self.app.shutdown.clone();
-        let mut pings = interval(stalled / 3);
-        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pulse = Pulse::new(self.app.session.stalled);
         loop {
-            let received = timeout(stalled, async {
-                loop {
-                    tokio::select! {
-                        received = self.socket.next() => return received,
-                        _ = pings.tick() => {
-                            self.socket.send(Message::Ping(Bytes::new())).await.ok()?;
-                        }
-                    }
-                }
-            });
-            let message = tokio::select! {
+            let received = tokio::select! {
                 () = shutdown.requested() => return End::ShuttingDown,
-                received = received => match received {
-                    Err(_) => return End::Silent,
-                    Ok(None | Some(Err(_) | Ok(Message::Close(_)))) => return End::Gone,
-                    Ok(Some(Ok(message))) => message,
-                },
+                received = self.socket.next() => received,
+                asked = pulse.ask() => {
+                    if asked.is_err() {
+                        return End::Silent;
+                    }
+                    if self.send(Message::Ping(Bytes::new())).await.is_err() {
+                        return End::Gone;
+                    }
+                    continue;
+                }
             };
+            let message = match received {
+                None | Some(Err(_) | Ok(Message::Close(_))) => return End::Gone,
+                Some(Ok(message)) => message,
+            };
+            pulse.heard();
             let went_well = match message {
                 Message::Binary(jpeg) => self.frame(jpeg).await,
                 Message::Text(_) => self.mistake("send a JPEG in a binary message, not text".into()).await,
@@ -196,7 +194,11 @@ impl Bringer {
         self.counted[usize::from(taken)].inc();
         let answer = FrameAnswer { frame: self.frames, taken, skipped: self.skipped, problem };
         let text = serde_json::to_string(&answer).unwrap_or_default();
-        let sent = timeout(self.app.session.stalled, self.socket.send(Message::Text(text.into()))).await;
+        self.send(Message::Text(text.into())).await
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), tungstenite::Error> {
+        let sent = timeout(self.app.session.stalled, self.socket.send(message)).await;
         sent.unwrap_or_else(|late| Err(io::Error::from(late).into()))
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
-    extract::{DefaultBodyLimit, FromRef, MatchedPath, Request, State},
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::StatusCode,
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -16,7 +16,7 @@ use peregrine_streams::Redis;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    access::{self, Access},
+    access::{self, Access, Asked},
     client::{self, SessionLimits},
     encoding::Encoding,
     frames,
@@ -36,18 +36,17 @@ use crate::{
 const LARGEST_BODY: usize = 64 * 1024;
 
 /// What the handlers share.
-#[derive(Clone)]
 pub(crate) struct App {
     pub(crate) redis: Redis,
     pub(crate) hub: Arc<Hub>,
     pub(crate) states: Arc<States>,
     pub(crate) steps: Arc<Steps>,
-    pub(crate) ingest: Arc<Ingest>,
+    pub(crate) ingest: Ingest,
     pub(crate) web: Web,
     /// The address of Grafana, for a link.
     pub(crate) grafana: Option<String>,
-    pub(crate) origins: Arc<Origins>,
-    pub(crate) access: Arc<Access>,
+    pub(crate) origins: Origins,
+    pub(crate) access: Access,
     /// Whether the gateway answers to https only.
     pub(crate) encrypted: bool,
     pub(crate) session: SessionLimits,
@@ -58,6 +57,22 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// Lets a request through to its handler, or refuses it.
+    fn admit(&self, connection: &Connection, request: &mut Request) -> Result<(), Refused> {
+        let forbidden = |reason| Refused::new(StatusCode::FORBIDDEN, reason);
+        self.origins.check_host(request.headers(), request.uri()).map_err(forbidden)?;
+        let presented = access::take_token(request.headers_mut());
+        let route = request.extensions().get::<MatchedPath>();
+        let asked = Asked { route: route.map(MatchedPath::as_str), method: request.method() };
+        if asked.is_open_to_pages() {
+            self.origins.check_origin(request.headers(), request.uri()).map_err(forbidden)?;
+        }
+        if let Some(caller) = self.access.admit(connection.peer.ip(), presented.as_deref(), &asked)? {
+            request.extensions_mut().insert(caller);
+        }
+        Ok(())
+    }
+
     /// Room for one more client, until it is dropped.
     pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, Refused> {
         self.places.clone().try_acquire_owned().map_err(|_| {
@@ -68,16 +83,10 @@ impl App {
     }
 }
 
-impl FromRef<App> for Web {
-    fn from_ref(app: &App) -> Self {
-        app.web.clone()
-    }
-}
-
 /// All routes.
 pub(crate) fn router(app: App) -> Router {
-    let encrypted = app.encrypted;
-    let router = Router::new()
+    let app = Arc::new(app);
+    Router::new()
         .route("/ws", get(connect))
         .route("/ws/ingest/{camera}", get(frames::connect))
         .route("/ingest/{stream}", post(ingest::take_steps).fallback(ingest::post_only))
@@ -101,17 +110,31 @@ pub(crate) fn router(app: App) -> Router {
             Refused::new(StatusCode::METHOD_NOT_ALLOWED, text)
         })
         .fallback(web::page)
-        .layer(middleware::from_fn_with_state(app.clone(), access::check))
-        .layer(middleware::from_fn_with_state(app.clone(), check_host))
-        .layer(middleware::map_response(web::with_security_headers))
-        .layer(middleware::from_fn(count))
-        .with_state(app);
-    if encrypted { router.layer(middleware::map_response(web::with_strict_transport)) } else { router }
+        .layer(middleware::from_fn_with_state(app.clone(), pass))
+        .with_state(app)
+}
+
+/// What every request passes on its way to its handler and back, in one layer: each takes its share of every request.
+async fn pass(
+    State(app): State<Arc<App>>,
+    Extension(connection): Extension<Connection>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut answer = match app.admit(&connection, &mut request) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    };
+    web::add_security_headers(answer.headers_mut(), app.encrypted);
+    let route = route.as_ref().map_or("web", |route| route.as_str());
+    Metric::HttpRequests.counter([route, answer.status().as_str()]).inc();
+    answer
 }
 
 /// A client connects to `/ws`.
 async fn connect(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Extension(connection): Extension<Connection>,
     mut request: Request,
 ) -> Result<Response, Refused> {
@@ -130,22 +153,6 @@ async fn connect(
         drop(place);
     });
     Ok(answer)
-}
-
-/// See [`Origins::check_host`].
-async fn check_host(State(app): State<App>, request: Request, next: Next) -> Response {
-    match app.origins.check_host(request.headers(), request.uri()) {
-        Ok(()) => next.run(request).await,
-        Err(reason) => Refused::new(StatusCode::FORBIDDEN, reason).into_response(),
-    }
-}
-
-async fn count(request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let answer = next.run(request).await;
-    let route = route.as_ref().map_or("web", |route| route.as_str());
-    Metric::HttpRequests.counter([route, answer.status().as_str()]).inc();
-    answer
 }
 
 /// Waits for an answer, but not for ever.

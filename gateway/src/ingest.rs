@@ -5,8 +5,8 @@
 
 use std::{
     collections::HashMap,
-    fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,7 @@ use axum::{
 use peregrine_daemon::{Metric, metrics::Counter};
 use peregrine_proto::{Step, StreamId, codec::Checked, encode};
 use peregrine_streams::{NewStep, Redis, STREAM_KEPT, wall_clock_us};
-use rmp_serde::decode::Error as MessagePackError;
+use rmp_serde::decode::{Error as MessagePackError, ReadReader};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
@@ -69,7 +69,7 @@ impl Default for Ingest {
 
 /// `POST /ingest/{stream}`
 pub(crate) async fn take_steps(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Path(stream): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -233,6 +233,10 @@ fn unprocessable(why: impl Into<String>) -> Refused {
 
 /// Bytes that are no JSON are another mistake than JSON that is no step.
 fn read_json(body: &[u8]) -> Result<Batch, Refused> {
+    // Keeping account of the place takes as long again as reading: it is done for a mistake only.
+    if let Ok(batch) = serde_json::from_slice(body) {
+        return Ok(batch);
+    }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut reader);
     let refused = |error: serde_json::Error, at: String| match error.classify() {
@@ -249,10 +253,12 @@ fn read_json(body: &[u8]) -> Result<Batch, Refused> {
 
 fn read_message_pack(body: &[u8]) -> Result<Batch, Refused> {
     let mut rest = body;
-    let mut reader = rmp_serde::Deserializer::new(&mut rest);
-    reader.set_max_depth(16);
-    let read = serde_path_to_error::deserialize(&mut reader);
-    drop(reader);
+    let read = Batch::deserialize(&mut shallow(&mut rest));
+    // As with JSON.
+    let read = read.or_else(|_| {
+        rest = body;
+        serde_path_to_error::deserialize(&mut shallow(&mut rest))
+    });
     let batch = read.map_err(|error| {
         let at = place(error.path());
         match error.into_inner() {
@@ -269,6 +275,13 @@ fn read_message_pack(body: &[u8]) -> Result<Batch, Refused> {
     }
     let text = format!("{} bytes follow the steps: send a list of them instead", rest.len());
     Err(Refused::new(StatusCode::BAD_REQUEST, text))
+}
+
+/// A reader that goes no deeper than a step does.
+fn shallow<R: io::Read>(body: R) -> rmp_serde::Deserializer<ReadReader<R>> {
+    let mut reader = rmp_serde::Deserializer::new(body);
+    reader.set_max_depth(16);
+    reader
 }
 
 /// Where in a body something is, for the front of a sentence.

@@ -40,7 +40,7 @@ pub(crate) async fn version() -> Json<Value> {
 }
 
 /// `GET /api/cameras`: the state of each camera.
-pub(crate) async fn cameras(State(app): State<App>) -> Result<Response, Refused> {
+pub(crate) async fn cameras(State(app): State<Arc<App>>) -> Result<Response, Refused> {
     let overview = overview(&app).await?;
     let states: Vec<&CameraState> = overview.cameras.values().map(|known| &known.state).collect();
     Ok(([LIVE], Json(states)).into_response())
@@ -57,7 +57,7 @@ pub(crate) struct SnapshotQuery {
 ///
 /// Counts as somebody who watches, and waits up to a second for the picture.
 pub(crate) async fn snapshot(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     CameraName(id): CameraName,
     query: Result<Query<SnapshotQuery>, QueryRejection>,
 ) -> Result<Response, Refused> {

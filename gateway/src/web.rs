@@ -1,17 +1,20 @@
 //! Serves the built dashboard, and says how to build it where it is not.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
 };
 use tower::ServiceExt;
 use tower_http::services::ServeDir;
 
-use crate::rest::Refused;
+use crate::{http::App, rest::Refused};
 
 /// Vite writes a hash of the content into the names of everything in this folder.
 const HASHED: &str = "/assets/";
@@ -24,7 +27,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
     base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// The dashboard's folder.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Web {
     dir: PathBuf,
 }
@@ -41,7 +44,7 @@ impl Web {
 }
 
 /// A file of the dashboard. The dashboard keeps its places behind the `#`: `/camera/yard` leads to `/#/camera/yard`.
-pub(crate) async fn page(State(web): State<Web>, request: Request) -> Response {
+pub(crate) async fn page(State(app): State<Arc<App>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     if path.starts_with("/api/") || path == "/api" {
         return Refused::not_found(format!(
@@ -54,13 +57,13 @@ pub(crate) async fn page(State(web): State<Web>, request: Request) -> Response {
             .with(header::ALLOW, HeaderValue::from_static("GET,HEAD"))
             .into_response();
     }
-    let Ok(answer) = ServeDir::new(&web.dir).oneshot(request).await;
+    let Ok(answer) = ServeDir::new(&app.web.dir).oneshot(request).await;
     let names_a_file = path.rsplit('/').next().is_some_and(|last| last.contains('.'));
     let mut answer = match answer.status() {
         StatusCode::NOT_FOUND if names_a_file => {
             return Refused::not_found(format!("there is no file `{path}`")).into_response();
         }
-        StatusCode::NOT_FOUND if web.is_built() => {
+        StatusCode::NOT_FOUND if app.web.is_built() => {
             return Redirect::temporary(&format!("/#{}", path.replace("//", "/"))).into_response();
         }
         StatusCode::NOT_FOUND => (StatusCode::SERVICE_UNAVAILABLE, Html(NOT_BUILT)).into_response(),
@@ -87,28 +90,27 @@ npm run build</pre>
 </html>
 ";
 
-/// Adds the headers that keep other pages out.
-pub(crate) async fn with_security_headers(mut answer: Response) -> Response {
-    for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (
-            header::HeaderName::from_static("permissions-policy"),
-            "camera=(self), geolocation=(), microphone=()",
-        ),
-    ] {
-        answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
-    }
-    answer
-}
+/// What keeps other pages out.
+const SECURITY_HEADERS: [(HeaderName, HeaderValue); 7] = [
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY)),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+    (
+        HeaderName::from_static("permissions-policy"),
+        HeaderValue::from_static("camera=(self), geolocation=(), microphone=()"),
+    ),
+];
+const COME_BACK_BY_HTTPS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
-/// Tells browsers to come back by https only.
-pub(crate) async fn with_strict_transport(mut answer: Response) -> Response {
-    let year = HeaderValue::from_static("max-age=31536000");
-    answer.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, year);
-    answer
+/// Adds the headers that keep other pages out and, where the gateway answers to https only, have browsers come back by it.
+pub(crate) fn add_security_headers(headers: &mut HeaderMap, encrypted: bool) {
+    for (name, value) in SECURITY_HEADERS {
+        headers.entry(name).or_insert(value);
+    }
+    if encrypted {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, COME_BACK_BY_HTTPS);
+    }
 }

@@ -1,7 +1,7 @@
 //! WebSockets (RFC 6455) as far as they are ours: the handshake, and what is written. That is framed once for all who
 //! get the same, and leaves through one writer. What clients send, tungstenite takes apart.
 
-use std::io;
+use std::{io, time::Duration};
 
 use axum::{
     body::Body,
@@ -13,6 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Join, ReadHalf, Sink, WriteHalf, join, sink};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -24,6 +25,10 @@ use tokio_tungstenite::{
 
 /// What a client's socket reads at once: clients send little.
 const READ_BUFFER: usize = 4 * 1024;
+/// A client is asked for a sign of life at least this often,
+const PING_EVERY: Duration = Duration::from_secs(3);
+/// and so many times before it counts as silent.
+const LEAST_PINGS: u32 = 3;
 
 /// A connection that has become a WebSocket.
 pub(crate) type Socket = TokioIo<Upgraded>;
@@ -111,6 +116,50 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         // Its memory goes as well.
         self.unwritten = Bytes::new();
         self.connection.flush().await
+    }
+}
+
+/// Asks a client for signs of life, which is whatever arrives, a pong included.
+///
+/// Silence is counted in pings, not in time: where this process itself got no time for a while, it was not the client
+/// who was silent.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    pings: Interval,
+    unanswered: u32,
+    most_unanswered: u32,
+}
+
+/// A client let all its pings unanswered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Silent;
+
+impl Pulse {
+    /// For a client that may be silent for so long.
+    pub(crate) fn new(stalled: Duration) -> Self {
+        let pings = stalled.as_millis().div_ceil(PING_EVERY.as_millis());
+        let most_unanswered = u32::try_from(pings).unwrap_or(u32::MAX).max(LEAST_PINGS);
+        let mut pings = interval(stalled / most_unanswered);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { pings, unanswered: 0, most_unanswered }
+    }
+
+    /// Waits until the client is to be sent a ping.
+    ///
+    /// # Errors
+    /// When it answered none of those before.
+    pub(crate) async fn ask(&mut self) -> Result<(), Silent> {
+        self.pings.tick().await;
+        if self.unanswered == self.most_unanswered {
+            return Err(Silent);
+        }
+        self.unanswered += 1;
+        Ok(())
+    }
+
+    /// Something arrived.
+    pub(crate) fn heard(&mut self) {
+        self.unanswered = 0;
     }
 }
 

@@ -238,10 +238,15 @@ async fn silent_client_stays() {
 async fn pause_of_the_gateway_is_held_against_its_clients() {
     let stand = Stand::with(|config| config.stalled = Duration::from_millis(600)).await;
     let mut client = stand.client().await;
-    // The gateway runs on this thread, too. When it goes on, it has heard nothing for too long.
-    std::thread::sleep(Duration::from_secs(1));
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    client.send(&ClientMessage::Ping(Ping { client_time_us: 7 })).await;
+    for client_time_us in [7, 8] {
+        client.send(&ClientMessage::Ping(Ping { client_time_us })).await;
+        let pong = client.until(|m| if let ServerMessage::Pong(pong) = m { Some(pong) } else { None }).await;
+        assert_eq!(pong.client_time_us, client_time_us);
+        // The gateway runs on this thread, too. When it goes on, it has heard nothing for too long.
+        std::thread::sleep(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    client.send(&ClientMessage::Ping(Ping { client_time_us: 9 })).await;
     client.until(|m| matches!(m, ServerMessage::Pong(_)).then_some(())).await;
 }
 

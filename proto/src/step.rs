@@ -1,6 +1,6 @@
 //! Steps: the state of a simulator or a robot, made elsewhere and shown from above.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Display};
 
 use serde_bytes::ByteBuf;
 
@@ -185,9 +185,8 @@ impl Checked for Step {
         }
         for (i, object) in self.objects.iter().enumerate() {
             let StepObject { class, x, y, heading, speed_mps, size, .. } = object;
-            let at = format!("objects[{i}]");
-            check_name(&format!("{at}.class"), class)?;
-            check_body(&at, [*x, *y, *heading, *speed_mps], *size)?;
+            check_name(format_args!("objects[{i}].class"), class)?;
+            check_body(format_args!("objects[{i}]"), [*x, *y, *heading, *speed_mps], *size)?;
         }
         check_named("timings_us", &self.timings_us)?;
         check_named("scalars", &self.scalars)?;
@@ -202,7 +201,7 @@ impl Checked for StepMap {
     fn check(&self) -> Result<(), String> {
         at_most("map.lines", "points", self.lines.iter().map(|l| l.points.len()).sum(), MOST_MAP_POINTS)?;
         for (i, line) in self.lines.iter().enumerate() {
-            check_name(&format!("map.lines[{i}].kind"), &line.kind)?;
+            check_name(format_args!("map.lines[{i}].kind"), &line.kind)?;
             let far = |[x, y]: &[f64; 2]| !(x.abs() <= FARTHEST_M && y.abs() <= FARTHEST_M);
             if let Some(at) = line.points.iter().position(far) {
                 return Err(format!("map.lines[{i}].points[{at}] is {:?}: {PLACE_HELP}", line.points[at]));
@@ -215,7 +214,11 @@ impl Checked for StepMap {
 const PLACE_HELP: &str = "use finite metres, at most 10,000 km from the origin";
 
 /// Position, heading and speed of a body, and its size. Comparisons are such that NaN is out of range.
-fn check_body(what: &str, [x, y, heading, speed_mps]: [f64; 4], size: [f64; 2]) -> Result<(), String> {
+fn check_body(
+    what: impl Display,
+    [x, y, heading, speed_mps]: [f64; 4],
+    size: [f64; 2],
+) -> Result<(), String> {
     for (name, value) in [("x", x), ("y", y)] {
         if !(-FARTHEST_M..=FARTHEST_M).contains(&value) {
             return Err(format!("{what}.{name} is {value}: {PLACE_HELP}"));
@@ -266,7 +269,7 @@ fn check_named(what: &str, values: &BTreeMap<String, f64>) -> Result<(), String>
 }
 
 /// Names are shown to people and are keys of maps in browsers: `__proto__` is none.
-fn check_name(what: &str, name: &str) -> Result<(), String> {
+fn check_name(what: impl Display, name: &str) -> Result<(), String> {
     let fine = name.starts_with(char::is_alphanumeric)
         && name.len() <= LONGEST_NAME
         && !name.contains(char::is_control);

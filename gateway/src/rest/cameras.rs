@@ -1,5 +1,7 @@
 //! Cameras: added, read, changed, removed.
 
+use std::sync::Arc;
+
 use axum::{
     Extension, Json,
     extract::State,
@@ -22,13 +24,16 @@ use crate::{
 const MASKED: &str = "***";
 
 /// `GET /api/cameras/{id}`: its state and its configuration, credentials masked. The tag is that of the configuration.
-pub(crate) async fn get(State(app): State<App>, CameraName(id): CameraName) -> Result<Response, Refused> {
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    CameraName(id): CameraName,
+) -> Result<Response, Refused> {
     Ok(shown(StatusCode::OK, known(&app, &id).await?))
 }
 
 /// `GET /api/cameras/{id}/config`: its configuration alone, which changes only when somebody changes it.
 pub(crate) async fn config(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     CameraName(id): CameraName,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
@@ -41,7 +46,7 @@ pub(crate) async fn config(
 
 /// `POST /api/cameras`: adds a camera.
 pub(crate) async fn add(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     JsonBody(config): JsonBody<CameraConfig>,
 ) -> Result<Response, Refused> {
@@ -66,7 +71,7 @@ pub(crate) async fn add(
 /// `PUT /api/cameras/{id}`: replaces its configuration; with `If-Match` only where nobody else did meanwhile. An
 /// address that stands as it was shown, masked, keeps its credentials.
 pub(crate) async fn change(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     CameraName(id): CameraName,
     headers: HeaderMap,
@@ -90,7 +95,7 @@ pub(crate) async fn change(
 
 /// `DELETE /api/cameras/{id}`: removes it. Its results stay until they are as old as any.
 pub(crate) async fn remove(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     CameraName(id): CameraName,
     headers: HeaderMap,

@@ -1,6 +1,6 @@
 //! Results: the newest, and ranges of what the stream still holds.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -21,7 +21,10 @@ const PAGE: usize = 100;
 const LARGEST_PAGE: usize = 500;
 
 /// `GET /api/cameras/{id}/results/latest`: the newest result, and its frame's id in a header.
-pub(crate) async fn latest(State(app): State<App>, CameraName(id): CameraName) -> Result<Response, Refused> {
+pub(crate) async fn latest(
+    State(app): State<Arc<App>>,
+    CameraName(id): CameraName,
+) -> Result<Response, Refused> {
     let camera = known(&app, &id).await?.state.camera;
     let newest = in_time(async { ResultReader::new(&app.redis).join(&camera).await }).await??;
     let newest = newest.ok_or_else(|| Refused::not_found(format!("camera `{camera}` has no result yet")))?;
@@ -42,7 +45,7 @@ pub(crate) struct Range {
 
 /// `GET /api/cameras/{id}/results?from=ID&to=ID&limit=N`: results in order, and where the next page begins.
 pub(crate) async fn range(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     CameraName(id): CameraName,
     query: Result<Query<Range>, QueryRejection>,
 ) -> Result<Response, Refused> {
@@ -72,7 +75,10 @@ const LEAST_GAP: Duration = Duration::from_secs(2);
 const GAP_PARTS: u64 = 200;
 
 /// `GET /api/cameras/{id}/results/gaps`: the stretches of what is held that have no results.
-pub(crate) async fn gaps(State(app): State<App>, CameraName(id): CameraName) -> Result<Response, Refused> {
+pub(crate) async fn gaps(
+    State(app): State<Arc<App>>,
+    CameraName(id): CameraName,
+) -> Result<Response, Refused> {
     let camera = known(&app, &id).await?.state.camera;
     let found = in_time(app.redis.result_gaps(&camera, GAP_PARTS, LEAST_GAP)).await??;
     let gaps =

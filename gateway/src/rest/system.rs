@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -34,12 +35,12 @@ struct Session {
 }
 
 /// `GET /api/session`
-pub(crate) async fn session(State(app): State<App>, Extension(caller): Extension<Caller>) -> Response {
-    ([LIVE], Json(Session { caller, grafana: app.grafana })).into_response()
+pub(crate) async fn session(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Response {
+    ([LIVE], Json(Session { caller, grafana: app.grafana.clone() })).into_response()
 }
 
 /// `GET /api/models`: the models that processors announced, with their classes; changes only with them.
-pub(crate) async fn models(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refused> {
+pub(crate) async fn models(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Refused> {
     let mut models = in_time(app.redis.models()).await??;
     models.sort_by(|a, b| a.name.cmp(&b.name));
     let models: Vec<_> = models
@@ -59,7 +60,7 @@ struct Worker {
 }
 
 /// `GET /api/workers`: who gave a sign of life within the last minute, and which cameras they hold.
-pub(crate) async fn workers(State(app): State<App>) -> Result<Response, Refused> {
+pub(crate) async fn workers(State(app): State<Arc<App>>) -> Result<Response, Refused> {
     let cameras: Vec<CameraId> = overview(&app).await?.cameras.keys().cloned().collect();
     let redis = &app.redis;
     let both = async {
@@ -111,7 +112,7 @@ struct Balance {
 }
 
 /// `GET /api/ledger`: where the frames of each camera ended.
-pub(crate) async fn ledger(State(app): State<App>) -> Result<Response, Refused> {
+pub(crate) async fn ledger(State(app): State<Arc<App>>) -> Result<Response, Refused> {
     let ids: Vec<CameraId> = overview(&app).await?.cameras.keys().cloned().collect();
     // The producer's count first: what is published meanwhile is then in the other one.
     let both = async {
