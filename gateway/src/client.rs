@@ -2,20 +2,18 @@
 //! for it, and one reason why it ends.
 
 use std::{
-    collections::VecDeque,
+    future::poll_fn,
     io::ErrorKind,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use futures_util::{FutureExt, StreamExt};
-use peregrine_daemon::spans::{self, FrameSpans};
 use peregrine_proto::{
-    CameraId, ClientMessage, FrameId, Painted, Pause, Play, PlaybackSpeed, PlaybackStep, Pong, Problem,
-    SCHEMA, Seek, ServerMessage, Stage, Welcome,
+    CameraId, ClientMessage, Pause, Play, PlaybackSpeed, PlaybackStep, Pong, Problem, SCHEMA, Seek,
+    ServerMessage, Welcome,
 };
 use peregrine_streams::wall_clock_us;
-use tokio::io::WriteHalf;
 use tokio_tungstenite::tungstenite::{
     self, Message,
     protocol::{CloseFrame, frame::Frame},
@@ -25,23 +23,17 @@ use tracing::{debug, info};
 use crate::{
     encoding::{self, Encoding},
     http::{App, in_time},
+    line::Line,
     listen::{Connection, WrittenBytes},
-    metrics::CameraMetrics,
-    outbox::{Delivery, DeliveryKind, Outbox, OutboxLimits, Outgoing},
+    outbox::{Outbox, OutboxLimits},
     playback::{Playbacks, Wish},
-    relay::{Hub, Member},
+    relay::Member,
     steps::Following,
-    websocket::{self, Messages, Pulse, Socket, Writer, framed},
+    websocket::{self, Messages, Pulse, Socket, framed},
 };
 
-/// Bytes after which no more are added to what is written at once; more is left in the queues, where it can be dropped.
-const BATCH: usize = 64 * 1024;
 /// A client that sends so many messages which make no sense is no client of ours.
 const MOST_MISTAKES: u32 = 5;
-/// Results that were written and whose paint report may still come.
-const UNPAINTED: usize = 256;
-/// A report of a stage longer than this is not a measurement.
-const LONGEST_REPORT: Duration = Duration::from_secs(60);
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -102,19 +94,21 @@ pub(crate) async fn serve(socket: Socket, app: Arc<App>, connection: Connection,
     let member = Arc::new(hub.join(limits.outbox, encoding));
     hub.metrics.connected.inc();
     debug!(%peer, "client connected");
-    let (messages, mut writer) = websocket::split(socket, app.max_message_bytes).await;
-    let unpainted = Arc::new(Unpainted::default());
+    let (messages, writer) = websocket::split(socket, app.max_message_bytes).await;
+    member.outbox.connect(Line::new(writer, hub.metrics.clone()));
     member.outbox.control(&ServerMessage::Welcome(Welcome {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").into(),
         server_time_us: wall_clock_us(),
     }));
     // On a task of its own: a result that is written, thirty times a second, makes nobody look for what there is to read.
-    let receiving = tokio::spawn(receive(messages, app.clone(), member.clone(), unpainted.clone()));
-    let end = send(&mut writer, hub, &member, &unpainted, limits.stalled, &connection.written).await;
+    let receiving = tokio::spawn(receive(messages, app.clone(), member.clone()));
+    let end = send(&member.outbox, limits.stalled, &connection.written).await;
     receiving.abort();
     member.outbox.end(end);
-    say_farewell(&mut writer, &member, end).await;
+    if let Some(line) = member.outbox.disconnect() {
+        say_farewell(line, &member.outbox, end).await;
+    }
     hub.metrics.connected.dec();
     hub.metrics.ended(end);
     drop(member);
@@ -127,18 +121,13 @@ pub(crate) async fn serve(socket: Socket, app: Arc<App>, connection: Connection,
 }
 
 /// The half that reads, and that ends the session when its time has come.
-async fn receive(messages: Messages<Socket>, app: Arc<App>, member: Arc<Member>, unpainted: Arc<Unpainted>) {
-    let end = listen(messages, &app, &member, &unpainted).await;
+async fn receive(messages: Messages<Socket>, app: Arc<App>, member: Arc<Member>) {
+    let end = listen(messages, &app, &member).await;
     member.outbox.end(end);
 }
 
 /// Does what the client asks for, and asks it now and then for a sign of life, which is whatever arrives, a pong included.
-async fn listen(
-    mut messages: Messages<Socket>,
-    app: &App,
-    member: &Arc<Member>,
-    unpainted: &Unpainted,
-) -> SessionEnd {
+async fn listen(mut messages: Messages<Socket>, app: &App, member: &Arc<Member>) -> SessionEnd {
     let following = app.steps.join(member.outbox.clone());
     let mut playbacks = Playbacks::new(app.redis.clone(), member.clone());
     let mut pulse = Pulse::new(app.session.stalled);
@@ -165,9 +154,9 @@ async fn listen(
         pulse.heard();
         let understood = match message {
             Message::Binary(bytes) => encoding::read_binary(&bytes)
-                .and_then(|message| obey(message, member, &mut playbacks, &following, unpainted)),
+                .and_then(|message| obey(message, member, &mut playbacks, &following)),
             Message::Text(text) => encoding::read_text(&text)
-                .and_then(|message| obey(message, member, &mut playbacks, &following, unpainted)),
+                .and_then(|message| obey(message, member, &mut playbacks, &following)),
             Message::Ping(brought) => {
                 member.outbox.pong(brought);
                 Ok(())
@@ -190,7 +179,6 @@ fn obey(
     member: &Member,
     playbacks: &mut Playbacks,
     following: &Following,
-    unpainted: &Unpainted,
 ) -> Result<(), String> {
     match message {
         ClientMessage::Subscribe(choice) => {
@@ -228,7 +216,7 @@ fn obey(
             client_time_us: ping.client_time_us,
             server_time_us: wall_clock_us(),
         })),
-        ClientMessage::Painted(painted) => unpainted.painted(&painted),
+        ClientMessage::Painted(painted) => member.outbox.painted(&painted),
         ClientMessage::Pause(Pause { request_id, camera }) => playbacks.ask(camera, request_id, Wish::Pause),
         ClientMessage::Play(Play { request_id, camera }) => playbacks.ask(camera, request_id, Wish::Play),
         ClientMessage::Seek(Seek { request_id, camera, to, nearest }) => {
@@ -247,46 +235,12 @@ fn obey(
     Ok(())
 }
 
-/// The half that writes, in batches, until the session ends.
-async fn send(
-    writer: &mut Writer<WriteHalf<Socket>>,
-    hub: &Hub,
-    member: &Member,
-    unpainted: &Unpainted,
-    stalled: Duration,
-    written: &WrittenBytes,
-) -> SessionEnd {
-    let outbox = &*member.outbox;
-    let mut others = Vec::new();
+/// The half that writes, until the session ends.
+async fn send(outbox: &Outbox, stalled: Duration, written: &WrittenBytes) -> SessionEnd {
     loop {
-        let first = match outbox.next().await {
-            Ok(first) => first,
-            Err(end) => return end,
-        };
-        let mut add = |message: &Outgoing| {
-            let frame = message.frame(outbox.encoding);
-            writer.add(frame);
-            frame.len()
-        };
-        let mut size = add(&first);
-        // The end of the session, if it is that, is met again at the next turn.
-        while size < BATCH
-            && let Some(Ok(other)) = outbox.try_next()
-        {
-            size += add(&other);
-            others.push(other);
-        }
-        match while_bytes_move(written, stalled, outbox, writer.write()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return end_of(&error.into()),
-            Err(end) => return end,
-        }
-        for message in std::iter::once(first).chain(others.drain(..)) {
-            let Outgoing::Data(delivery) = message else { continue };
-            hub.metrics.sent(delivery.kind);
-            if delivery.kind == DeliveryKind::Result && delivery.live {
-                unpainted.written(&delivery);
-            }
+        match while_bytes_move(written, stalled, outbox, poll_fn(|cx| outbox.poll_send(cx))).await {
+            Ok(Ok(())) => outbox.filled().await,
+            Ok(Err(end)) | Err(end) => return end,
         }
     }
 }
@@ -320,9 +274,9 @@ async fn while_bytes_move<T>(
 }
 
 /// Says what was still to be said, and why the connection ends.
-async fn say_farewell(writer: &mut Writer<WriteHalf<Socket>>, member: &Member, end: SessionEnd) {
+async fn say_farewell(line: Line, outbox: &Outbox, end: SessionEnd) {
     let Some((code, reason)) = end.farewell() else { return };
-    let outbox = &member.outbox;
+    let mut writer = line.writer;
     // Who has said goodbye only waits for the same.
     if end != SessionEnd::ClosedByClient {
         outbox.last_answers().iter().for_each(|answer| writer.add(answer));
@@ -337,127 +291,10 @@ fn problem(message: String) -> ServerMessage {
     ServerMessage::Problem(Problem { message })
 }
 
-fn end_of(error: &tungstenite::Error) -> SessionEnd {
+pub(crate) fn end_of(error: &tungstenite::Error) -> SessionEnd {
     match error {
         tungstenite::Error::Capacity(_) => SessionEnd::MessageTooLarge,
         tungstenite::Error::Io(error) if error.kind() == ErrorKind::TimedOut => SessionEnd::NoWriteProgress,
         _ => SessionEnd::ConnectionLost,
-    }
-}
-
-/// Results that this client has and may report as painted: a report counts once, and only for what was sent.
-#[derive(Debug, Default)]
-struct Unpainted(Mutex<Kept>);
-
-#[derive(Debug, Default)]
-struct Kept {
-    /// Whether the client reports at all, where that is known. Most programs do not, and nothing is kept of what they get.
-    reports: Option<bool>,
-    results: VecDeque<Written>,
-}
-
-#[derive(Debug)]
-struct Written {
-    camera: CameraId,
-    id: FrameId,
-    metrics: Arc<CameraMetrics>,
-    /// None where the frame is not followed.
-    spans: Option<FrameSpans>,
-    relay: Duration,
-    written_at_us: i64,
-}
-
-impl Unpainted {
-    /// Notes a live result that was written.
-    fn written(&self, delivery: &Delivery) {
-        let Some(metrics) = &delivery.metrics else { return };
-        let relay = delivery.seen.elapsed();
-        metrics.relayed(relay);
-        let spans = spans::of_frame(&delivery.camera, delivery.id);
-        if let Some(spans) = &spans {
-            spans.stages([(Stage::Relay, relay)].into_iter(), SystemTime::now());
-        }
-        let mut kept = self.lock();
-        if kept.results.len() == UNPAINTED {
-            kept.results.pop_front();
-            if kept.reports.is_none() {
-                *kept = Kept { reports: Some(false), results: VecDeque::new() };
-            }
-        }
-        if kept.reports == Some(false) {
-            return;
-        }
-        kept.results.push_back(Written {
-            camera: delivery.camera.clone(),
-            id: delivery.id,
-            metrics: metrics.clone(),
-            spans,
-            relay,
-            written_at_us: wall_clock_us(),
-        });
-    }
-
-    fn painted(&self, report: &Painted) {
-        let mut kept = self.lock();
-        kept.reports = Some(true);
-        let found = kept.results.iter().rposition(|w| w.id == report.id && w.camera == report.camera);
-        let Some(written) = found.and_then(|at| kept.results.remove(at)) else { return };
-        drop(kept);
-        // The client counts from `seen_at_us`, which is all it knows: our own part is taken off.
-        let deliver = Duration::from_micros(report.deliver_us.into()).saturating_sub(written.relay);
-        let paint = Duration::from_micros(report.paint_us.into());
-        if deliver > LONGEST_REPORT || paint > LONGEST_REPORT {
-            return;
-        }
-        let captured_at_us = i64::try_from(written.id.ms).unwrap_or(i64::MAX).saturating_mul(1000);
-        let until_written = written.written_at_us.saturating_sub(captured_at_us).max(0).unsigned_abs();
-        let age = Duration::from_micros(until_written) + deliver + paint;
-        written.metrics.painted(deliver, paint, age);
-        if let Some(spans) = written.spans {
-            let written_at = UNIX_EPOCH + Duration::from_micros(written.written_at_us.max(0).unsigned_abs());
-            spans.stage(Stage::Deliver, written_at, deliver);
-            spans.stage(Stage::Paint, written_at + deliver, paint);
-        }
-    }
-
-    /// Nothing here is left half changed, so a poisoned lock is still good.
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::encoding::Shared;
-
-    #[test]
-    fn results_are_kept_for_who_reports_nothing_or_not_for_who_begins_to() {
-        let camera = CameraId::new("yard").unwrap();
-        let metrics = Arc::new(CameraMetrics::new(&camera));
-        let unpainted = Unpainted::default();
-        let written = |ms| {
-            unpainted.written(&Delivery {
-                camera: camera.clone(),
-                id: FrameId { ms, seq: 0 },
-                kind: DeliveryKind::Result,
-                seen: Instant::now(),
-                message: Shared::new(problem(String::new())),
-                metrics: Some(metrics.clone()),
-                live: true,
-            });
-            unpainted.lock().results.len()
-        };
-        let painted = |ms| {
-            let id = FrameId { ms, seq: 0 };
-            unpainted.painted(&Painted { camera: camera.clone(), id, deliver_us: 1, paint_us: 1 });
-            unpainted.lock().results.len()
-        };
-        assert_eq!((1..=256).map(written).last(), Some(256));
-        assert_eq!((257..1000).map(written).max(), Some(0));
-        assert_eq!(painted(900), 0, "of what is not kept");
-        assert_eq!((1000..2000).map(written).last(), Some(256), "of what comes now");
-        assert_eq!(painted(1999), 255);
-        assert_eq!(painted(1999), 255, "counts once");
     }
 }

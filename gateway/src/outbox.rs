@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use crate::{
     client::SessionEnd,
     encoding::{Encoding, Shared},
+    line::Line,
     metrics::CameraMetrics,
     pace::Paces,
     websocket::framed,
@@ -113,6 +114,8 @@ pub(crate) struct Outbox {
     pub(crate) encoding: Encoding,
     waiting: Mutex<Waiting>,
     drained: Notify,
+    /// The client's connection, while its session goes on.
+    line: Mutex<Option<Line>>,
 }
 
 #[derive(Debug, Default)]
@@ -120,7 +123,7 @@ struct Waiting {
     /// Something was added since nothing was found.
     filled: bool,
     /// Who waits for that.
-    reader: Option<Waker>,
+    session: Option<Waker>,
     ping: bool,
     /// What the client's last ping brought.
     pong: Option<Bytes>,
@@ -138,18 +141,37 @@ struct Waiting {
 
 impl Outbox {
     pub(crate) fn new(limits: OutboxLimits, encoding: Encoding) -> Self {
-        Self { limits, encoding, waiting: Mutex::default(), drained: Notify::new() }
+        Self { limits, encoding, waiting: Mutex::default(), drained: Notify::new(), line: Mutex::default() }
+    }
+
+    /// The session begins.
+    pub(crate) fn connect(&self, line: Line) {
+        *self.line() = Some(line);
+    }
+
+    /// The session has ended: nobody else writes to the client from now on.
+    pub(crate) fn disconnect(&self) -> Option<Line> {
+        self.line().take()
+    }
+
+    /// What is half written stays so: a poisoned lock is still good.
+    pub(crate) fn line(&self) -> MutexGuard<'_, Option<Line>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes what waits, and wakes who waits for that.
     fn fill<T>(&self, change: impl FnOnce(&mut Waiting) -> T) -> T {
+        let (outcome, session) = self.fill_for(change);
+        session.into_iter().for_each(Waker::wake);
+        outcome
+    }
+
+    /// Changes what waits; who waits for that, if somebody does, is to be woken.
+    fn fill_for<T>(&self, change: impl FnOnce(&mut Waiting) -> T) -> (T, Option<Waker>) {
         let mut waiting = self.lock();
         let outcome = change(&mut waiting);
         waiting.filled = true;
-        let reader = waiting.reader.take();
-        drop(waiting);
-        reader.into_iter().for_each(Waker::wake);
-        outcome
+        (outcome, waiting.session.take())
     }
 
     /// Adds a live result, picture or step, at most `rate` a second of each camera and kind; returns how many older ones
@@ -162,6 +184,15 @@ impl Outbox {
             };
             delivery.map(|delivery| self.push(waiting, delivery)).unwrap_or_default()
         })
+    }
+
+    /// The same, but where all is sent at once, and the session sleeps, it is returned for [`Outbox::send_for`] and not woken.
+    pub(crate) fn lay(&self, delivery: Arc<Delivery>, rate: Option<f32>) -> (Dropped, Option<Waker>) {
+        if rate.is_some() {
+            // The session has to know when it is due.
+            return (self.data(delivery, rate), None);
+        }
+        self.fill_for(|waiting| self.push(waiting, delivery))
     }
 
     fn push(&self, waiting: &mut Waiting, delivery: Arc<Delivery>) -> Dropped {
@@ -278,54 +309,80 @@ impl Outbox {
         self.forget(|delivery| delivery.kind == DeliveryKind::Step && delivery.camera == *stream);
     }
 
-    /// Waits for the next message, or for the end of the session. Safe to cancel.
-    pub(crate) async fn next(&self) -> Result<Outgoing, SessionEnd> {
-        loop {
-            if let Some(next) = self.try_next() {
-                return next;
-            }
-            let due = self.lock().paces.next_due();
-            match due {
-                None => self.filled().await,
-                // Late by a time-out is no mistake: what was held back is due then.
-                Some(due) => drop(timeout_at(due.into(), self.filled()).await),
-            }
+    /// Waits until something waits for the client, or the session has ended.
+    pub(crate) async fn filled(&self) {
+        let filled = poll_fn(|cx| match self.sleep(cx.waker().clone()) {
+            None => Poll::Pending,
+            Some(_) => Poll::Ready(()),
+        });
+        let due = self.lock().paces.next_due();
+        match due {
+            None => filled.await,
+            // Late by a time-out is no mistake: what was held back is due then.
+            Some(due) => drop(timeout_at(due.into(), filled).await),
         }
     }
 
-    /// Waits until something was added since nothing was found. One at a time may wait.
-    fn filled(&self) -> impl Future<Output = ()> {
-        poll_fn(|cx| {
-            let mut waiting = self.lock();
-            if waiting.filled {
-                return Poll::Ready(());
-            }
-            waiting.reader = Some(cx.waker().clone());
-            Poll::Pending
-        })
+    /// Leaves word whom to wake when something is added. Where something was since nothing was found, it is given back.
+    /// One at a time may wait.
+    pub(crate) fn sleep(&self, session: Waker) -> Option<Waker> {
+        let mut waiting = self.lock();
+        if waiting.filled {
+            return Some(session);
+        }
+        waiting.session = Some(session);
+        None
+    }
+
+    /// Something is left to do for the session, though nothing waits: what was taken is not all written.
+    pub(crate) fn is_to_do(&self) {
+        self.lock().filled = true;
+    }
+
+    /// Takes what waits, in the order in which it is to be sent, until that is so many bytes, by what `add` returns;
+    /// returns their number.
+    ///
+    /// # Errors
+    /// When the session has ended.
+    pub(crate) fn take(
+        &self,
+        bytes: usize,
+        mut add: impl FnMut(Outgoing) -> usize,
+    ) -> Result<usize, SessionEnd> {
+        let mut waiting = self.lock();
+        let mut taken = 0;
+        while taken < bytes
+            && let Some(next) = self.pop(&mut waiting)?
+        {
+            taken += add(next);
+        }
+        drop(waiting);
+        if taken > 0 {
+            self.drained.notify_waiters();
+        }
+        Ok(taken)
     }
 
     /// The next message, if there is one: a pong or ping first, then control, then lists and maps, then what was missed, then data.
-    pub(crate) fn try_next(&self) -> Option<Result<Outgoing, SessionEnd>> {
-        let mut waiting = self.lock();
+    fn pop(&self, waiting: &mut Waiting) -> Result<Option<Outgoing>, SessionEnd> {
         if let Some(end) = waiting.end {
-            return Some(Err(end));
+            return Err(end);
         }
         if let Some(brought) = waiting.pong.take() {
-            return Some(Ok(Outgoing::Control(framed(Frame::pong(brought)))));
+            return Ok(Some(Outgoing::Control(framed(Frame::pong(brought)))));
         }
         if std::mem::take(&mut waiting.ping) {
-            return Some(Ok(Outgoing::Control(framed(Frame::ping(Bytes::new())))));
+            return Ok(Some(Outgoing::Control(framed(Frame::ping(Bytes::new())))));
         }
         let newest = |(_, message): (Newest, Shared)| message.frame(self.encoding).clone();
         let control = waiting.control.pop_front().or_else(|| waiting.newest.pop_first().map(newest));
         if let Some(frame) = control {
-            return Some(Ok(Outgoing::Control(frame)));
+            return Ok(Some(Outgoing::Control(frame)));
         }
         if let Some(camera) = waiting.untold.pop_first() {
             let total = waiting.missed.get(&camera).copied().unwrap_or_default();
             let missed = ServerMessage::Missed(Missed { camera, total });
-            return Some(Ok(Outgoing::Control(self.encoding.write(&missed))));
+            return Ok(Some(Outgoing::Control(self.encoding.write(&missed))));
         }
         let delivery = match waiting.data.pop_front() {
             Some(delivery) => {
@@ -335,10 +392,7 @@ impl Outbox {
             None => waiting.paces.due(Instant::now()),
         };
         waiting.filled = delivery.is_some();
-        let delivery = delivery?;
-        drop(waiting);
-        self.drained.notify_waiters();
-        Some(Ok(Outgoing::Data(delivery)))
+        Ok(delivery.map(Outgoing::Data))
     }
 
     fn forget_in(&self, waiting: &mut Waiting, unwanted: impl Fn(&Delivery) -> bool) {
@@ -367,6 +421,26 @@ mod tests {
     use crate::websocket::tests::payload;
 
     const LIMITS: OutboxLimits = OutboxLimits { messages: 3, bytes: 1000, control: 2 };
+
+    impl Outbox {
+        fn try_next(&self) -> Option<Result<Outgoing, SessionEnd>> {
+            let mut next = None;
+            let taken = self.take(1, |message| {
+                next = Some(message);
+                1
+            });
+            taken.map_or_else(|end| Some(Err(end)), |_| next.map(Ok))
+        }
+
+        async fn next(&self) -> Result<Outgoing, SessionEnd> {
+            loop {
+                match self.try_next() {
+                    Some(next) => return next,
+                    None => self.filled().await,
+                }
+            }
+        }
+    }
 
     fn delivery(camera: &str, ms: u64, size: usize) -> Delivery {
         Delivery {

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
     time::Instant,
 };
 
@@ -62,7 +63,7 @@ pub(crate) struct Hub {
     inner: Mutex<Inner>,
     demand: watch::Sender<Demand>,
     members: watch::Sender<usize>,
-    pub(crate) metrics: ClientMetrics,
+    pub(crate) metrics: Arc<ClientMetrics>,
 }
 
 #[derive(Debug, Default)]
@@ -138,7 +139,7 @@ impl Hub {
             inner: Mutex::default(),
             demand: watch::Sender::default(),
             members: watch::Sender::default(),
-            metrics: ClientMetrics::new(),
+            metrics: Arc::new(ClientMetrics::new()),
         })
     }
 
@@ -249,7 +250,7 @@ impl Hub {
         let metrics = Some(topic.metrics.clone());
         let delivery =
             Arc::new(Delivery { camera: camera.clone(), id, kind, seen, message, metrics, live: true });
-        let dropped = topic.deliver(&delivery);
+        let (dropped, sleeping) = topic.deliver(&delivery);
         match kind {
             DeliveryKind::Result if topic.wants_results() => {
                 topic.reached = Some(id);
@@ -259,6 +260,9 @@ impl Hub {
             _ => {}
         }
         drop(inner);
+        for (outbox, session) in sleeping {
+            outbox.send_for(session);
+        }
         self.metrics.dropped(dropped);
     }
 
@@ -540,16 +544,18 @@ impl Topic {
         }
     }
 
-    /// Lays a message into the outboxes; returns how many older ones of each kind had to go.
-    fn deliver(&mut self, delivery: &Arc<Delivery>) -> Dropped {
-        let mut dropped = Dropped::default();
+    /// Lays a message into the outboxes; returns how many older ones of each kind had to go, and the outboxes whose
+    /// sessions sleep.
+    fn deliver(&mut self, delivery: &Arc<Delivery>) -> (Dropped, Vec<(Arc<Outbox>, Waker)>) {
+        let (mut dropped, mut sleeping) = (Dropped::default(), Vec::with_capacity(self.listeners.len()));
         for listener in &mut self.listeners {
             if listener.takes(delivery) {
-                let gone = listener.outbox.data(delivery.clone(), listener.wants.rate);
+                let (gone, session) = listener.outbox.lay(delivery.clone(), listener.wants.rate);
                 dropped.iter_mut().zip(gone).for_each(|(sum, gone)| *sum += gone);
+                sleeping.extend(session.map(|session| (listener.outbox.clone(), session)));
             }
         }
-        dropped
+        (dropped, sleeping)
     }
 
     fn wants_results(&self) -> bool {

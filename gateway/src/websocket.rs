@@ -1,7 +1,13 @@
 //! WebSockets (RFC 6455) as far as they are ours: the handshake, and what is written. That is framed once for all who
 //! get the same, and leaves through one writer. What clients send, tungstenite takes apart.
 
-use std::{io, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use axum::{
     body::Body,
@@ -12,7 +18,7 @@ use axum::{
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Join, ReadHalf, Sink, WriteHalf, join, sink};
+use tokio::io::{AsyncRead, AsyncWrite, Join, ReadHalf, Sink, WriteHalf, join, sink};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_tungstenite::{
     WebSocketStream,
@@ -70,7 +76,7 @@ where
         .max_message_size(Some(most_bytes))
         .max_frame_size(Some(most_bytes));
     let messages = WebSocketStream::from_raw_socket(join(reader, sink()), Role::Server, Some(config)).await;
-    (messages, Writer { connection, unwritten: Bytes::new() })
+    (messages, Writer { connection, unwritten: Bytes::new(), is_flushed: true })
 }
 
 /// A frame as it is written (section 5.2). Servers do not mask theirs, so it is the same for every client.
@@ -87,11 +93,14 @@ pub(crate) struct Writer<W> {
     connection: W,
     /// Whole frames, but for the part of the first that is written already.
     unwritten: Bytes,
+    /// Nothing was added since all was written.
+    is_flushed: bool,
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {
     /// Adds a frame to what is to be written.
     pub(crate) fn add(&mut self, frame: &Bytes) {
+        self.is_flushed = false;
         if self.unwritten.is_empty() {
             // One that many clients get is not copied for each.
             self.unwritten = frame.clone();
@@ -102,20 +111,30 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         }
     }
 
-    /// Writes what was added. Where this is dropped half way, perhaps in the middle of a frame, the next call goes on there.
+    /// Writes what was added.
     ///
     /// # Errors
     /// When the connection is broken.
     pub(crate) async fn write(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_write(cx)).await
+    }
+
+    /// The same, as far as it goes now, perhaps to the middle of a frame. The next call goes on there.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_flushed {
+            return Poll::Ready(Ok(()));
+        }
         while !self.unwritten.is_empty() {
-            match self.connection.write(&self.unwritten).await? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
+            match ready!(Pin::new(&mut self.connection).poll_write(cx, &self.unwritten))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => self.unwritten.advance(written),
             }
         }
         // Its memory goes as well.
         self.unwritten = Bytes::new();
-        self.connection.flush().await
+        ready!(Pin::new(&mut self.connection).poll_flush(cx))?;
+        self.is_flushed = true;
+        Poll::Ready(Ok(()))
     }
 }
 

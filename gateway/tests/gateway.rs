@@ -294,6 +294,22 @@ async fn ping_of_a_client_that_reads_late_breaks_a_message_or_has_no_answer() {
 }
 
 #[tokio::test]
+async fn last_result_for_a_client_that_reads_late_waits_for_another() {
+    let stand = Stand::with(|config| config.send_buffer_bytes = 4096).await;
+    let mut camera = stand.camera("yard").await;
+    let mut client = stand.client_with_small_buffer().await;
+    client.subscribe(&[&camera.id], true, None).await;
+    let mut last = camera.commit(100).await;
+    assert_eq!(client.result_id().await, last);
+    for _ in 0..100 {
+        last = camera.commit(100).await;
+    }
+    // Sooner than a ping, which would have its session look at what is left.
+    let read = async { while client.result_id().await != last {} };
+    tokio::time::timeout(Duration::from_secs(1), read).await.expect("the last result");
+}
+
+#[tokio::test]
 async fn goodbye_of_a_client_is_not_answered() {
     let stand = Stand::start().await;
     let mut camera = stand.camera("yard").await;

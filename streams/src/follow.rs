@@ -84,9 +84,20 @@ pub(crate) struct Batch {
 }
 
 impl Follower {
+    /// Hands entries out as they come.
     pub(crate) fn new(side: &Arc<Servers>, key: fn(&CameraId) -> String) -> Self {
+        Self::with(side, key, false)
+    }
+
+    /// Looks once more where a single entry came, for those right behind it: for whoever makes batches of them. It takes
+    /// as much as another read.
+    pub(crate) fn gathering(side: &Arc<Servers>, key: fn(&CameraId) -> String) -> Self {
+        Self::with(side, key, true)
+    }
+
+    fn with(side: &Arc<Servers>, key: fn(&CameraId) -> String, gathers: bool) -> Self {
         let reads = match side.only() {
-            Some(link) => Reads::Together(Box::new(Together::new(link))),
+            Some(link) => Reads::Together(Box::new(Together::new(link, gathers))),
             None => Reads::Apart(Apart::default()),
         };
         Self { side: side.clone(), key, cursors: Cursors::default(), waker: Waker::default(), reads }

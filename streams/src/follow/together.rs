@@ -14,11 +14,13 @@ pub(super) struct Together {
     client: Option<(u64, i64)>,
     /// A read was dropped while the server still blocks on it.
     abandoned: bool,
+    /// Where a single entry came, it looks once more.
+    gathers: bool,
 }
 
 impl Together {
-    pub(super) fn new(side: &Link) -> Self {
-        Self { link: side.blocking(LONGEST_BLOCK), first: 0, client: None, abandoned: false }
+    pub(super) fn new(side: &Link, gathers: bool) -> Self {
+        Self { link: side.blocking(LONGEST_BLOCK), first: 0, client: None, abandoned: false, gathers }
     }
 
     pub(super) async fn read(
@@ -40,7 +42,8 @@ impl Together {
         let reply = self.run_blocking(side, waker, &command).await?;
         cursors.take(reply)?;
         // A blocked reader wakes with the first entry that comes: others have often come right behind it.
-        if cursors.found.len() == 1
+        if self.gathers
+            && cursors.found.len() == 1
             && let Some(count) = self.turn(cursors)
             && let Ok(reply) = self.link.send(&self.xread(cursors, count, None)).await
         {

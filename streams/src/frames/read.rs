@@ -53,7 +53,7 @@ pub struct FrameReader {
 impl FrameReader {
     /// A reader that follows no camera yet.
     pub fn new(redis: &Redis) -> Self {
-        Self { follower: Follower::new(&redis.frames, keys::frames) }
+        Self { follower: Follower::gathering(&redis.frames, keys::frames) }
     }
 
     /// Reads a camera's frames after the given one (a checkpoint's), as many as `allowance` says.

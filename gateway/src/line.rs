@@ -1,0 +1,92 @@
+//! A client's connection, as those use it who have something for the client: its own session, and whoever lays a
+//! message into its outbox while the session sleeps. To wake it would cost as much again as the writing.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use peregrine_proto::Painted;
+use tokio::io::WriteHalf;
+
+use crate::{
+    client::{SessionEnd, end_of},
+    metrics::ClientMetrics,
+    outbox::{Delivery, DeliveryKind, Outbox, Outgoing},
+    painted::Unpainted,
+    websocket::{Socket, Writer},
+};
+
+/// Bytes after which no more are added to what is written at once; more is left in the queues, where it can be dropped.
+const BATCH: usize = 64 * 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) writer: Writer<WriteHalf<Socket>>,
+    /// What the writer has and has not written yet.
+    in_hand: Vec<Arc<Delivery>>,
+    unpainted: Unpainted,
+    metrics: Arc<ClientMetrics>,
+}
+
+impl Line {
+    pub(crate) fn new(writer: Writer<WriteHalf<Socket>>, metrics: Arc<ClientMetrics>) -> Self {
+        Self { writer, in_hand: Vec::new(), unpainted: Unpainted::default(), metrics }
+    }
+
+    /// Writes what waits, in batches, until nothing does.
+    fn poll_send(&mut self, outbox: &Outbox, cx: &mut Context<'_>) -> Poll<Result<(), SessionEnd>> {
+        loop {
+            ready!(self.writer.poll_write(cx)).map_err(|error| end_of(&error.into()))?;
+            for delivery in self.in_hand.drain(..) {
+                self.metrics.sent(delivery.kind);
+                if delivery.kind == DeliveryKind::Result && delivery.live {
+                    self.unpainted.written(&delivery);
+                }
+            }
+            let added = outbox.take(BATCH, |message| {
+                let frame = message.frame(outbox.encoding);
+                self.writer.add(frame);
+                let size = frame.len();
+                if let Outgoing::Data(delivery) = message {
+                    self.in_hand.push(delivery);
+                }
+                size
+            })?;
+            if added == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl Outbox {
+    /// Writes what waits to the client, until nothing does.
+    pub(crate) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<Result<(), SessionEnd>> {
+        match &mut *self.line() {
+            Some(line) => line.poll_send(self, cx),
+            None => Poll::Ready(Err(SessionEnd::ConnectionLost)),
+        }
+    }
+
+    /// Does what the session would do that sleeps, see [`Outbox::lay`], and wakes it only where something is left to do:
+    /// where the client does not take everything at once, say, or after as many writes as tokio grants a task at a time.
+    pub(crate) fn send_for(&self, session: Waker) {
+        let awake = match self.poll_send(&mut Context::from_waker(&session)) {
+            Poll::Ready(Ok(())) => self.sleep(session),
+            _ => {
+                self.is_to_do();
+                Some(session)
+            }
+        };
+        awake.into_iter().for_each(Waker::wake);
+    }
+
+    /// The client reports that it has painted a result.
+    pub(crate) fn painted(&self, report: &Painted) {
+        if let Some(line) = &mut *self.line() {
+            line.unpainted.painted(report);
+        }
+    }
+}
