@@ -2,36 +2,49 @@
 //! message into its outbox while the session sleeps. To wake it would cost as much again as the writing.
 
 use std::{
+    fmt,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
 };
 
 use peregrine_proto::Painted;
-use tokio::io::WriteHalf;
+use tokio::io::AsyncWrite;
 
 use crate::{
     client::{SessionEnd, end_of},
     metrics::ClientMetrics,
     outbox::{Delivery, DeliveryKind, Outbox, Outgoing},
     painted::Unpainted,
-    websocket::{Socket, Writer},
+    websocket::Writer,
 };
 
 /// Bytes after which no more are added to what is written at once; more is left in the queues, where it can be dropped.
 const BATCH: usize = 64 * 1024;
 
+/// With TLS or without.
+type Connection = Box<dyn AsyncWrite + Send + Unpin>;
+
 /// See the module.
-#[derive(Debug)]
 pub(crate) struct Line {
-    pub(crate) writer: Writer<WriteHalf<Socket>>,
+    pub(crate) writer: Writer<Connection>,
     /// What the writer has and has not written yet.
     in_hand: Vec<Arc<Delivery>>,
     unpainted: Unpainted,
     metrics: Arc<ClientMetrics>,
 }
 
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").field("in_hand", &self.in_hand).finish_non_exhaustive()
+    }
+}
+
 impl Line {
-    pub(crate) fn new(writer: Writer<WriteHalf<Socket>>, metrics: Arc<ClientMetrics>) -> Self {
+    pub(crate) fn new(
+        writer: Writer<impl AsyncWrite + Send + Unpin + 'static>,
+        metrics: Arc<ClientMetrics>,
+    ) -> Self {
+        let writer = writer.boxed();
         Self { writer, in_hand: Vec::new(), unpainted: Unpainted::default(), metrics }
     }
 
@@ -88,5 +101,50 @@ impl Outbox {
         if let Some(line) = &mut *self.line() {
             line.unpainted.painted(report);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use futures_util::task::noop_waker;
+    use peregrine_proto::{CameraId, FrameId, Problem, ServerMessage};
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::{
+        encoding::{Encoding, Shared},
+        outbox::OutboxLimits,
+        websocket,
+    };
+
+    fn delivery(size: usize) -> Arc<Delivery> {
+        Arc::new(Delivery {
+            camera: CameraId::new("yard").unwrap(),
+            id: FrameId { ms: 1, seq: 0 },
+            kind: DeliveryKind::Result,
+            seen: Instant::now(),
+            message: Shared::new(ServerMessage::Problem(Problem { message: "-".repeat(size) })),
+            metrics: None,
+            live: true,
+        })
+    }
+
+    #[tokio::test]
+    async fn session_sleeps_over_a_message_that_is_half_written() {
+        let limits = OutboxLimits { messages: 8, bytes: 10_000, control: 2 };
+        let outbox = Outbox::new(limits, Encoding::Msgpack);
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let (_, writer) = websocket::split(ours, 100).await;
+        outbox.connect(Line::new(writer, Arc::new(ClientMetrics::new())));
+        assert!(outbox.sleep(noop_waker()).is_none(), "nothing is to be done");
+
+        let (_, session) = outbox.lay(delivery(10), None);
+        outbox.send_for(session.expect("who sleeps"));
+        assert!(theirs.read(&mut [0; 64]).await.unwrap() > 10, "written in its stead");
+        let (_, session) = outbox.lay(delivery(1000), None);
+        outbox.send_for(session.expect("it sleeps on"));
+        assert!(outbox.sleep(noop_waker()).is_some(), "the rest is to be written");
     }
 }

@@ -98,6 +98,15 @@ pub(crate) struct Writer<W> {
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {
+    /// The same, whatever it writes to.
+    pub(crate) fn boxed(self) -> Writer<Box<dyn AsyncWrite + Send + Unpin>>
+    where
+        W: Send + 'static,
+    {
+        let Self { connection, unwritten, is_flushed } = self;
+        Writer { connection: Box::new(connection), unwritten, is_flushed }
+    }
+
     /// Adds a frame to what is to be written.
     pub(crate) fn add(&mut self, frame: &Bytes) {
         self.is_flushed = false;

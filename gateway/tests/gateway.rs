@@ -294,22 +294,6 @@ async fn ping_of_a_client_that_reads_late_breaks_a_message_or_has_no_answer() {
 }
 
 #[tokio::test]
-async fn rest_of_a_result_that_a_client_reads_late_waits_for_the_next_one() {
-    let stand = Stand::with(|config| config.send_buffer_bytes = 4096).await;
-    let mut camera = stand.camera("yard").await;
-    let mut client = stand.client_with_small_buffer().await;
-    client.subscribe(&[&camera.id], true, None).await;
-    let first = camera.commit(1).await;
-    assert_eq!(client.result_id().await, first);
-    // More than fits into the buffers of both sides.
-    let large = camera.commit(5000).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    // Sooner than a ping comes, which would have the session look at what is left.
-    let read = tokio::time::timeout(Duration::from_secs(1), client.result_id()).await;
-    assert_eq!(read.expect("the rest"), large);
-}
-
-#[tokio::test]
 async fn goodbye_of_a_client_is_not_answered() {
     let stand = Stand::start().await;
     let mut camera = stand.camera("yard").await;
