@@ -2,10 +2,11 @@ mod capture;
 mod images;
 mod libav;
 mod synthetic;
+pub(crate) mod times;
 
 use std::{
-    sync::{Arc, OnceLock, atomic::AtomicBool},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
 };
 
 use peregrine_proto::{Size, SourceConfig, mask};
@@ -19,7 +20,8 @@ pub struct Captured {
     /// Index of the frame in its source, from 0; starts again after [`Source::rewind`].
     pub position: u64,
     /// Drives tracking and speed, microseconds: index over the true rate where one is configured, else the presentation
-    /// time from the first frame on for files, capture wall time for live sources.
+    /// time from the first frame on for files. For live sources capture wall time: the first frame's, then as far apart as
+    /// their presentation times say, since packets come in bursts and, with B-frames, out of order.
     pub media_time_us: i64,
     /// Wall clock at capture, microseconds since the Unix epoch.
     pub captured_at_us: i64,
@@ -181,100 +183,6 @@ pub fn open(
         Address::Ingest => return Err(bad("frames of clients come to a producer, not here".into())),
         Address::Synthetic(text) => Box::new(synthetic::SyntheticSource::open(&text, config.fps)?),
     })
-}
-
-/// A moment by the wall clock and by the steady one.
-#[derive(Debug, Clone, Copy)]
-struct Clock {
-    wall_us: i64,
-    steady: Instant,
-}
-
-impl Clock {
-    fn now() -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { wall_us: wall.as_micros().try_into().unwrap_or(i64::MAX), steady: Instant::now() }
-    }
-
-    /// The wall clock at this moment had it run steadily since the process began: no jumps when it is set.
-    fn steady_wall_us(&self) -> i64 {
-        static ORIGIN: OnceLock<Clock> = OnceLock::new();
-        let origin = ORIGIN.get_or_init(Clock::now);
-        let since = self.steady.saturating_duration_since(origin.steady);
-        origin.wall_us + since.as_micros() as i64
-    }
-}
-
-/// Gives each frame its media time.
-struct Times {
-    /// The true rate, where it is configured.
-    rate: Option<f64>,
-    /// Stands in where a presentation time is missing, microseconds.
-    step_us: i64,
-    live: bool,
-    first_us: Option<i64>,
-    last_us: Option<i64>,
-    discontinuity: bool,
-}
-
-impl Times {
-    fn new(rate: Option<f64>, nominal_fps: f64, live: bool) -> Self {
-        let fps = if nominal_fps > 0.0 { nominal_fps } else { 25.0 };
-        let step_us = (1e6 / fps).round() as i64;
-        Self {
-            rate: rate.filter(|_| !live),
-            step_us,
-            live,
-            first_us: None,
-            last_us: None,
-            discontinuity: false,
-        }
-    }
-
-    /// The next frame does not continue the last one.
-    fn mark_discontinuity(&mut self) {
-        self.discontinuity = true;
-    }
-
-    /// Media time of a frame in microseconds, and whether it does not continue the last frame's.
-    fn of(&mut self, position: u64, presentation_us: Option<i64>, arrival: Clock) -> (i64, bool) {
-        let mut jumped = std::mem::take(&mut self.discontinuity);
-        let time = if let Some(rate) = self.rate {
-            index_time_us(position, rate)
-        } else if self.live {
-            let now = arrival.steady_wall_us();
-            self.last_us.map_or(now, |last| now.max(last + 1))
-        } else {
-            let expected = self.last_us.map_or(0, |last| last + self.step_us);
-            let time = match (presentation_us, self.first_us) {
-                (Some(time), Some(first)) => time - first,
-                (Some(time), None) => {
-                    self.first_us = Some(time);
-                    0
-                }
-                (None, _) => expected,
-            };
-            match self.last_us {
-                Some(last) if time <= last => {
-                    // Two frames of one time are an untidy file; going back further is a cut in it.
-                    jumped |= time < last - self.step_us;
-                    self.first_us = self.first_us.map(|first| first + time - expected);
-                    expected
-                }
-                _ => time,
-            }
-        };
-        self.last_us = Some(time);
-        (time, jumped)
-    }
-}
-
-/// Index over rate in microseconds, rounded: exact, so that any two runs agree to the bit.
-pub(crate) fn index_time_us(position: u64, fps: f64) -> i64 {
-    // Rates have at most six decimals; `30000/1001` written as 29.97003 is within a millionth.
-    let micro_fps = (fps * 1e6).round().max(1.0) as u128;
-    let time = (u128::from(position) * 1_000_000_000_000 + micro_fps / 2) / micro_fps;
-    time.try_into().unwrap_or(i64::MAX)
 }
 
 /// A duration in words.

@@ -209,7 +209,7 @@ impl Scene {
             }
         }
         objects.sort_by_key(|object| object.id);
-        Truth { frame, media_time_us: crate::source::index_time_us(frame, self.config.fps), objects }
+        Truth { frame, media_time_us: crate::source::times::index_time_us(frame, self.config.fps), objects }
     }
 
     fn bodies(&self, frame: u64) -> Vec<paint::Body> {

@@ -106,7 +106,8 @@ wire_struct! {
         pub inc: u64,
         /// Index of the frame in its source, from 0; starts again when a file loops.
         pub position: u64,
-        /// Drives tracking and speed: presentation time for files, capture wall time for live sources. Microseconds.
+        /// Drives tracking and speed: presentation time for files; for live sources the wall clock of the first frame, then
+        /// as far apart as presentation times say, or capture wall time where they have none. Microseconds.
         pub media_time_us: i64,
         /// Wall clock at capture, microseconds since the Unix epoch.
         pub captured_at_us: i64,

@@ -19,7 +19,8 @@ wire_enum! {
         Queue = 5 "queue",
         /// From the reader's wake-up to the decoded header.
         Read = 6 "read",
-        /// Waiting for a batch or for a worker thread; in the producer for its thread, or for Redis to have answered the last frame.
+        /// Waiting for a batch or for a worker thread; in the producer in the decoder
+        /// for the frames shown before it (B-frames), for its thread, or for Redis to have answered the last frame.
         Wait = 7 "wait",
         /// I420 to the model's letterboxed planar input.
         Preprocess = 8 "preprocess",

@@ -144,7 +144,7 @@ export interface FrameHeader {
   inc: number;
   /** Index of the frame in its source, from 0; starts again when a file loops. */
   position: number;
-  /** Drives tracking and speed: presentation time for files, capture wall time for live sources. Microseconds. */
+  /** Drives tracking and speed: presentation time for files; for live sources the wall clock of the first frame, then as far apart as presentation times say, or capture wall time where they have none. Microseconds. */
   media_time_us: number;
   /** Wall clock at capture, microseconds since the Unix epoch. */
   captured_at_us: number;

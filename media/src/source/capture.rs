@@ -19,7 +19,10 @@ use opencv::{
 };
 use peregrine_proto::{Size, mask};
 
-use super::{Captured, Clock, OpenOptions, Source, SourceError, SourceInfo, Times, seconds_text};
+use super::{
+    Captured, OpenOptions, Source, SourceError, SourceInfo, seconds_text,
+    times::{Clock, Times},
+};
 use crate::{Picture, convert::Converter};
 
 /// A capture that OpenCV reads. It lives on a thread of its own: a device or a pipeline may block for ever, and OpenCV

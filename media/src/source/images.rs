@@ -10,7 +10,10 @@ use std::{
 use opencv::{core::MatTraitConst, imgcodecs};
 use peregrine_proto::Size;
 
-use super::{Captured, Clock, Source, SourceError, SourceInfo, Times, capture};
+use super::{
+    Captured, Source, SourceError, SourceInfo, capture,
+    times::{Clock, Times},
+};
 use crate::{Picture, convert::Converter};
 
 /// Frames per second where none are configured.

@@ -17,7 +17,10 @@ use ffmpeg_next::{
 };
 use peregrine_proto::{Size, mask};
 
-use super::{Captured, Clock, OpenOptions, Source, SourceError, SourceInfo, Times, seconds_text};
+use super::{
+    Captured, OpenOptions, Source, SourceError, SourceInfo, seconds_text,
+    times::{Clock, Times},
+};
 use crate::convert::Converter;
 
 /// Containers that hold one video each. Lists of other files (`concat`, `hls`, `image2`, `sdp`, …) are left out: through
@@ -44,6 +47,7 @@ pub(super) struct LibavSource {
     times: Times,
     stream: Stream,
     undecodable: u64,
+    said_b_frames: bool,
     last_size: Option<Size>,
 }
 
@@ -70,6 +74,8 @@ struct Stream {
     ended: bool,
     /// Wall clock at which the packets that are still in the decoder came, by presentation time.
     arrivals: VecDeque<(Option<i64>, Clock)>,
+    /// When the newest packet came.
+    newest: Clock,
     errors_in_a_row: u32,
 }
 
@@ -98,7 +104,10 @@ impl Deadline {
 /// A decoded frame and what it took.
 struct Decoded {
     frame: frame::Video,
+    /// When its packet came, or one of a frame that is shown later: it was captured by then.
     arrival: Clock,
+    /// When the packet came that made the decoder give it: never before that of the frame shown before it.
+    released: Clock,
     capture: Duration,
     decode: Duration,
 }
@@ -144,6 +153,7 @@ impl LibavSource {
             times,
             stream,
             undecodable: 0,
+            said_b_frames: false,
             last_size: None,
         })
     }
@@ -213,7 +223,15 @@ impl Source for LibavSource {
                 why: format!("its pixel format cannot be converted: {error}"),
             })?
             .turned(self.stream.rotation);
-        let (media_time_us, jumped) = self.times.of(position, time, decoded.arrival);
+        let (media_time_us, jumped) = self.times.of(position, time, decoded.released);
+        if self.info.live && !self.said_b_frames && decoded.arrival.steady < decoded.released.steady {
+            self.said_b_frames = true;
+            tracing::info!(
+                source = self.shown,
+                "frames wait in the decoder for those behind them (B-frames): where every moment counts, switch B-frames \
+                 off in the camera's encoder"
+            );
+        }
         let resized = self.last_size.replace(picture.size()).is_some_and(|last| last != picture.size());
         self.info.size = picture.size();
         Ok(Some(Captured {
@@ -246,7 +264,7 @@ impl Source for LibavSource {
             if self.stream.pictures == 0 {
                 // The first picture's time is the origin of all others'.
                 let time = decoded.frame.timestamp().map(|pts| to_us(pts, self.stream.time_base));
-                self.times.of(0, time, decoded.arrival);
+                self.times.of(0, time, decoded.released);
             }
             self.stream.pictures += 1;
         }
@@ -328,6 +346,7 @@ impl Stream {
             draining: false,
             ended: false,
             arrivals: VecDeque::new(),
+            newest: Clock::now(),
             errors_in_a_row: 0,
         })
     }
@@ -380,7 +399,7 @@ impl Stream {
                 Ok(()) => {
                     self.errors_in_a_row = 0;
                     let arrival = self.arrival(frame.timestamp());
-                    return Ok(Some(Decoded { frame, arrival, capture, decode }));
+                    return Ok(Some(Decoded { frame, arrival, released: self.newest, capture, decode }));
                 }
                 Err(AvError::Eof) => self.ended = true,
                 Err(AvError::Other { errno: ffmpeg_next::error::EAGAIN }) if !self.draining => {
@@ -472,17 +491,21 @@ impl Stream {
         if self.arrivals.len() == MOST {
             self.arrivals.pop_front();
         }
-        self.arrivals.push_back((packet.pts(), Clock::now()));
+        self.newest = Clock::now();
+        self.arrivals.push_back((packet.pts(), self.newest));
     }
 
-    /// When the packet of this presentation time came.
+    /// By when the frame of this presentation time was captured: its packet had come, or that of a frame which is shown
+    /// later (B-frames come behind the frame that follows them).
     fn arrival(&mut self, pts: Option<i64>) -> Clock {
         let found = self.arrivals.iter().position(|(at, _)| at.is_some() && *at == pts);
         let entry = match found {
             Some(index) => self.arrivals.remove(index),
             None => self.arrivals.pop_front(),
         };
-        entry.map_or_else(Clock::now, |(_, arrival)| arrival)
+        let own = entry.map_or_else(Clock::now, |(_, arrival)| arrival);
+        let shown_later = self.arrivals.iter().filter(|(at, _)| pts.is_some() && *at > pts);
+        shown_later.map(|(_, arrival)| *arrival).fold(own, Clock::earlier)
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Captured, Clock, Source, SourceError, SourceInfo, Times};
+use super::{
+    Captured, Source, SourceError, SourceInfo,
+    times::{Clock, Times},
+};
 use crate::synthetic::{Scene, SceneConfig};
 
 pub(super) struct SyntheticSource {
