@@ -44,7 +44,7 @@ fn stage_is_counted_nowhere_or_twice() -> Result<()> {
     let stack = stack(&folder, vec![camera])?.start()?;
     each_frame_once(&results(&stack, "yard", usize::MAX, LONGEST)?, 60)?;
     let seen_by = [
-        ("producer", &["capture", "decode", "wait", "resize", "credit", "publish"][..]),
+        ("producer", &["capture", "decode", "hold", "resize", "credit", "publish"][..]),
         (
             "processor-1",
             &[

@@ -26,6 +26,8 @@ const FRESH: Duration = Duration::from_millis(1500);
 const INTEREST: Duration = Duration::from_secs(30);
 /// How often an idle gateway makes sure that Redis is there, for `/readyz`.
 const IDLE_CHECK: Duration = Duration::from_secs(5);
+/// Who had an owner so recently is only changing hands, as cameras do when their configuration changes.
+const CHANGES_HANDS: Duration = Duration::from_millis(1500);
 /// Rates are taken over this long.
 const RATE_OVER: Duration = Duration::from_secs(4);
 
@@ -96,7 +98,7 @@ impl States {
         shutdown: Shutdown,
     ) {
         let mut members = hub.members();
-        let mut rates = Rates::default();
+        let mut looks = Looks::default();
         let mut was_unreachable = false;
         while !shutdown.is_requested() {
             let wanted = *members.borrow_and_update() > 0 || self.asked_within(INTEREST);
@@ -124,7 +126,7 @@ impl States {
             was_unreachable = unreachable.is_some();
             if wanted {
                 let overview = match answer {
-                    Ok(observed) => Overview { cameras: rates.describe(observed), asked, unreachable: None },
+                    Ok(observed) => Overview { cameras: looks.describe(observed), asked, unreachable: None },
                     Err(error) => unknown(&self.overview.borrow().1, asked, error),
                 };
                 if overview.unreachable.is_none() {
@@ -203,31 +205,37 @@ async fn observe(redis: &Redis) -> Result<Vec<Observed>, StreamError> {
     Ok(observed)
 }
 
-/// Turns counts into rates.
+/// What only several looks tell: rates of counts, and whether a camera is only changing hands.
 #[derive(Debug, Default)]
-struct Rates(BTreeMap<CameraId, CameraRates>);
+struct Looks(BTreeMap<CameraId, CameraLooks>);
 
 #[derive(Debug, Default)]
-struct CameraRates {
+struct CameraLooks {
     /// By the producer's clock, because it writes its count when it likes.
     published: Counted,
     /// By ours.
     results: Counted,
+    /// When an owner was seen last.
+    owned: Option<Instant>,
 }
 
-impl Rates {
+impl Looks {
     fn describe(&mut self, observed: Vec<Observed>) -> BTreeMap<CameraId, Known> {
         let now = wall_clock_us();
         self.0.retain(|camera, _| observed.iter().any(|o| o.camera == *camera));
         observed
             .into_iter()
             .map(|observed| {
-                let rates = self.0.entry(observed.camera.clone()).or_default();
-                let fps_out = rates.results.rate(now, observed.progress.results);
+                let looks = self.0.entry(observed.camera.clone()).or_default();
+                let fps_out = looks.results.rate(now, observed.progress.results);
                 let source = observed.source.as_ref();
                 let fps_in =
-                    source.map_or(0.0, |source| rates.published.rate(source.updated_us, source.published));
-                (observed.camera.clone(), describe(observed, fps_in, fps_out))
+                    source.map_or(0.0, |source| looks.published.rate(source.updated_us, source.published));
+                if observed.owner.is_some() {
+                    looks.owned = Some(Instant::now());
+                }
+                let owned = looks.owned.is_some_and(|at| at.elapsed() < CHANGES_HANDS);
+                (observed.camera.clone(), describe(observed, fps_in, fps_out, owned))
             })
             .collect()
     }
@@ -259,8 +267,8 @@ impl Counted {
     }
 }
 
-fn describe(observed: Observed, fps_in: f32, fps_out: f32) -> Known {
-    let (health, error) = health(&observed);
+fn describe(observed: Observed, fps_in: f32, fps_out: f32, owned: bool) -> Known {
+    let (health, error) = health(&observed, owned);
     let source = observed.source.unwrap_or_default();
     let config = observed.config.ok();
     let state = CameraState {
@@ -282,9 +290,9 @@ fn describe(observed: Observed, fps_in: f32, fps_out: f32) -> Known {
     Known { state, config }
 }
 
-/// How a camera is doing, and a sentence about it where something is to be done.
-fn health(observed: &Observed) -> (CameraHealth, Option<String>) {
-    let Observed { config, source, producer, owner, progress, .. } = observed;
+/// How a camera is doing, and a sentence about it where something is to be done. `owned`: somebody analyses it, or did so a moment ago.
+fn health(observed: &Observed, owned: bool) -> (CameraHealth, Option<String>) {
+    let Observed { config, source, producer, progress, .. } = observed;
     if let Err(why) = config {
         return (CameraHealth::Failed, Some(why.clone()));
     }
@@ -295,10 +303,10 @@ fn health(observed: &Observed) -> (CameraHealth, Option<String>) {
         let text = "no processor analyses this camera: start one, or wait until one takes it";
         (CameraHealth::NoOwner, Some(text.to_owned()))
     };
-    match (state, producer, owner) {
+    match (state, producer, owned) {
         (SourceHealth::Failed, ..) => (CameraHealth::Failed, said),
-        (SourceHealth::Ended, _, None) if waiting => no_owner(),
-        (SourceHealth::Ended, _, Some(_)) if waiting => (CameraHealth::Live, said),
+        (SourceHealth::Ended, _, false) if waiting => no_owner(),
+        (SourceHealth::Ended, _, true) if waiting => (CameraHealth::Live, said),
         (SourceHealth::Ended, ..) => (CameraHealth::Ended, said),
         (_, None, _) => {
             let text = "no producer reads this camera: start one that may open its source";
@@ -306,8 +314,8 @@ fn health(observed: &Observed) -> (CameraHealth, Option<String>) {
         }
         (SourceHealth::Reconnecting, ..) => (CameraHealth::Reconnecting, said),
         (SourceHealth::Starting, ..) => (CameraHealth::Starting, said),
-        (SourceHealth::Live, _, None) => no_owner(),
-        (SourceHealth::Live, _, Some(_)) if progress.results == 0 => (CameraHealth::Starting, said),
+        (SourceHealth::Live, _, false) => no_owner(),
+        (SourceHealth::Live, _, true) if progress.results == 0 => (CameraHealth::Starting, said),
         (SourceHealth::Live, ..) => (CameraHealth::Live, said),
     }
 }
@@ -371,14 +379,28 @@ mod tests {
             (Some(Src::Ended), false, true, 0, 9, Is::Ended),
             (Some(Src::Failed), false, false, 0, 0, Is::Failed),
         ] {
-            let found = health(&observed(source, producer, owner, backlog, results)).0;
+            let found = health(&observed(source, producer, owner, backlog, results), owner).0;
             assert_eq!(found, expected, "{source:?} {producer} {owner} {backlog} {results}");
         }
     }
 
     #[test]
+    fn camera_that_changes_hands_has_no_processor() {
+        let look = |looks: &mut Looks, owner| {
+            let known = looks.describe(vec![observed(Some(SourceHealth::Live), true, owner, 8, 9)]);
+            known.into_values().next().unwrap().state.health
+        };
+        let mut looks = Looks::default();
+        assert_eq!(look(&mut looks, false), CameraHealth::NoOwner, "nobody has been seen");
+        assert_eq!(look(&mut looks, true), CameraHealth::Live);
+        assert_eq!(look(&mut looks, false), CameraHealth::Live);
+        std::thread::sleep(CHANGES_HANDS);
+        assert_eq!(look(&mut looks, false), CameraHealth::NoOwner);
+    }
+
+    #[test]
     fn credentials_show_in_a_state() {
-        let known = describe(observed(Some(SourceHealth::Failed), true, true, 0, 0), 1.0, 1.0);
+        let known = describe(observed(Some(SourceHealth::Failed), true, true, 0, 0), 1.0, 1.0, true);
         assert_eq!(known.state.error.as_deref(), Some("cannot open rtsp://***@cam/1"));
         assert_eq!(known.state.owner.as_deref(), Some("w1"));
     }

@@ -14,7 +14,7 @@ const journey: [title: string, job: string, stages: [name: string, about: string
     [
       ['capture', 'Waiting for the source to have the next frame: the frame interval, for a live camera.'],
       ['decode', 'Packet to picture.'],
-      ['wait', "Waiting in the decoder for the frames shown before it (B-frames), for the camera's thread, or for Redis to have answered the last frame."],
+      ['hold', "Held in the decoder for the frames that are shown before it (B-frames), for the camera's thread, or for Redis to have answered the last frame."],
       ['resize', 'Source size to analysis size.'],
       ['credit', 'A file waits for the stream to have room: long where the processors are the bottleneck, 0 for live cameras.'],
       ['publish', 'Writing the frame into its stream.'],

@@ -64,7 +64,7 @@ impl Shrinker {
         let took: [(Stage, Duration); 4] = [
             (Stage::Capture, captured.capture),
             (Stage::Decode, captured.decode),
-            (Stage::Wait, held),
+            (Stage::Hold, held),
             (Stage::Resize, began.elapsed()),
         ];
         took.into_iter().for_each(|(stage, took)| header.stamp(stage, took));

@@ -9,39 +9,41 @@ wire_enum! {
         Capture = 0 "capture",
         /// Packet to picture.
         Decode = 1 "decode",
+        /// Held in the producer: in the decoder for the frames that are shown before it (B-frames), for the camera's thread, or
+        /// for Redis to have answered the last frame.
+        Hold = 2 "hold",
         /// Source size to analysis size.
-        Resize = 2 "resize",
+        Resize = 3 "resize",
         /// A lossless source waits for the stream to have room.
-        Credit = 3 "credit",
+        Credit = 4 "credit",
         /// Writing the frame into its stream.
-        Publish = 4 "publish",
+        Publish = 5 "publish",
         /// Lying in the stream until a processor takes it.
-        Queue = 5 "queue",
+        Queue = 6 "queue",
         /// From the reader's wake-up to the decoded header.
-        Read = 6 "read",
-        /// Waiting for a batch or for a worker thread; in the producer in the decoder
-        /// for the frames shown before it (B-frames), for its thread, or for Redis to have answered the last frame.
-        Wait = 7 "wait",
+        Read = 7 "read",
+        /// Waiting for a batch or for a worker thread.
+        Wait = 8 "wait",
         /// I420 to the model's letterboxed planar input.
-        Preprocess = 8 "preprocess",
+        Preprocess = 9 "preprocess",
         /// The model.
-        Infer = 9 "infer",
+        Infer = 10 "infer",
         /// The model's output to boxes, and non-maximum suppression.
-        Postprocess = 10 "postprocess",
+        Postprocess = 11 "postprocess",
         /// Boxes to tracks.
-        Track = 11 "track",
+        Track = 12 "track",
         /// Tracks to speeds.
-        Speed = 12 "speed",
+        Speed = 13 "speed",
         /// Tracks to zones and regions.
-        Zones = 13 "zones",
+        Zones = 14 "zones",
         /// Result, checkpoint and progress written in one script.
-        Commit = 14 "commit",
+        Commit = 15 "commit",
         /// From the commit seen by the gateway to the bytes written to the client.
-        Relay = 15 "relay",
+        Relay = 16 "relay",
         /// From there to decoded in the browser.
-        Deliver = 16 "deliver",
+        Deliver = 17 "deliver",
         /// From there to painted.
-        Paint = 17 "paint",
+        Paint = 18 "paint",
     }
 }
 

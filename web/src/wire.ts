@@ -50,8 +50,8 @@ function readVariant(value: unknown, what: string): [string, unknown] {
 }
 
 /** The stages of a frame's journey: one name each, in code, metrics, spans, docs and the dashboard. */
-export type Stage = "capture" | "decode" | "resize" | "credit" | "publish" | "queue" | "read" | "wait" | "preprocess" | "infer" | "postprocess" | "track" | "speed" | "zones" | "commit" | "relay" | "deliver" | "paint";
-const codesOfStage: ReadonlyMap<number, Stage> = new Map<number, Stage>([[0, "capture"], [1, "decode"], [2, "resize"], [3, "credit"], [4, "publish"], [5, "queue"], [6, "read"], [7, "wait"], [8, "preprocess"], [9, "infer"], [10, "postprocess"], [11, "track"], [12, "speed"], [13, "zones"], [14, "commit"], [15, "relay"], [16, "deliver"], [17, "paint"]]);
+export type Stage = "capture" | "decode" | "hold" | "resize" | "credit" | "publish" | "queue" | "read" | "wait" | "preprocess" | "infer" | "postprocess" | "track" | "speed" | "zones" | "commit" | "relay" | "deliver" | "paint";
+const codesOfStage: ReadonlyMap<number, Stage> = new Map<number, Stage>([[0, "capture"], [1, "decode"], [2, "hold"], [3, "resize"], [4, "credit"], [5, "publish"], [6, "queue"], [7, "read"], [8, "wait"], [9, "preprocess"], [10, "infer"], [11, "postprocess"], [12, "track"], [13, "speed"], [14, "zones"], [15, "commit"], [16, "relay"], [17, "deliver"], [18, "paint"]]);
 export function readStage(value: unknown): Stage { return readEnum(codesOfStage, value, "Stage"); }
 
 /** How long a stage took for one frame. */

@@ -32,7 +32,7 @@ async fn file_is_published_once_in_order_and_closed() -> Result<()> {
         assert!(header.lossless && header.inc == 1 && header.lost.is_empty());
         assert_eq!(header.discontinuity, header.position == 0);
         let stages: Vec<Stage> = header.stages.iter().map(|time| time.stage).collect();
-        assert_eq!(stages, [Stage::Capture, Stage::Decode, Stage::Wait, Stage::Resize, Stage::Credit]);
+        assert_eq!(stages, [Stage::Capture, Stage::Decode, Stage::Hold, Stage::Resize, Stage::Credit]);
     }
     let state = source_state(&redis, &cam("c"), is(SourceHealth::Ended)).await?;
     assert_eq!(

@@ -268,7 +268,7 @@ impl FrameWriter {
         }
         let id = self.next_id(header);
         let began = Instant::now();
-        header.stamp(Stage::Wait, began.duration_since(came));
+        header.stamp(Stage::Hold, began.duration_since(came));
         let mut commands = redis::pipe();
         // Two commands, because a full Redis refuses XADD MAXLEN before it trims, but allows XTRIM.
         commands.cmd("XTRIM").arg(&self.key).arg("MAXLEN").arg("=").arg(queue - 1);
