@@ -34,9 +34,9 @@ pub(crate) struct Args {
     /// Frames that are counted in each round.
     #[arg(long, default_value_t = 1500)]
     frames: u64,
-    /// Rounds of each kind. What is measured is compared with what is not in each of them.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    /// Rounds, each of one run that measures and one that does not. How much they differ is the error, so at least two.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..))]
+    rounds: u16,
     /// Part of the frames that are followed by spans; the daemons' default where none is given.
     #[arg(long)]
     ratio: Option<f64>,
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
             None => builder,
         }
     };
-    for round in 1..=args.rounds.max(1) {
+    for round in 1..=args.rounds {
         eprintln!("round {round} of {} …", args.rounds);
         let (seen, unseen) = thread::scope(|scope| {
             let unseen = scope.spawn(|| measure(args, nothing, false));
