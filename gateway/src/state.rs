@@ -409,7 +409,7 @@ mod tests {
     fn unreadable_configuration_hides_the_camera() {
         let mut broken = observed(None, false, false, 0, 0);
         broken.config = Err("its configuration cannot be read".into());
-        let known = describe(broken, 0.0, 0.0);
+        let known = describe(broken, 0.0, 0.0, false);
         assert_eq!(known.state.health, CameraHealth::Failed);
         assert_eq!(known.state.name, "yard");
     }

@@ -7,7 +7,11 @@ export type Doer = "producer" | "stream" | "processor" | "delivery";
 export const STAGES: readonly { stage: Stage; doer: Doer; about: string }[] = [
   { stage: "capture", doer: "producer", about: "Wait for the source to have the frame. Not part of its age." },
   { stage: "decode", doer: "producer", about: "Packet to picture." },
-  { stage: "hold", doer: "producer", about: "Held for the frames shown before it (B-frames), or for the camera's thread." },
+  {
+    stage: "hold",
+    doer: "producer",
+    about: "Held for the frames shown before it (B-frames), or for the camera's thread.",
+  },
   { stage: "resize", doer: "producer", about: "Source size to analysis size." },
   { stage: "credit", doer: "producer", about: "A file waits for the stream to have room." },
   { stage: "publish", doer: "producer", about: "Write the frame into its stream." },
