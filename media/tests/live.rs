@@ -134,6 +134,37 @@ fn rtsp_frames_with_b_frames_are_unevenly_timed() {
 }
 
 #[test]
+fn mjpeg_over_http_has_a_made_up_rate() {
+    const INTERVAL: Duration = Duration::from_millis(100);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mpjpeg");
+    if !clip(&path, "320x240", 30, &["-f", "mpjpeg"]) {
+        return;
+    }
+    let body = fs::read(&path).unwrap();
+    let begins: Vec<usize> =
+        (0..body.len()).filter(|at| body[*at..].starts_with(b"--ffmpeg")).chain([body.len()]).collect();
+    let address = serve(move |mut stream| {
+        read_request(&mut stream);
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=ffmpeg\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        for part in begins.windows(2) {
+            if stream.write_all(&body[part[0]..part[1]]).is_err() {
+                break;
+            }
+            thread::sleep(INTERVAL);
+        }
+    });
+    let mut source = open_within(&format!("http://{address}/video"), Duration::from_secs(5)).unwrap();
+    assert!(source.info().live && source.info().fps == 0.0, "{:?}", source.info());
+    let (frames, _) = read_all(source.as_mut());
+    assert!(frames.len() >= 28, "{}", frames.len());
+    // What came while the source was opened comes at once.
+    let span = frames[27].media_time_us - frames[17].media_time_us;
+    assert!((span - 1_000_000).abs() < 300_000, "10 frames of 10 a second span {span} µs");
+}
+
+#[test]
 fn dead_or_frozen_rtsp_server_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip.mp4");

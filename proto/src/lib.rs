@@ -37,4 +37,4 @@ pub use step::*;
 
 /// Version of everything in this crate that is sent. Raised when a field changes its meaning or goes away;
 /// a field added at the end of a struct keeps it.
-pub const SCHEMA: u16 = 1;
+pub const SCHEMA: u16 = 2;

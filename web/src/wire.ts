@@ -2,7 +2,7 @@
 // A value travels as MessagePack: a struct as an array of its fields, a plain enum as its code, a message as a map with one entry.
 // The `read…` functions take what a MessagePack decoder gives; they throw a WireError on anything else.
 
-export const SCHEMA = 1;
+export const SCHEMA = 2;
 
 /** What came over the wire is not what it should be. */
 export class WireError extends Error {}

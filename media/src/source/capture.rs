@@ -98,7 +98,7 @@ impl CaptureSource {
             options: options.clone(),
             fps,
             info: SourceInfo { size: Size { width: 0, height: 0 }, fps: 0.0, live: true, frames: None },
-            times: Times::new(fps, 0.0, true),
+            times: Times::of_arrival(),
             frames,
             position: 0,
             ended: false,
@@ -111,9 +111,9 @@ impl CaptureSource {
             }
             _ => return Err(source.lost("it gave no frame")),
         }
-        source.times = Times::new(fps, source.info.fps, source.info.live);
-        if let Some(fps) = fps.filter(|_| !source.info.live) {
-            source.info.fps = fps;
+        if !source.info.live {
+            source.times = Times::of_file(fps, source.info.fps);
+            source.info.fps = fps.unwrap_or(source.info.fps);
         }
         Ok(source)
     }

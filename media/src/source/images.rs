@@ -51,7 +51,7 @@ impl ImagesSource {
         let fps = fps.unwrap_or(DEFAULT_FPS);
         Ok(Self {
             info: SourceInfo { size, fps, live: false, frames: Some(files.len() as u64) },
-            times: Times::new(Some(fps), fps, false),
+            times: Times::of_file(Some(fps), fps),
             files,
             converter,
             next: 0,

@@ -142,7 +142,7 @@ impl LibavSource {
     ) -> Result<Self, SourceError> {
         let stream = Stream::open(&address, &shown, is_file, options)?;
         let info = stream.info(is_file, fps);
-        let times = Times::new(fps, info.fps, info.live);
+        let times = stream.times(fps, &info);
         Ok(Self {
             address,
             shown,
@@ -223,7 +223,15 @@ impl Source for LibavSource {
                 why: format!("its pixel format cannot be converted: {error}"),
             })?
             .turned(self.stream.rotation);
+        let had_clock = !self.times.is_by_arrival();
         let (media_time_us, jumped) = self.times.of(position, time, decoded.released);
+        if had_clock && self.times.is_by_arrival() {
+            tracing::warn!(
+                source = self.shown,
+                "its presentation times make no sense: frames are timed by when they come, which makes speeds less exact. \
+                 Connecting again may help, or the camera's firmware"
+            );
+        }
         if self.info.live && !self.said_b_frames && decoded.arrival.steady < decoded.released.steady {
             self.said_b_frames = true;
             tracing::info!(
@@ -252,7 +260,7 @@ impl Source for LibavSource {
         }
         // Opened again: seeking is not exact in every container, and a second pass must equal the first to the bit.
         self.stream = Stream::open(&self.address, &self.shown, self.is_file, &self.options)?;
-        self.times = Times::new(self.fps, self.info.fps, self.info.live);
+        self.times = self.stream.times(self.fps, &self.info);
         self.times.mark_discontinuity();
         self.last_size = None;
         Ok(())
@@ -377,7 +385,26 @@ impl Stream {
                 frames = Some((seconds * rate).round() as u64);
             }
         }
+        if live && self.has_no_times() {
+            rate = 0.0;
+        }
         SourceInfo { size, fps: fps.unwrap_or(rate), live, frames }
+    }
+
+    /// Whether the format, such as MJPEG over HTTP, has no times: libav makes some up then, of 25 frames a second.
+    fn has_no_times(&self) -> bool {
+        // SAFETY: the format belongs to the open input and is only read.
+        #[allow(unsafe_code)]
+        let flags = unsafe { (*self.input.format().as_ptr()).flags };
+        flags & ffi::AVFMT_NOTIMESTAMPS != 0
+    }
+
+    fn times(&self, fps: Option<f64>, info: &SourceInfo) -> Times {
+        match info.live {
+            true if self.has_no_times() => Times::of_arrival(),
+            true => Times::of_live(info.fps),
+            false => Times::of_file(fps, info.fps),
+        }
     }
 
     fn decode(

@@ -28,7 +28,7 @@ impl SyntheticSource {
             live: false,
             frames: (config.frames > 0).then_some(config.frames),
         };
-        Ok(Self { times: Times::new(Some(config.fps), config.fps, false), info, scene, position: 0 })
+        Ok(Self { times: Times::of_file(Some(config.fps), config.fps), info, scene, position: 0 })
     }
 }
 

@@ -5,8 +5,12 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// A live source whose presentation times run away from the clock by more than this, microseconds, has no true ones.
-const MOST_APART_US: u64 = 10_000_000;
+/// A live source whose presentation times run away from the clock by more than this, microseconds, has no true ones. What
+/// comes at once at the beginning, such as three segments of HLS, is less.
+const MOST_APART_US: u64 = 30_000_000;
+
+/// After so many frames in a row without a usable presentation time a live source has none.
+const MOST_UNTIMED: u8 = 5;
 
 /// A live source's media time approaches the wall clock by at most one part in so many: far above what any camera's clock
 /// is wrong by, far below what a speed could show.
@@ -63,38 +67,58 @@ enum By {
 struct LiveTime {
     presentation_us: Option<i64>,
     media_us: i64,
+    /// Frames up to this one whose presentation time was of no use.
+    untimed: u8,
 }
 
 impl LiveTime {
     /// Of the frame that is shown next and was there at this wall clock. None where presentation times are missing or
-    /// have nothing in common with it; a single one may be missing, as an RTSP stream's first often is.
+    /// have nothing in common with it; single ones may be missing (an RTSP stream's first often is) or jump.
     fn after(last: Option<Self>, presentation_us: Option<i64>, now_us: i64, step_us: i64) -> Option<Self> {
-        let Some(last) = last else { return Some(Self { presentation_us, media_us: now_us }) };
-        let step = match (last.presentation_us, presentation_us) {
-            (Some(last), Some(this)) => this.saturating_sub(last),
-            (None, None) => return None,
-            _ => step_us,
+        let Some(last) = last else { return Some(Self { presentation_us, media_us: now_us, untimed: 0 }) };
+        let ahead = |step: i64| last.media_us.saturating_add(step).saturating_sub(now_us);
+        let agrees = |step: i64| ahead(step).unsigned_abs() <= MOST_APART_US;
+        let step = presentation_us.zip(last.presentation_us).map(|(this, last)| this.saturating_sub(last));
+        let (media_us, untimed) = match step {
+            Some(step) if step > 0 && agrees(step) => {
+                let most = step / SLOWEST_APPROACH;
+                (last.media_us + step - ahead(step).clamp(-most, most), 0)
+            }
+            // Ordinary steps have led away from the clock.
+            Some(step) if step > 0 && step.unsigned_abs() <= MOST_APART_US => return None,
+            _ if agrees(step_us) => (now_us.max(last.media_us + step_us), last.untimed + 1),
+            _ => return None,
         };
-        let ahead = last.media_us.saturating_add(step).saturating_sub(now_us);
-        if step <= 0 || ahead.unsigned_abs() > MOST_APART_US {
-            return None;
-        }
-        let most = step / SLOWEST_APPROACH;
-        Some(Self { presentation_us, media_us: last.media_us + step - ahead.clamp(-most, most) })
+        (untimed <= MOST_UNTIMED).then_some(Self { presentation_us, media_us, untimed })
     }
 }
 
 impl Times {
-    /// For a source with this true rate, where one is configured, and this nominal one, both in frames per second.
-    pub(super) fn new(rate: Option<f64>, nominal_fps: f64, live: bool) -> Self {
-        let fps = if nominal_fps > 0.0 { nominal_fps } else { 25.0 };
-        let step_us = (1e6 / fps).round() as i64;
-        let by = match rate {
-            _ if live => By::LiveClock { last: None, step_us },
+    /// For a file with this true rate, where one is configured, and this nominal one, both in frames per second.
+    pub(super) fn of_file(rate: Option<f64>, nominal_fps: f64) -> Self {
+        Self::by(match rate {
             Some(rate) => By::Rate(rate),
-            None => By::Presentation { first_us: None, step_us },
-        };
+            None => By::Presentation { first_us: None, step_us: step_us(nominal_fps) },
+        })
+    }
+
+    /// For a live source that says when its frames are to be shown, with this nominal rate in frames per second.
+    pub(super) fn of_live(nominal_fps: f64) -> Self {
+        Self::by(By::LiveClock { last: None, step_us: step_us(nominal_fps) })
+    }
+
+    /// For a live source that does not.
+    pub(super) fn of_arrival() -> Self {
+        Self::by(By::Arrival)
+    }
+
+    fn by(by: By) -> Self {
         Self { by, last_us: None, discontinuity: false }
+    }
+
+    /// Whether media times are nothing but when frames come.
+    pub(super) fn is_by_arrival(&self) -> bool {
+        matches!(self.by, By::Arrival)
     }
 
     /// The next frame does not continue the last one.
@@ -117,21 +141,24 @@ impl Times {
                     Some(time) => (last.insert(time).media_us, false),
                     None => {
                         self.by = By::Arrival;
-                        // Of a source that has none at all, the first frame was timed so, too.
-                        let jumped = position > 1;
-                        (if jumped { now_us } else { by_arrival(self.last_us, now_us) }, jumped)
+                        (now_us, true)
                     }
                 }
             }
-            By::Arrival => (by_arrival(self.last_us, arrival.steady_wall_us()), false),
+            By::Arrival => {
+                let now_us = arrival.steady_wall_us();
+                (self.last_us.map_or(now_us, |last| now_us.max(last + 1)), false)
+            }
         };
         self.last_us = Some(time);
         (time, marked || jumped)
     }
 }
 
-fn by_arrival(last_us: Option<i64>, now_us: i64) -> i64 {
-    last_us.map_or(now_us, |last| now_us.max(last + 1))
+/// Between two frames, where only their nominal rate is known.
+fn step_us(nominal_fps: f64) -> i64 {
+    let fps = if nominal_fps > 0.0 { nominal_fps } else { 25.0 };
+    (1e6 / fps).round() as i64
 }
 
 /// Media time of a file's frame, and whether it is a jump back.
@@ -174,7 +201,7 @@ mod tests {
 
     /// Media times of frames that were shown and came at these microseconds, and which of them do not continue the last.
     fn live(frames: impl IntoIterator<Item = (Option<i64>, i64)>) -> (Vec<i64>, Vec<usize>) {
-        let (mut times, start) = (Times::new(None, 25.0, true), Instant::now());
+        let (mut times, start) = (Times::of_live(25.0), Instant::now());
         let frames = frames.into_iter().enumerate().map(|(index, (shown, came))| {
             let steady = start + Duration::from_micros(came as u64);
             times.of(index as u64, shown, Clock { wall_us: 0, steady })
@@ -216,26 +243,44 @@ mod tests {
 
     #[test]
     fn live_source_without_true_times_is_timed_by_them() {
-        let by_arrival = |shown: fn(i64) -> Option<i64>| live((0..1000).map(|n| (shown(n), n * STEP_US)));
-        // None; nearly all; half of them; all the same; at half the rate; an hour's jump; going back.
         type Shown = fn(i64) -> Option<i64>;
-        let cases: [(Shown, &[usize]); 7] = [
-            (|_| None, &[]),
-            (|n| (n > 0 && n != 700).then_some(n * STEP_US), &[]),
-            (|n| (n < 500).then_some(n * STEP_US), &[501]),
-            (|_| Some(5), &[]),
-            (|n| Some(n * STEP_US / 2), &[501]),
-            (|n| Some(n * STEP_US + n / 500 * 3_600_000_000), &[500]),
-            (|n| Some(n % 500 * STEP_US), &[500]),
+        // None; none from some frame on; all the same; at half the rate.
+        let cases: [(Shown, usize); 4] = [
+            (|_| None, 6),
+            (|n| (n < 500).then_some(n * STEP_US), 505),
+            (|_| Some(5), 6),
+            (|n| Some(n * STEP_US / 2), 1502),
         ];
-        for (case, (shown, expected)) in cases.into_iter().enumerate() {
-            let (times, jumps) = by_arrival(shown);
-            assert_eq!(jumps, expected, "case {case}");
-            let after = expected.first().copied().unwrap_or(0);
-            assert!(steps(&times[after..]).iter().all(|step| *step == STEP_US), "case {case}");
+        for (case, (shown, lost)) in cases.into_iter().enumerate() {
+            let (times, jumps) = live((0..2000).map(|n| (shown(n), n * STEP_US)));
+            assert_eq!(jumps, [lost], "case {case}");
+            assert!(steps(&times[lost..]).iter().all(|step| *step == STEP_US), "case {case}");
         }
         // Whatever a hostile server says.
         let extremes = [i64::MIN, i64::MAX, 0, i64::MAX, i64::MIN];
         live(extremes.into_iter().enumerate().map(|(n, shown)| (Some(shown), n as i64)));
+    }
+
+    #[test]
+    fn live_source_loses_its_clock_by_a_single_untidy_time() {
+        type Shown = fn(i64) -> Option<i64>;
+        // The first and another missing; two of one time; an hour's jump; going back.
+        let cases: [Shown; 4] = [
+            |n| (n > 0 && n != 300).then_some(n * STEP_US),
+            |n| Some((n - n / 300) * STEP_US),
+            |n| Some(n * STEP_US + n / 300 * 3_600_000_000),
+            |n| Some(n % 300 * STEP_US),
+        ];
+        for (case, shown) in cases.into_iter().enumerate() {
+            // Two at a time, so that arrival alone would not do.
+            let (times, jumps) = live((0..1000).map(|n| (shown(n), n / 2 * 2 * STEP_US)));
+            assert!(jumps.is_empty(), "case {case}: {jumps:?}");
+            let uneven = steps(&times).into_iter().filter(|step| (step - STEP_US).abs() > STEP_US / 1000);
+            let uneven: Vec<i64> = uneven.collect();
+            assert!(
+                uneven.len() <= 3 && uneven.iter().all(|step| *step <= 2 * STEP_US),
+                "case {case}: {uneven:?}"
+            );
+        }
     }
 }
