@@ -195,8 +195,10 @@ fn obey(
                 member.hold(camera);
             }
             let subscribed = member.subscribe(choice);
-            if let Some((camera, after)) = resumed {
-                playbacks.resume(&camera, after);
+            match (&subscribed, resumed) {
+                (Ok(_), Some((camera, after))) => playbacks.resume(&camera, after),
+                (Err(_), Some((camera, _))) => playbacks.stay(&camera),
+                (_, None) => {}
             }
             let unknown = subscribed.map_err(|error| error.to_string())?;
             if !unknown.is_empty() {

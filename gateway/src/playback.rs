@@ -20,17 +20,22 @@ use peregrine_proto::{
 };
 use peregrine_streams::{PreviewEntry, Redis, ResultEntry, StreamError};
 use serde_bytes::ByteBuf;
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    task::AbortHandle,
+};
 use tracing::debug;
 
 use crate::{
     outbox::{Delivery, DeliveryKind},
     pace::slot,
-    relay::{Member, Wants},
+    relay::{MOST_NAMED, Member, Wants},
 };
 
-/// Cameras that one client may be elsewhere than live on.
+/// Cameras that one client may be elsewhere than live on, those left out on which it catches up with what is live.
 const MOST_PLAYBACKS: usize = 16;
+/// Cameras of one client that catch up at a time; the others wait for their turn.
+const MOST_CATCHING_UP: usize = 16;
 /// Requests about one camera that may wait for their answer.
 const MOST_REQUESTS: usize = 32;
 /// Results that are read ahead.
@@ -78,11 +83,13 @@ pub(crate) struct Playbacks {
     /// The last epoch of any camera.
     epoch: Arc<AtomicU32>,
     running: BTreeMap<CameraId, Running>,
+    turns: Arc<Semaphore>,
 }
 
 impl Playbacks {
     pub(crate) fn new(redis: Redis, member: Arc<Member>) -> Self {
-        Self { redis, member, epoch: Arc::default(), running: BTreeMap::new() }
+        let turns = Arc::new(Semaphore::new(MOST_CATCHING_UP));
+        Self { redis, member, epoch: Arc::default(), running: BTreeMap::new(), turns }
     }
 
     /// Asks for something about a camera; the answer goes into the client's outbox.
@@ -110,6 +117,13 @@ impl Playbacks {
         }
     }
 
+    /// Leaves a camera that was held in vain where it was.
+    pub(crate) fn stay(&self, camera: &CameraId) {
+        if !self.running.get(camera).is_some_and(|running| running.mailbox.is_open()) {
+            self.member.go_live(camera, None);
+        }
+    }
+
     /// Ends what runs about some cameras, or about all.
     pub(crate) fn leave(&mut self, cameras: &[CameraId]) {
         for (camera, running) in &self.running {
@@ -122,8 +136,16 @@ impl Playbacks {
     /// Hands a request to the camera's playback, or begins one.
     fn post(&mut self, camera: &CameraId, request: Request) -> Result<(), String> {
         self.running.retain(|_, running| running.mailbox.is_open());
+        let catches_up = matches!(request.wish, Wish::Resume(_));
+        let played = self.running.iter().filter(|(other, running)| !running.catches_up && *other != camera);
+        if !catches_up && played.count() >= MOST_PLAYBACKS {
+            return Err(format!("{MOST_PLAYBACKS} cameras are played back already: play one of them live"));
+        }
         match self.running.get(camera).map(|running| running.mailbox.post(request)) {
-            Some(Posted::Taken) => return Ok(()),
+            Some(Posted::Taken) => {
+                self.running.entry(camera.clone()).and_modify(|running| running.catches_up &= catches_up);
+                return Ok(());
+            }
             Some(Posted::Full) => {
                 return Err(format!(
                     "{MOST_REQUESTS} requests about `{camera}` wait: wait for their answers"
@@ -131,14 +153,14 @@ impl Playbacks {
             }
             Some(Posted::Closed) | None => {}
         }
-        if self.running.len() >= MOST_PLAYBACKS && !self.running.contains_key(camera) {
-            return Err(format!("{MOST_PLAYBACKS} cameras are played back already: play one of them live"));
+        if self.running.len() >= MOST_PLAYBACKS + MOST_NAMED {
+            return Err(format!("{} cameras catch up already: wait for them", self.running.len()));
         }
         let player = self.player(camera.clone());
         let mailbox = player.mailbox.clone();
         mailbox.post(request);
         let task = tokio::spawn(player.run()).abort_handle();
-        self.running.insert(camera.clone(), Running { mailbox, task });
+        self.running.insert(camera.clone(), Running { mailbox, task, catches_up });
         Ok(())
     }
 
@@ -146,6 +168,8 @@ impl Playbacks {
         Player {
             redis: self.redis.clone(),
             member: self.member.clone(),
+            turns: self.turns.clone(),
+            turn: None,
             mailbox: Arc::new(Mailbox::new()),
             epoch: self.epoch.clone(),
             seek_epoch: self.epoch.load(Ordering::Relaxed),
@@ -166,6 +190,8 @@ impl Playbacks {
 struct Running {
     mailbox: Arc<Mailbox>,
     task: AbortHandle,
+    /// It was asked for nothing but to catch up with what is live.
+    catches_up: bool,
 }
 
 impl Drop for Running {
@@ -199,6 +225,15 @@ impl Mailbox {
     fn post(&self, request: Request) -> Posted {
         match self.lock().as_mut() {
             None => return Posted::Closed,
+            // Twice is no more than once.
+            Some(waiting)
+                if matches!(
+                    (request.wish, waiting.back()),
+                    (Wish::Leave, Some(Request { wish: Wish::Leave, .. }))
+                ) =>
+            {
+                return Posted::Taken;
+            }
             // What ends it always has a place.
             Some(waiting) if waiting.len() >= MOST_REQUESTS && !matches!(request.wish, Wish::Leave) => {
                 return Posted::Full;
@@ -251,6 +286,9 @@ enum State {
 struct Player {
     redis: Redis,
     member: Arc<Member>,
+    /// One is held while it catches up.
+    turns: Arc<Semaphore>,
+    turn: Option<OwnedSemaphorePermit>,
     mailbox: Arc<Mailbox>,
     epoch: Arc<AtomicU32>,
     /// Of the last jump on this camera.
@@ -429,6 +467,11 @@ impl Player {
     /// Does what is to be done next without being asked, for as long as there is something. Safe to cancel.
     async fn advance(&mut self) {
         let (playing, next) = (self.state, self.ahead.front().map(|next| next.id));
+        match (playing, &self.turn) {
+            (State::Resuming, None) => self.turn = self.turns.clone().acquire_owned().await.ok(),
+            (State::Resuming, Some(_)) => {}
+            _ => self.turn = None,
+        }
         if let (State::Playing { .. }, Some(next)) = (playing, next) {
             tokio::time::sleep_until(self.due(next).into()).await;
         }
@@ -457,6 +500,10 @@ impl Player {
             match self.redis.results_between(&self.camera, after, FrameId::MAX, AHEAD + 1).await {
                 Ok(entries) => break VecDeque::from(entries),
                 Err(error) => debug!(camera = %self.camera, %error, "cannot read back"),
+            }
+            if self.turn.take().is_some() {
+                // Other cameras may be held by a Redis that answers.
+                return tokio::time::sleep(LATER).await;
             }
             tokio::time::sleep(LATER).await;
         };

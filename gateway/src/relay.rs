@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Most cameras that one client may name; who wants more subscribes to all.
-const MOST_NAMED: usize = 1024;
+pub(crate) const MOST_NAMED: usize = 1024;
 
 /// What the clients want of all cameras together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -396,15 +396,16 @@ impl Member {
     }
 
     fn choose(&self, cameras: Vec<CameraId>, wants: Wants) -> Result<Vec<CameraId>, Unfit> {
+        let cameras: BTreeSet<CameraId> = cameras.into_iter().collect();
         let mut inner = self.hub.lock();
         let Some(member) = inner.members.get_mut(&self.key) else { return Ok(Vec::new()) };
-        let touched: Vec<CameraId> = if cameras.is_empty() {
+        let touched: BTreeSet<CameraId> = if cameras.is_empty() {
             member.all = wants;
             member.named.clear();
             inner.topics.keys().cloned().collect()
         } else {
             let new = cameras.iter().filter(|camera| !member.named.contains_key(*camera)).count();
-            if member.named.len() + new > MOST_NAMED {
+            if member.named.len() + new > MOST_NAMED || cameras.len() > MOST_NAMED {
                 return Err(Unfit::TooManyNamed);
             }
             for camera in &cameras {

@@ -5,7 +5,10 @@
 #[allow(dead_code, reason = "shared with the other tests, which need more of it")]
 mod stand;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use peregrine_daemon::{Health, Shell, Shutdown};
 use peregrine_gateway::Gateway;
@@ -382,6 +385,39 @@ async fn resumed_client_misses_a_result_or_gets_one_twice() {
     again.send(&resume(&camera.id, id)).await;
     let next_id = camera.commit(1).await;
     assert_eq!(next(&mut again).await, Came::Result(next_id), "nothing was missed, nothing comes again");
+}
+
+#[tokio::test]
+async fn client_of_many_cameras_misses_results_of_some_when_it_resumes() {
+    let stand = Stand::start().await;
+    let (mut expected, mut resumes) = (BTreeSet::new(), Vec::new());
+    for number in 0..40 {
+        let mut camera = stand.camera(&format!("yard-{number}")).await;
+        let ids = commit(&mut camera, 3).await;
+        expected.extend(ids[1..].iter().map(|id| (camera.id.clone(), *id)));
+        resumes.push(resume(&camera.id, ids[0]));
+    }
+    let mut client = stand.client().await;
+    for message in &resumes {
+        client.send(message).await;
+    }
+    let mut found = BTreeSet::new();
+    while found.len() < expected.len() {
+        match client.next().await.unwrap() {
+            ServerMessage::Result(message) => _ = found.insert((message.camera, message.id)),
+            ServerMessage::Gap(gap) => panic!("{gap:?}"),
+            ServerMessage::Problem(problem) => panic!("{problem:?}"),
+            _ => {}
+        }
+    }
+    assert_eq!(found, expected);
+    // To stand still on so many is refused.
+    for number in 0..17 {
+        client.send(&pause(&CameraId::new(&format!("yard-{number}")).unwrap(), number)).await;
+    }
+    assert_eq!(answer(&mut client, 0).await.problem, None);
+    let problem = answer(&mut client, 16).await.problem.unwrap();
+    assert!(problem.contains("16 cameras are played back already"), "{problem}");
 }
 
 #[tokio::test]
