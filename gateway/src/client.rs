@@ -170,6 +170,8 @@ async fn listen(mut messages: Messages<Socket>, app: &App, member: &Arc<Member>)
                 return SessionEnd::TooManyMistakes;
             }
         }
+        // So that answers go before the next request is read: who asks for many things at once has room for all of them.
+        tokio::task::yield_now().await;
     }
 }
 

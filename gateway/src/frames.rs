@@ -39,6 +39,8 @@ use crate::{
 
 /// Largest frame, bytes.
 const MOST_BYTES: usize = 4 << 20;
+/// Clients that bring frames at a time: each may have one half sent, which is held here.
+pub(crate) const MOST_BRINGERS: usize = 128;
 /// A browser that offers its token as a subprotocol wants a real one in the answer.
 const PROTOCOL: &str = "peregrine.frames";
 /// What a socket reads at once.
@@ -68,7 +70,10 @@ pub(crate) async fn connect(
         );
         return Err(Refused::new(StatusCode::CONFLICT, text));
     }
-    let place = app.place()?;
+    let bringer = app.bringers.clone().try_acquire_owned().map_err(|_| {
+        Refused::unavailable(format!("{MOST_BRINGERS} clients bring frames already: use another gateway"))
+    })?;
+    let place = (app.place()?, bringer);
     tokio::spawn(async move {
         // It may be gone before it has the answer.
         let Ok(upgraded) = upgrade.await else { return };
@@ -141,7 +146,7 @@ impl Bringer {
             pulse.heard();
             let went_well = match message {
                 Message::Binary(jpeg) => self.frame(jpeg).await,
-                Message::Text(_) => self.mistake("send a JPEG in a binary message, not text".into()).await,
+                Message::Text(_) => self.text().await,
                 Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => Ok(()),
             };
             if went_well.is_err() {
@@ -155,9 +160,16 @@ impl Bringer {
 
     /// Of all the frames that have arrived by now only the newest is offered.
     async fn frame(&mut self, mut newest: Bytes) -> Result<(), tungstenite::Error> {
-        while let Some(Some(Ok(Message::Binary(newer)))) = self.socket.next().now_or_never() {
-            newest = newer;
-            self.answer(false, None).await?;
+        while let Some(next) = self.socket.next().now_or_never() {
+            match next.unwrap_or(Err(tungstenite::Error::ConnectionClosed))? {
+                Message::Binary(newer) => {
+                    newest = newer;
+                    self.answer(false, None).await?;
+                }
+                Message::Text(_) => self.text().await?,
+                Message::Close(_) => return Err(tungstenite::Error::ConnectionClosed),
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            }
         }
         if !newest.starts_with(&[0xff, 0xd8]) {
             return self.mistake("this is no JPEG: send one picture in each binary message".into()).await;
@@ -169,7 +181,13 @@ impl Bringer {
                 self.answer(taken, problem).await
             }
             Ok(Err(error)) => self.answer(false, Some(error.to_string())).await,
-            Err(_) => self.answer(false, Some("Redis does not answer".into())).await,
+            Err(_) => {
+                self.answer(
+                    false,
+                    Some("Redis does not answer: the frame is skipped; the next one is tried".into()),
+                )
+                .await
+            }
         }
     }
 
@@ -181,6 +199,10 @@ impl Bringer {
         };
         let waits = matches!(known.state.health, CameraHealth::NoProducer | CameraHealth::Failed);
         waits.then(|| known.state.error.clone().unwrap_or_else(|| "no producer reads this camera".into()))
+    }
+
+    async fn text(&mut self) -> Result<(), tungstenite::Error> {
+        self.mistake("send a JPEG in a binary message, not text".into()).await
     }
 
     async fn mistake(&mut self, problem: String) -> Result<(), tungstenite::Error> {

@@ -53,6 +53,8 @@ pub(crate) struct App {
     pub(crate) max_message_bytes: usize,
     /// One permit for each client that may still come.
     pub(crate) places: Arc<Semaphore>,
+    /// The same for those that bring frames.
+    pub(crate) bringers: Arc<Semaphore>,
     pub(crate) shutdown: Shutdown,
 }
 

@@ -1,11 +1,11 @@
 //! Wires the parts of the gateway: the readers of Redis, the hubs between, and the connections.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use peregrine_daemon::Shell;
 use peregrine_streams::Redis;
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
@@ -13,6 +13,7 @@ use crate::{
     Config,
     access::Access,
     client::SessionLimits,
+    frames,
     http::{App, router},
     ingest::Ingest,
     ledger,
@@ -25,6 +26,9 @@ use crate::{
     subscribe, tls,
     web::Web,
 };
+
+/// At a shutdown, how long requests in hand may still take.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs the gateway until the shutdown: connects, listens, serves, says goodbye.
 ///
@@ -110,6 +114,7 @@ impl Gateway {
             session: SessionLimits { outbox: config.outbox, stalled: config.stalled },
             max_message_bytes: config.max_message_bytes,
             places: Arc::new(Semaphore::new(config.max_clients)),
+            bringers: Arc::new(Semaphore::new(frames::MOST_BRINGERS)),
             shutdown: shutdown.clone(),
         };
         let limits = ConnectionLimits {
@@ -122,10 +127,17 @@ impl Gateway {
         health.ready(true, "serving");
         let scheme = if tls.is_some() { "https" } else { "http" };
         info!(url = %format_args!("{scheme}://{address}/"), "serving");
+        let serving = listen::serve(listener, tls, router(app), limits, shutdown.clone());
+        tokio::pin!(serving);
         tokio::select! {
-            () = listen::serve(listener, tls, router(app), limits, shutdown.clone()) => {}
-            ended = parts.join_next() => if !shutdown.is_requested() {
-                bail!("a part of the gateway ended by itself: {ended:?}");
+            () = &mut serving => {}
+            ended = parts.join_next() => {
+                if !shutdown.is_requested() {
+                    bail!("a part of the gateway ended by itself: {ended:?}");
+                }
+                if timeout(FINISH_WITHIN, serving).await.is_err() {
+                    warn!("requests in hand were not finished within {FINISH_WITHIN:?}: they are cut off");
+                }
             }
         }
         let mut members = hub.members();

@@ -652,3 +652,20 @@ async fn missing_dashboard_is_not_explained() {
     assert!(page.text().contains("npm run build"));
     assert_eq!(stand.get("/api/version").await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_for_much_at_once_is_cut_off() {
+    let stand = Stand::start().await;
+    let mut client = stand.client().await;
+    let pings: Vec<_> = (0..500).map(|n| ClientMessage::Ping(Ping { client_time_us: n })).collect();
+    client.send_at_once(&pings).await;
+    for n in 0..500 {
+        let pong = client
+            .until(|message| match message {
+                ServerMessage::Pong(pong) => Some(pong),
+                _ => None,
+            })
+            .await;
+        assert_eq!(pong.client_time_us, n);
+    }
+}

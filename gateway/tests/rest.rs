@@ -11,6 +11,10 @@ use peregrine_proto::{CameraId, FrameId};
 use peregrine_streams::{Balance, Role, SourceHealth, WorkerId};
 use serde_json::{Value, json};
 use stand::*;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 fn camera(id: &str) -> Value {
     json!({ "id": id, "name": "Gate", "source": { "uri": "rtsp://user:secret@cam.example/1" } })
@@ -296,4 +300,27 @@ async fn wrong_method_is_not_told_the_right_ones() {
     }
     refusal(&stand.get("/api/cameras/%ff").await, 404);
     refusal(&stand.get("/api/cameras/..%2f..%2fetc").await, 404);
+}
+
+#[tokio::test]
+async fn request_in_hand_is_cut_off_by_the_shutdown() {
+    let stand = Stand::start().await;
+    let points = [[0, 0], [100, 0], [100, 100], [0, 100]].map(|at| json!({"image": at, "ground": at}));
+    let (host, body) = (stand.address, json!({ "points": points }).to_string());
+    let head = format!(
+        "POST /api/calibration HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(host).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Whatever can end at once has ended.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    stand.shutdown.trigger();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    stand.serving.await.unwrap().unwrap();
 }

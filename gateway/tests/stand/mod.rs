@@ -380,6 +380,14 @@ impl Client {
         self.send_raw(Message::Binary(encode(message).into())).await;
     }
 
+    /// In as few writes as possible.
+    pub(crate) async fn send_at_once(&mut self, messages: &[ClientMessage]) {
+        for message in messages {
+            self.socket.feed(Message::Binary(encode(message).into())).await.unwrap();
+        }
+        self.socket.flush().await.unwrap();
+    }
+
     pub(crate) async fn try_send_raw(&mut self, message: Message) -> Result<(), Error> {
         self.socket.send(message).await
     }
