@@ -13,7 +13,8 @@ wire_struct! {
         pub cameras: Vec<CameraId>,
         /// Send results.
         pub results: bool,
-        /// Send pictures of at most this width; none for no pictures.
+        /// Send pictures, this wide; none for no pictures. A camera's pictures have one width, the largest that anybody
+        /// wants of it (and not more than the source's): who wants small ones may get large ones while others watch.
         pub preview_width: Option<u32>,
         /// Begin after this result instead of with the latest: to go on where a connection broke off. Only with one camera.
         #[serde(default)]

@@ -396,7 +396,7 @@ export interface Subscribe {
   cameras: string[];
   /** Send results. */
   results: boolean;
-  /** Send pictures of at most this width; none for no pictures. */
+  /** Send pictures, this wide; none for no pictures. A camera's pictures have one width, the largest that anybody wants of it (and not more than the source's): who wants small ones may get large ones while others watch. */
   preview_width: number | null;
   /** Begin after this result instead of with the latest: to go on where a connection broke off. Only with one camera. */
   resume_after: string | null;
