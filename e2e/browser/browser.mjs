@@ -11,8 +11,8 @@ import { readFrameNumber, rowsOf } from "./frame-number.mjs";
 const ARTIFACTS = fileURLToPath(new URL("./artifacts/", import.meta.url));
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 
-/** Starts the browser that CHROMIUM names, Debian's otherwise, with a fresh profile. */
-export async function startBrowser() {
+/** Starts the browser that CHROMIUM names, Debian's otherwise, with a fresh profile; `language` is its user interface's. */
+export async function startBrowser(language = "en-US") {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   await access(executablePath).catch(() => {
     throw new Error(`no browser at ${executablePath}: apt-get install chromium, or set CHROMIUM to one`);
@@ -29,6 +29,7 @@ export async function startBrowser() {
       "--disable-background-networking",
       "--disable-component-update",
       "--disable-sync",
+      `--lang=${language}`,
       // A camera that shows a moving clock, and nobody to ask whether it may be used.
       "--use-fake-device-for-media-stream",
       "--use-fake-ui-for-media-stream",

@@ -2,12 +2,14 @@
 
 /**
  * Answers `/api/…`. `cameras` is the mock's own list; `added` and `changed` tell it that there is a new one, or another
- * configuration. `models` are those announced. Tests may set `refusing` (a status for everything), `workers` and `ledger`.
+ * configuration. `models` are those announced. Tests may set `refusing` (a status for everything), `workers` and `ledger`;
+ * `calibrations` are the bodies of all that were asked for.
  */
 export function startRest({ cameras, models, added, changed }) {
   const configs = new Map(cameras.map((of) => [of.id, { version: 1, config: firstConfig(of) }]));
   const rest = {
     refusing: undefined,
+    calibrations: [],
     workers: [
       {
         worker: "producer-1",
@@ -69,6 +71,7 @@ export function startRest({ cameras, models, added, changed }) {
       case "GET ledger":
         return say(200, { cameras: rest.ledger });
       case "POST calibration":
+        rest.calibrations.push(body);
         try {
           return say(200, homography(body.points));
         } catch (error) {

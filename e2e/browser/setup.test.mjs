@@ -16,7 +16,7 @@ describe("setting up", () => {
   const { start, open, live } = place;
   const button = (page, name) => page.getByRole("button", { name, exact: true });
   const field = (page, name) => page.getByRole("textbox", { name, exact: true });
-  const metres = (page, name) => page.getByRole("spinbutton", { name });
+  const metres = (page, name) => page.getByRole("textbox", { name });
   const saveWords = (page) => page.locator(".save-words").innerText();
   const saved = (page) => until(() => saveWords(page), (text) => /^Saved/.test(text), "the word `Saved`"); // prettier-ignore
   /** Clicks at source pixels. */

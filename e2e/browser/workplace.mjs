@@ -5,8 +5,8 @@ import { after, afterEach, before } from "node:test";
 import { openPage, shownFrame, startBrowser, until } from "./browser.mjs";
 import { startMock } from "./mock.mjs";
 
-/** For one `describe`: starts and ends everything around its tests. */
-export function workplace() {
+/** For one `describe`: starts and ends everything around its tests; `language` is the browser's. */
+export function workplace(language) {
   let browser;
   const pages = [];
   const place = {
@@ -37,7 +37,7 @@ export function workplace() {
     },
   };
   before(async () => {
-    browser = await startBrowser();
+    browser = await startBrowser(language);
   });
   after(() => browser.close());
   afterEach(async () => {

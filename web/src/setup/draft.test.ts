@@ -47,8 +47,8 @@ it("a rectangle comes back as something else", () => {
     ...NEW_DRAFT.calibration,
     mode: "rectangle" as const,
     corners: CORNERS,
-    widthM: 3.5,
-    lengthM: 20,
+    widthM: "3,5",
+    lengthM: " 20",
   };
   const saved = configOf({ ...NEW_DRAFT, id: "a", uri: "b", calibration }, undefined);
   expect(saved.calibration?.points?.map(({ ground }) => ground)).toEqual([
@@ -57,7 +57,12 @@ it("a rectangle comes back as something else", () => {
     [3.5, 20],
     [0, 20],
   ]);
-  expect(draftOf(saved).calibration).toMatchObject({ mode: "rectangle", corners: CORNERS, widthM: 3.5, lengthM: 20 });
+  expect(draftOf(saved).calibration).toMatchObject({
+    mode: "rectangle",
+    corners: CORNERS,
+    widthM: "3.5",
+    lengthM: "20",
+  });
 });
 
 it("a calibration that is removed stays", () => {
@@ -69,13 +74,28 @@ it("half a calibration is sent", () => {
   const half = {
     ...NEW_DRAFT.calibration,
     mode: "points" as const,
-    points: CORNERS.map((image) => ({ image, x: 1, y: undefined })),
+    points: CORNERS.map((image) => ({ image, x: "1", y: "" })),
   };
   expect(calibrationPoints(half)).toBeUndefined();
   expect(missingWords(half)).toMatch(/metres of each point/);
   expect(missingWords({ ...half, points: half.points.slice(0, 1) })).toMatch(/3 more points/);
   expect(missingWords({ ...half, mode: "rectangle", corners: CORNERS.slice(0, 2) })).toMatch(/far right/);
-  expect(calibrationPoints({ ...half, mode: "rectangle", corners: CORNERS, widthM: -1, lengthM: 2 })).toBeUndefined();
+  expect(
+    calibrationPoints({ ...half, mode: "rectangle", corners: CORNERS, widthM: "-1", lengthM: "2" }),
+  ).toBeUndefined();
+});
+
+it("names the field whose number cannot be read", () => {
+  const calibration = { ...NEW_DRAFT.calibration, corners: CORNERS, widthM: "1,000", lengthM: "" };
+  const draft = { ...NEW_DRAFT, id: "gate", uri: "clip.mp4" };
+  const words = (part: Partial<typeof calibration>): string[] =>
+    problemsOf({ ...draft, calibration: { ...calibration, ...part } }).map(({ text }) => text);
+  expect(words({ mode: "rectangle" })).toEqual(["Width: “1,000” can mean 1 or 1000: type one of these."]);
+  expect(words({ mode: "rectangle", widthM: "3", lengthM: "-" })).toEqual(["Length: Type a number."]);
+  const points = CORNERS.map((image, i) => ({ image, x: String(i), y: i === 2 ? "1e3" : "2" }));
+  expect(words({ mode: "points", points })).toEqual(["Y of point 3: Write the number out, without “e”."]);
+  // What was typed for the way that is not chosen is not saved.
+  expect(words({ mode: "none", points })).toEqual([]);
 });
 
 it("a draft that cannot be right can be saved", () => {

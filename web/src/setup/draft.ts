@@ -2,6 +2,7 @@
 
 import { count } from "../format";
 import type { CalibrationConfig, CalibrationPoint, CameraConfig, Point } from "./config";
+import { type NumberRange, numberText, readNumber } from "./number";
 import { crossesItself } from "./polygon";
 
 export interface Draft {
@@ -25,19 +26,23 @@ export interface CalibrationDraft {
   mode: CalibrationMode;
   /** A rectangle on the ground: its corners as clicked, near left, near right, far right, far left. */
   corners: readonly Point[];
-  /** From near left to near right, metres. */
-  widthM: number | undefined;
-  /** From near to far, metres. */
-  lengthM: number | undefined;
+  /** From near left to near right, metres, as typed. */
+  widthM: string;
+  /** From near to far, metres, as typed. */
+  lengthM: string;
   points: readonly PointDraft[];
 }
 
-/** Metres are typed after the click. */
+/** Its metres are typed after the click, and kept as typed. */
 export interface PointDraft {
   image: Point;
-  x: number | undefined;
-  y: number | undefined;
+  x: string;
+  y: string;
 }
+
+/** Metres of a rectangle's side, and of a coordinate; the gateway takes no more. */
+export const SIDE_M: NumberRange = { above: 0, most: 1e7 };
+export const COORDINATE_M: NumberRange = { most: 1e7 };
 
 export const LEAST_POINTS = 4;
 const DEFAULT_CONFIDENCE = 0.35;
@@ -45,8 +50,8 @@ const DEFAULT_CONFIDENCE = 0.35;
 const NO_CALIBRATION: CalibrationDraft = {
   mode: "none",
   corners: [],
-  widthM: undefined,
-  lengthM: undefined,
+  widthM: "",
+  lengthM: "",
   points: [],
 };
 
@@ -78,7 +83,7 @@ function calibrationDraftOf(calibration: CalibrationConfig | undefined): Calibra
   if (calibration?.world_from_image !== undefined) return { ...NO_CALIBRATION, mode: "matrix" };
   const given = calibration?.points ?? [];
   if (given.length === 0) return NO_CALIBRATION;
-  const points = given.map(({ image, ground: [x, y] }) => ({ image, x, y }));
+  const points = given.map(({ image, ground: [x, y] }) => ({ image, x: numberText(x), y: numberText(y) }));
   const [a, b, c, d] = given.map(({ ground }) => ground);
   const [width = 0] = b ?? [];
   const [, length = 0] = c ?? [];
@@ -86,7 +91,7 @@ function calibrationDraftOf(calibration: CalibrationConfig | undefined): Calibra
     JSON.stringify(corners) === JSON.stringify([[0, 0], [width, 0], [width, length], [0, length]]); // prettier-ignore
   if (given.length === 4 && width > 0 && length > 0 && isRectangle([a, b, c, d])) {
     const corners = given.map(({ image }) => image);
-    return { mode: "rectangle", corners, widthM: width, lengthM: length, points };
+    return { mode: "rectangle", corners, widthM: numberText(width), lengthM: numberText(length), points };
   }
   return { ...NO_CALIBRATION, mode: "points", points };
 }
@@ -113,8 +118,10 @@ function pointsConfig(calibration: CalibrationDraft): CalibrationConfig | undefi
 /** The points of the ground as soon as they are complete: each with its metres, and four or more. */
 export function calibrationPoints(calibration: CalibrationDraft): readonly CalibrationPoint[] | undefined {
   if (calibration.mode === "rectangle") {
-    const { corners, widthM: w, lengthM: l } = calibration;
-    if (corners.length !== 4 || w === undefined || l === undefined || !(w > 0 && l > 0)) return undefined;
+    const { corners } = calibration;
+    const w = readNumber(calibration.widthM, SIDE_M).value;
+    const l = readNumber(calibration.lengthM, SIDE_M).value;
+    if (corners.length !== 4 || w === undefined || l === undefined) return undefined;
     const grounds: Point[] = [
       [0, 0],
       [w, 0],
@@ -124,9 +131,10 @@ export function calibrationPoints(calibration: CalibrationDraft): readonly Calib
     return corners.map((image, i) => ({ image, ground: grounds[i] ?? [0, 0] }));
   }
   if (calibration.mode !== "points") return undefined;
-  const points = calibration.points.flatMap(({ image, x, y }) =>
-    x === undefined || y === undefined ? [] : [{ image, ground: [x, y] as const }],
-  );
+  const points = calibration.points.flatMap(({ image, ...typed }) => {
+    const [x, y] = [readNumber(typed.x, COORDINATE_M).value, readNumber(typed.y, COORDINATE_M).value];
+    return x === undefined || y === undefined ? [] : [{ image, ground: [x, y] as const }];
+  });
   return points.length < calibration.points.length || points.length < LEAST_POINTS ? undefined : points;
 }
 
@@ -156,11 +164,34 @@ export function problemsOf(draft: Draft): DraftProblem[] {
     `The region has ${region.length === 1 ? "one corner" : "two corners"}: add more, or remove them.`,
   );
   check(!crossesItself(region), "region", "The region's edges cross: move a corner.");
+  const unread = unreadWords(calibration);
+  check(unread === undefined, "calibration", unread ?? "");
   const missing = missingWords(calibration);
-  check(missing === undefined, "calibration", missing ?? "");
+  check(missing === undefined || unread !== undefined, "calibration", missing ?? "");
   const bow = calibration.mode === "rectangle" && crossesItself(calibration.corners);
   check(!bow, "calibration", "The rectangle's edges cross: go round it, near left first.");
   return problems;
+}
+
+/** The first typed number of the calibration that cannot be used, and why. */
+function unreadWords({ mode, widthM, lengthM, points }: CalibrationDraft): string | undefined {
+  const typed: (readonly [string, string, NumberRange])[] =
+    mode === "rectangle"
+      ? [
+          ["Width", widthM, SIDE_M],
+          ["Length", lengthM, SIDE_M],
+        ]
+      : mode === "points"
+        ? points.flatMap(({ x, y }, i) => [
+            [`X of point ${i + 1}`, x, COORDINATE_M] as const,
+            [`Y of point ${i + 1}`, y, COORDINATE_M] as const,
+          ])
+        : [];
+  for (const [name, text, range] of typed) {
+    const { problem } = readNumber(text, range);
+    if (problem !== undefined) return `${name}: ${problem}`;
+  }
+  return undefined;
 }
 
 /** What the calibration still needs; nothing where it is complete. */

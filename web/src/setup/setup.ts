@@ -3,8 +3,17 @@ import { batch, computed, effect, signal } from "@preact/signals";
 import { addCamera, ApiError, changeCamera, errorWords, getCamera, removeCamera } from "../api";
 import { browserNow } from "../link/clock";
 import type { CameraConfig } from "./config";
-import { configOf, type Draft, draftOf, NEW_DRAFT, problemsOf, withoutCredentials } from "./draft";
+import {
+  type CalibrationDraft,
+  configOf,
+  type Draft,
+  draftOf,
+  NEW_DRAFT,
+  problemsOf,
+  withoutCredentials,
+} from "./draft";
 import { begin, edit, type History, redo, settle, undo } from "./history";
+import { numberText } from "./number";
 
 export type Doing = "loading" | "ready" | "failed" | "saving";
 
@@ -99,7 +108,8 @@ export class Setup {
   async save(overwrite = false): Promise<boolean> {
     const { camera } = this;
     const saved = this.saved.value;
-    const config = configOf(this.draft.value, saved?.config);
+    const sent = this.draft.value;
+    const config = configOf(sent, saved?.config);
     this.doing.value = "saving";
     try {
       if (camera === undefined) {
@@ -110,7 +120,8 @@ export class Setup {
       const answer = await changeCamera(config, overwrite ? undefined : saved?.etag);
       batch(() => {
         this.saved.value = { config: answer.config ?? config, etag: answer.etag };
-        this.history.value = edit(this.history.value, this.asSaved.value);
+        // What somebody changed while it was saved stays.
+        if (this.draft.value === sent) this.history.value = edit(this.history.value, this.asSaved.value);
         this.savedAtMs.value = browserNow();
         this.error.value = undefined;
         this.doing.value = "ready";
@@ -168,8 +179,21 @@ function recall(camera: string | undefined): Draft | undefined {
     if (text === null) return undefined;
     const kept = JSON.parse(text) as Partial<Draft>;
     // Of another release of this page: what is missing has its default.
-    return { ...NEW_DRAFT, ...kept, calibration: { ...NEW_DRAFT.calibration, ...kept.calibration } };
+    const calibration = { ...NEW_DRAFT.calibration, ...kept.calibration };
+    return { ...NEW_DRAFT, ...kept, calibration: withTexts(calibration) };
   } catch {
     return undefined;
   }
+}
+
+/** Earlier releases of this page kept the metres as numbers. */
+function withTexts(calibration: CalibrationDraft): CalibrationDraft {
+  const text = (kept: unknown): string =>
+    typeof kept === "string" ? kept : numberText(typeof kept === "number" ? kept : undefined);
+  return {
+    ...calibration,
+    widthM: text(calibration.widthM),
+    lengthM: text(calibration.lengthM),
+    points: calibration.points.map(({ image, x, y }) => ({ image, x: text(x), y: text(y) })),
+  };
 }

@@ -7,8 +7,10 @@ import {
   type CalibrationDraft,
   type CalibrationMode,
   calibrationPoints,
+  COORDINATE_M,
   LEAST_POINTS,
   missingWords,
+  SIDE_M,
   verdict,
 } from "../../setup/draft";
 import { type Fit, useFit } from "../../setup/fit";
@@ -18,7 +20,7 @@ import type { Setup } from "../../setup/setup";
 import type { Size } from "../../wire";
 import { Icon, Mark } from "../shapes";
 import { Editor, type HandleSpec, svgPoints } from "./editor";
-import { MetresField } from "./fields";
+import { NumberField } from "./fields";
 
 const CORNER_NAMES = ["Near left", "Near right", "Far right", "Far left"];
 
@@ -101,7 +103,7 @@ export function CalibrationEditor({ setup, size, calibrating: { ground, grid, ru
   const own = mode === "rectangle" ? cornerHandles : mode === "points" ? pointHandles : [];
   const add = (at: Point): void => {
     if (mode === "rectangle") change({ corners: [...corners, at] });
-    else change({ points: [...points, { image: at, x: undefined, y: undefined }] });
+    else change({ points: [...points, { image: at, x: "", y: "" }] });
   };
   const takesMore = (mode === "rectangle" && corners.length < 4) || mode === "points";
   return (
@@ -202,16 +204,20 @@ export function CalibrationPanel({ setup, size, calibrating }: PanelProps) {
         <>
           <p>Click its four corners: near left, near right, far right, far left. Then type its sides.</p>
           <div class="sides">
-            <MetresField
+            <NumberField
               label="Width, 1 to 2"
               value={widthM}
+              range={SIDE_M}
+              unit="m"
               change={(value) => {
                 change({ widthM: value }, "width");
               }}
             />
-            <MetresField
+            <NumberField
               label="Length, 2 to 3"
               value={lengthM}
+              range={SIDE_M}
+              unit="m"
               change={(value) => {
                 change({ lengthM: value }, "length");
               }}
@@ -265,25 +271,29 @@ function Points({ setup, fit }: { setup: Setup; fit: Fit }) {
         <span>Y, away</span>
       </li>
       {points.map(({ x, y }, i) => {
-        const set = (part: { x?: number | undefined; y?: number | undefined }, axis: string): void => {
+        const set = (part: { x?: string; y?: string }, axis: string): void => {
           change({ points: points.map((point, j) => (j === i ? { ...point, ...part } : point)) }, `${axis} ${i}`);
         };
         const residual = residuals.length === points.length ? residuals[i] : undefined;
         return (
           <li key={i}>
             <span class="number">{i + 1}</span>
-            <MetresField
+            <NumberField
               label={`X of point ${i + 1}`}
               labelHidden
               value={x}
+              range={COORDINATE_M}
+              unit="m"
               change={(value) => {
                 set({ x: value }, "x");
               }}
             />
-            <MetresField
+            <NumberField
               label={`Y of point ${i + 1}`}
               labelHidden
               value={y}
+              range={COORDINATE_M}
+              unit="m"
               change={(value) => {
                 set({ y: value }, "y");
               }}

@@ -1,6 +1,8 @@
 import type { ComponentChildren } from "preact";
 import { useId } from "preact/hooks";
 
+import { type NumberRange, readNumber } from "../../setup/number";
+
 interface FieldProps {
   label: string;
   /** What it is for, below the field. */
@@ -54,34 +56,51 @@ export function TextField({ label, hint, value, change, disabled = false, placeh
   );
 }
 
-interface MetresProps {
+interface NumberProps {
   label: string;
   /** Only for those who cannot see what stands around it. */
   labelHidden?: boolean;
-  value: number | undefined;
-  change: (value: number | undefined) => void;
+  /** As typed: it is never written back otherwise. */
+  value: string;
+  range: NumberRange;
+  change: (value: string) => void;
+  unit: string;
 }
 
-/** Metres; what is no number is none. */
-export function MetresField({ label, labelHidden = false, value, change }: MetresProps) {
+/** A number with its unit, as text that its reader judges: browsers read number fields by rules of their own. */
+export function NumberField({ label, labelHidden = false, value, range, change, unit }: NumberProps) {
   const id = useId();
+  const { problem, note } = readNumber(value, range);
+  const words = problem ?? note;
   return (
-    <span class="metres">
+    <div class="number-field">
       <label for={id} class={labelHidden ? "hidden-words" : ""}>
         {label}
       </label>
-      <input
-        id={id}
-        type="number"
-        inputMode="decimal"
-        step="any"
-        value={value ?? ""}
-        onInput={(event) => {
-          const { valueAsNumber } = event.currentTarget;
-          change(Number.isFinite(valueAsNumber) ? valueAsNumber : undefined);
-        }}
-      />
-      <span aria-hidden="true">m</span>
-    </span>
+      <span class="number-input">
+        <input
+          id={id}
+          type="text"
+          // The decimal keypad of some phones has no minus.
+          inputMode={range.above === undefined ? "text" : "decimal"}
+          dir="ltr"
+          autocomplete="off"
+          autocorrect="off"
+          spellcheck={false}
+          aria-invalid={problem !== undefined}
+          aria-describedby={words === undefined ? undefined : `${id}-words`}
+          value={value}
+          onInput={(event) => {
+            change(event.currentTarget.value);
+          }}
+        />
+        <span aria-hidden="true">{unit}</span>
+      </span>
+      {words !== undefined && (
+        <p class={`number-words ${problem === undefined ? "hint" : "state bad wraps"}`} id={`${id}-words`}>
+          {words}
+        </p>
+      )}
+    </div>
   );
 }
