@@ -244,8 +244,8 @@ describe("dashboard on a running system", { skip: without(url, "PEREGRINE_URL") 
         const [x, y] = imageOf(ground, SCENE);
         await own.mouse.click(box.x + (x / SCENE.width) * box.width, box.y + (y / SCENE.height) * box.height);
       }
-      await own.getByRole("spinbutton", { name: "Width" }).fill("14");
-      await own.getByRole("spinbutton", { name: "Length" }).fill("30");
+      await own.getByRole("textbox", { name: "Width" }).pressSequentially("14");
+      await own.getByRole("textbox", { name: "Length" }).pressSequentially("30");
       await own.getByTestId("ruler").waitFor();
       await screenshot(own, "live-calibration");
       await button("Save").click();
