@@ -490,6 +490,7 @@ pub(crate) fn result() -> FrameResult {
         stages: stages.map(|stage| StageTime { stage, us: 1234 }).to_vec(),
         worker: "processor-1".into(),
         lost: Vec::new(),
+        notices: Vec::new(),
     };
     while encode(&result).len() < RESULT_BYTES {
         let at = result.detections.len() as f32;
@@ -505,6 +506,7 @@ pub(crate) fn result() -> FrameResult {
             ground_m: None,
             speed: None,
             in_region: true,
+            class_share: None,
         });
     }
     result

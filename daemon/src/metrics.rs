@@ -222,20 +222,20 @@ metrics! {
 #[derive(Debug)]
 pub struct StageHistograms {
     camera: String,
-    /// By the number of the stage.
+    /// By the number of the stage, the last for all that this release does not know.
     made: Vec<OnceLock<Histogram>>,
 }
 
 impl StageHistograms {
     /// Those of a camera.
     pub fn new(camera: &str) -> Self {
-        Self { camera: camera.to_owned(), made: Stage::ALL.iter().map(|_| OnceLock::new()).collect() }
+        Self { camera: camera.to_owned(), made: (0..=Stage::ALL.len()).map(|_| OnceLock::new()).collect() }
     }
 
     /// Counts how long a stage took.
     pub fn record(&self, stage: Stage, took: std::time::Duration) {
-        // Stages are numbered from 0 in the order of `Stage::ALL`.
-        if let Some(made) = self.made.get(stage as usize) {
+        // Stages are numbered from 0 in the order of `Stage::ALL`; those of later releases are counted together, as `other`.
+        if let Some(made) = self.made.get(usize::from(stage.code()).min(Stage::ALL.len())) {
             let make = || Metric::StageDuration.histogram([stage.as_str(), &self.camera]);
             made.get_or_init(make).observe(took.as_secs_f64());
         }

@@ -613,7 +613,8 @@ impl Player {
         };
         if let Some(PreviewEntry { camera, id, size, jpeg }) = picture {
             let jpeg = ByteBuf::from(jpeg.as_ref());
-            add(id, DeliveryKind::Preview, ServerMessage::Preview(Preview { camera, id, size, jpeg }));
+            let preview = Preview { camera, id, size, jpeg, damaged: false };
+            add(id, DeliveryKind::Preview, ServerMessage::Preview(preview));
         }
         if self.wants().takes(DeliveryKind::Result) {
             let ResultEntry { camera, id, encoded, .. } = entry;

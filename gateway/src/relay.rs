@@ -233,6 +233,7 @@ impl Hub {
             id: picture.id,
             size: picture.size,
             jpeg: ByteBuf::from(picture.jpeg.as_ref()),
+            damaged: false,
         });
         self.deliver(camera, picture.id, DeliveryKind::Preview, message);
         if let Some(topic) = self.lock().topics.get(camera)

@@ -52,7 +52,8 @@ impl Scaler {
             scaling::Context::get(frame.format(), width, height, Pixel::YUV420P, width, height, flags)?;
         let full = i32::from(colour.range == ColourRange::Full);
         let matrix = match colour.matrix {
-            ColourMatrix::Bt601 => ffi::SWS_CS_ITU601,
+            // Nothing here makes a colour of a later release.
+            ColourMatrix::Bt601 | ColourMatrix::Other(_) => ffi::SWS_CS_ITU601,
             ColourMatrix::Bt709 => ffi::SWS_CS_ITU709,
             ColourMatrix::Bt2020 => ffi::SWS_CS_BT2020,
         };

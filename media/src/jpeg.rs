@@ -117,7 +117,8 @@ impl Change {
     /// From this colour to JPEG's.
     fn to_jpeg(colour: Colour) -> Self {
         let (red, blue) = match colour.matrix {
-            ColourMatrix::Bt601 => (0.299, 0.114),
+            // Nothing here makes a colour of a later release.
+            ColourMatrix::Bt601 | ColourMatrix::Other(_) => (0.299, 0.114),
             ColourMatrix::Bt709 => (0.2126, 0.0722),
             ColourMatrix::Bt2020 => (0.2627, 0.0593),
         };
@@ -132,7 +133,7 @@ impl Change {
         let v = [0, 1].map(|i| (r[i] - y[i]) / 1.402);
         let (luma_zero, luma, chroma) = match colour.range {
             ColourRange::Full => (0, 1.0, 1.0),
-            ColourRange::Limited => (16, 255.0 / 219.0, 255.0 / 224.0),
+            ColourRange::Limited | ColourRange::Other(_) => (16, 255.0 / 219.0, 255.0 / 224.0),
         };
         let fixed = |value: f64| (value * 65_536.0).round() as i32;
         Self {

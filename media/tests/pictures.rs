@@ -140,7 +140,7 @@ proptest! {
 fn card(dimensions: Size, colour: Colour) -> (Picture, Vec<[f64; 3]>) {
     let (w, h) = (dimensions.width as usize, dimensions.height as usize);
     let (red, blue) = match colour.matrix {
-        ColourMatrix::Bt601 => (0.299, 0.114),
+        ColourMatrix::Bt601 | ColourMatrix::Other(_) => (0.299, 0.114),
         ColourMatrix::Bt709 => (0.2126, 0.0722),
         ColourMatrix::Bt2020 => (0.2627, 0.0593),
     };
@@ -156,7 +156,7 @@ fn card(dimensions: Size, colour: Colour) -> (Picture, Vec<[f64; 3]>) {
         .collect();
     let (luma_scale, luma_zero, chroma_scale) = match colour.range {
         ColourRange::Full => (255.0, 0.0, 255.0),
-        ColourRange::Limited => (219.0, 16.0, 224.0),
+        ColourRange::Limited | ColourRange::Other(_) => (219.0, 16.0, 224.0),
     };
     let yuv = |[r, g, b]: [f64; 3]| {
         let y = red * r + (1.0 - red - blue) * g + blue * b;

@@ -223,6 +223,7 @@ impl CameraAnalysis {
             ground_m: on_ground.position_m.map(|position| position.map(|metres| metres as f32)),
             speed: on_ground.speed.filter(|_| track.state != TrackState::Removed),
             in_region: self.region.contains(foot_point(track.xyxy)),
+            class_share: None,
         }
     }
 

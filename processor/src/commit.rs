@@ -186,7 +186,8 @@ impl CameraMetrics {
                 self.checkpoint.set(finished.state.len() as f64);
             }
             (ResultStatus::End, _) => {}
-            (ResultStatus::Skipped | ResultStatus::Poison, reason) => {
+            // Skipped, poison, and ends that no processor of this release gives.
+            (_, reason) => {
                 let reason = reason.unwrap_or(LossReason::Malformed);
                 Metric::FramesSkipped.counter([&self.camera, reason.as_str()]).inc();
             }

@@ -360,6 +360,7 @@ impl Detected {
             stages: frame.clock.stages(),
             worker: worker.to_owned(),
             lost: progress.intake.lost.to_vec(),
+            notices: Vec::new(),
         };
         Some(Finished {
             id: frame.id,

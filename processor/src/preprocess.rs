@@ -310,13 +310,14 @@ impl ToRgb {
     /// From the luma coefficients of ITU-R BT.601, BT.709 and BT.2020.
     fn new(colour: Colour) -> Self {
         let (red, blue) = match colour.matrix {
-            ColourMatrix::Bt601 => (0.299, 0.114),
+            // The codec refuses colours of later releases.
+            ColourMatrix::Bt601 | ColourMatrix::Other(_) => (0.299, 0.114),
             ColourMatrix::Bt709 => (0.2126, 0.0722),
             ColourMatrix::Bt2020 => (0.2627, 0.0593),
         };
         let green = 1.0 - red - blue;
         let (black, luma, chroma) = match colour.range {
-            ColourRange::Limited => (16, 255.0 / 219.0, 255.0 / 224.0),
+            ColourRange::Limited | ColourRange::Other(_) => (16, 255.0 / 219.0, 255.0 / 224.0),
             ColourRange::Full => (0, 1.0, 1.0),
         };
         let (red_v, blue_u) = (2.0 * (1.0 - red) * chroma, 2.0 * (1.0 - blue) * chroma);

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{FrameHeader, FrameResult, SCHEMA};
+use crate::{
+    ColourMatrix, ColourRange, FrameHeader, FrameResult, OLDEST_SCHEMA, PixelFormat, SCHEMA, is_read,
+};
 
 /// Why bytes could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +21,7 @@ pub enum DecodeError {
     },
     /// Written by another version.
     #[error(
-        "{what} has schema version {found}, this build reads {SCHEMA}: run the same release of every daemon"
+        "{what} has schema version {found}, this build reads {OLDEST_SCHEMA} to {SCHEMA}: run the same release of every daemon"
     )]
     Schema {
         /// The type's name.
@@ -90,6 +92,17 @@ impl Checked for FrameHeader {
         if !self.end && self.scale.iter().any(|s| !s.is_finite() || *s <= 0.0) {
             return Err(format!("scale {:?} is not positive", self.scale));
         }
+        if matches!(self.format, PixelFormat::Other(_)) {
+            return Err(format!("pixel format {} is of a later release", self.format));
+        }
+        if matches!(self.colour.matrix, ColourMatrix::Other(_))
+            || matches!(self.colour.range, ColourRange::Other(_))
+        {
+            return Err(format!(
+                "colour {} in the range {} is of a later release",
+                self.colour.matrix, self.colour.range
+            ));
+        }
         if !matches!(self.rotation, 0 | 90 | 180 | 270) {
             return Err(format!("rotation {} is not 0, 90, 180 or 270", self.rotation));
         }
@@ -140,7 +153,7 @@ pub fn decode<T: Checked>(bytes: &[u8]) -> Result<T, DecodeError> {
     if !rest.is_empty() {
         return Err(DecodeError::Trailing { what: T::NAME, extra: rest.len() });
     }
-    if value.schema() != SCHEMA {
+    if !is_read(value.schema()) {
         return Err(DecodeError::Schema { what: T::NAME, found: value.schema() });
     }
     value.check().map_err(|why| DecodeError::Invalid { what: T::NAME, why })?;

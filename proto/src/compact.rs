@@ -1,12 +1,16 @@
 #![doc = include_str!("compact.md")]
 
 use crate::{
-    DecodeError, Detection, FrameId, FrameResult, LossCount, LossReason, ResultMessage, ResultStatus, SCHEMA,
+    DecodeError, Detection, FrameId, FrameResult, LossCount, LossReason, Notice, ResultMessage, ResultStatus,
     Size, Speed, Stage, StageTime, Track, TrackState, codec,
 };
 
-/// The first byte of the compact form; MessagePack of a result begins with another.
-const FORM: u8 = 1;
+/// The first byte of the compact form of results of schema 2; MessagePack of a result begins with another.
+const OLD_FORM: u8 = 1;
+/// The first byte of the compact form of results of schema 3.
+const FORM: u8 = 2;
+/// Stages are the bits of a number; JavaScript tells this many apart.
+const MOST_STAGES: u8 = 53;
 /// Steps in a pixel.
 const PER_PIXEL: f64 = 8.0;
 /// Steps in a metre, and in a metre per second.
@@ -33,6 +37,8 @@ mod bits {
     pub(super) const GROUND: u8 = 0x10;
     pub(super) const SPEED: u8 = 0x20;
     pub(super) const IN_REGION: u8 = 0x40;
+    /// Not in the old form.
+    pub(super) const CLASS_SHARE: u8 = 0x80;
 }
 
 /// Writes the result of the frame `id`: in the compact form, or in MessagePack where a value does not fit that.
@@ -45,13 +51,18 @@ pub fn encode(id: FrameId, result: &FrameResult) -> Vec<u8> {
 /// # Errors
 /// When the bytes are no result, of another schema version, or followed by others.
 pub fn decode(id: FrameId, bytes: &[u8]) -> Result<FrameResult, DecodeError> {
-    let Some((&FORM, packed)) = bytes.split_first() else { return codec::decode(bytes) };
+    let (schema, packed) = match bytes.split_first() {
+        Some((&OLD_FORM, packed)) => (2, packed),
+        Some((&FORM, packed)) => (3, packed),
+        _ => return codec::decode(bytes),
+    };
     let mut reader = Reader(packed);
-    let result = unpack(id, &mut reader)
+    let result = unpack(id, schema, &mut reader)
         .map_err(|why| DecodeError::Invalid { what: "compact result", why: why.to_owned() })?;
     match reader.0.len() {
-        0 => Ok(result),
-        extra => Err(DecodeError::Trailing { what: "compact result", extra }),
+        // What a later release adds stands at the end.
+        extra if extra > 0 && schema == 2 => Err(DecodeError::Trailing { what: "compact result", extra }),
+        _ => Ok(result),
     }
 }
 
@@ -76,20 +87,25 @@ impl ResultMessage {
 
 /// None where a value does not fit.
 fn pack(id: FrameId, result: &FrameResult) -> Option<Vec<u8>> {
-    if result.schema != SCHEMA {
+    let form = match result.schema {
+        2 if result.notices.is_empty() => OLD_FORM,
+        3 => FORM,
+        _ => return None,
+    };
+    if result.status.code() > head::STATUS {
         return None;
     }
     let mut out = Writer(Vec::with_capacity(512));
     let from_capture = result.media_time_us.wrapping_sub(result.captured_at_us);
     let is_nearer = from_capture.unsigned_abs() < result.media_time_us.unsigned_abs();
-    out.byte(FORM);
+    out.byte(form);
     out.byte(
-        result.status as u8
+        result.status.code()
             | if result.reason.is_some() { head::REASON } else { 0 }
             | if is_nearer { head::MEDIA_FROM_CAPTURE } else { 0 },
     );
     if let Some(reason) = result.reason {
-        out.byte(reason as u8);
+        out.byte(reason.code());
     }
     out.unsigned(result.n);
     out.unsigned(result.inc);
@@ -107,22 +123,26 @@ fn pack(id: FrameId, result: &FrameResult) -> Option<Vec<u8>> {
     out.count(result.tracks.len());
     let mut last_id = 0;
     for track in &result.tracks {
-        pack_track(&mut out, track, &mut last_id, &detected)?;
+        pack_track(&mut out, form, track, &mut last_id, &detected)?;
     }
     pack_stages(&mut out, &result.stages)?;
     out.count(result.worker.len());
     out.0.extend(result.worker.as_bytes());
     out.count(result.lost.len());
     for lost in &result.lost {
-        out.byte(lost.reason as u8);
+        out.byte(lost.reason.code());
         out.unsigned(lost.count);
+    }
+    if form == FORM {
+        out.count(result.notices.len());
+        result.notices.iter().for_each(|notice| out.byte(notice.code()));
     }
     Some(out.0)
 }
 
-fn unpack(id: FrameId, from: &mut Reader<'_>) -> Read<FrameResult> {
+fn unpack(id: FrameId, schema: u16, from: &mut Reader<'_>) -> Read<FrameResult> {
     let first = from.byte()?;
-    let status = ResultStatus::from_code(first & head::STATUS).ok_or("its status is unknown")?;
+    let status = ResultStatus::from_code(first & head::STATUS);
     let reason = if first & head::REASON == 0 { None } else { Some(from.reason()?) };
     let n = from.unsigned()?;
     let inc = from.unsigned()?;
@@ -139,7 +159,7 @@ fn unpack(id: FrameId, from: &mut Reader<'_>) -> Read<FrameResult> {
     let mut tracks = Vec::new();
     let mut last_id = 0;
     for _ in 0..from.count()? {
-        tracks.push(unpack_track(from, &mut last_id, &detected)?);
+        tracks.push(unpack_track(from, schema, &mut last_id, &detected)?);
     }
     let stages = unpack_stages(from)?;
     let length = from.count()?;
@@ -148,8 +168,14 @@ fn unpack(id: FrameId, from: &mut Reader<'_>) -> Read<FrameResult> {
     for _ in 0..from.count()? {
         lost.push(LossCount { reason: from.reason()?, count: from.unsigned()? });
     }
+    let mut notices = Vec::new();
+    if schema > 2 {
+        for _ in 0..from.count()? {
+            notices.push(Notice::from_code(from.byte()?));
+        }
+    }
     Ok(FrameResult {
-        schema: SCHEMA,
+        schema,
         n,
         inc,
         position,
@@ -164,6 +190,7 @@ fn unpack(id: FrameId, from: &mut Reader<'_>) -> Read<FrameResult> {
         stages,
         worker,
         lost,
+        notices,
     })
 }
 
@@ -200,7 +227,16 @@ fn unpack_detection(from: &mut Reader<'_>) -> Read<Detected> {
     Ok(Detected { edges: from.corners()?, score: from.byte()?, class_id: from.number()? })
 }
 
-fn pack_track(out: &mut Writer, track: &Track, last_id: &mut u32, detected: &[Detected]) -> Option<()> {
+fn pack_track(
+    out: &mut Writer,
+    form: u8,
+    track: &Track,
+    last_id: &mut u32,
+    detected: &[Detected],
+) -> Option<()> {
+    if track.state.code() > bits::STATE || (form == OLD_FORM && track.class_share.is_some()) {
+        return None;
+    }
     let edges = edges(track.xyxy)?;
     let score = score_steps(track.confidence)?;
     let matched = match track.detection {
@@ -211,12 +247,13 @@ fn pack_track(out: &mut Writer, track: &Track, last_id: &mut u32, detected: &[De
     out.signed(i64::from(track.track_id) - i64::from(*last_id));
     *last_id = track.track_id;
     out.byte(
-        track.state as u8
+        track.state.code()
             | if matched.is_some() { bits::MATCHED } else { 0 }
             | if has_own_score { bits::OWN_SCORE } else { 0 }
             | if track.ground_m.is_some() { bits::GROUND } else { 0 }
             | if track.speed.is_some() { bits::SPEED } else { 0 }
-            | if track.in_region { bits::IN_REGION } else { 0 },
+            | if track.in_region { bits::IN_REGION } else { 0 }
+            | if track.class_share.is_some() { bits::CLASS_SHARE } else { 0 },
     );
     match matched {
         Some((index, detection)) => {
@@ -228,6 +265,9 @@ fn pack_track(out: &mut Writer, track: &Track, last_id: &mut u32, detected: &[De
     if has_own_score {
         out.byte(score);
         out.unsigned(track.class_id.into());
+    }
+    if let Some(share) = track.class_share {
+        out.byte(score_steps(share)?);
     }
     if let Some(ground) = track.ground_m {
         for metres in ground {
@@ -244,12 +284,12 @@ fn pack_track(out: &mut Writer, track: &Track, last_id: &mut u32, detected: &[De
     Some(())
 }
 
-fn unpack_track(from: &mut Reader<'_>, last_id: &mut u32, detected: &[Detected]) -> Read<Track> {
+fn unpack_track(from: &mut Reader<'_>, schema: u16, last_id: &mut u32, detected: &[Detected]) -> Read<Track> {
     let id = i64::from(*last_id).checked_add(from.signed()?).and_then(|id| u32::try_from(id).ok());
     *last_id = id.ok_or("a track id is out of range")?;
     let first = from.byte()?;
     let has = |bit: u8| first & bit != 0;
-    let state = TrackState::from_code(first & bits::STATE).ok_or("a track's state is unknown")?;
+    let state = TrackState::from_code(first & bits::STATE);
     let (detection, edges, mut like) = if has(bits::MATCHED) {
         let index: u16 = from.number()?;
         let matched = detected.get(usize::from(index)).ok_or("a track is matched with no detection")?;
@@ -261,6 +301,10 @@ fn unpack_track(from: &mut Reader<'_>, last_id: &mut u32, detected: &[Detected])
         like = Some((from.byte()?, from.number()?));
     }
     let (confidence, class_id) = like.ok_or("a track has no score")?;
+    let class_share = match schema > 2 && has(bits::CLASS_SHARE) {
+        true => Some(score(from.byte()?)),
+        false => None,
+    };
     let ground_m = match has(bits::GROUND) {
         true => Some([metres(from.step(0)?), metres(from.step(0)?)]),
         false => None,
@@ -283,6 +327,7 @@ fn unpack_track(from: &mut Reader<'_>, last_id: &mut u32, detected: &[Detected])
         ground_m,
         speed,
         in_region: has(bits::IN_REGION),
+        class_share,
     })
 }
 
@@ -290,10 +335,11 @@ fn unpack_track(from: &mut Reader<'_>, last_id: &mut u32, detected: &[Detected])
 fn pack_stages(out: &mut Writer, stages: &[StageTime]) -> Option<()> {
     let mut sorted = stages.to_vec();
     sorted.sort_by_key(|time| time.stage);
-    if sorted.windows(2).any(|pair| pair[0].stage == pair[1].stage) {
+    let has_no_bit = |time: &StageTime| time.stage.code() >= MOST_STAGES;
+    if sorted.iter().any(has_no_bit) || sorted.windows(2).any(|pair| pair[0].stage == pair[1].stage) {
         return None;
     }
-    out.unsigned(sorted.iter().fold(0, |set, time| set | (1 << time.stage as u8)));
+    out.unsigned(sorted.iter().fold(0, |set, time| set | (1 << time.stage.code())));
     sorted.iter().for_each(|time| out.unsigned(time.us.into()));
     Some(())
 }
@@ -301,12 +347,7 @@ fn pack_stages(out: &mut Writer, stages: &[StageTime]) -> Option<()> {
 fn unpack_stages(from: &mut Reader<'_>) -> Read<Vec<StageTime>> {
     let set = from.unsigned()?;
     let codes = (0..64).filter(|code| (set >> code) & 1 == 1);
-    codes
-        .map(|code| {
-            let stage = Stage::from_code(code).ok_or("a stage is unknown")?;
-            Ok(StageTime { stage, us: from.number()? })
-        })
-        .collect()
+    codes.map(|code| Ok(StageTime { stage: Stage::from_code(code), us: from.number()? })).collect()
 }
 
 /// The frame's capture as its id has it, in microseconds.
@@ -451,6 +492,6 @@ impl<'a> Reader<'a> {
     }
 
     fn reason(&mut self) -> Read<LossReason> {
-        LossReason::from_code(self.byte()?).ok_or("a reason is unknown")
+        Ok(LossReason::from_code(self.byte()?))
     }
 }

@@ -65,6 +65,8 @@ pub struct Field {
     pub wire: WireType,
     /// Its documentation.
     pub doc: String,
+    /// Whether it may be missing at the end of the array, and then has its type's default.
+    pub optional: bool,
 }
 
 /// A value of a plain enum.
@@ -122,15 +124,27 @@ impl<T: Wire> Wire for BTreeMap<String, T> {
 }
 
 /// Declares a struct that travels as an array of its fields and describes itself.
+///
+/// A later release of the same schema adds fields at the end, with `#[serde(default)]`: they may be missing, and a reader passes over
+/// those that it does not know. `skip_serializing_if` may stand at the last field only: there it leaves no hole in the array.
 #[macro_export]
 macro_rules! wire_struct {
     ($(#[doc = $doc:literal])* $(#[derive($($derive:ident),*)])? pub struct $name:ident {
         $($(#[doc = $fdoc:literal])* $(#[serde($($attr:tt)*)])? pub $field:ident : $ty:ty,)*
     }) => {
         $(#[doc = $doc])*
-        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize $(, $($derive),*)?)]
-        #[serde(deny_unknown_fields)]
+        #[derive(Debug, Clone, PartialEq, serde::Serialize $(, $($derive),*)?)]
         pub struct $name { $($(#[doc = $fdoc])* $(#[serde($($attr)*)])? pub $field: $ty,)* }
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                // Of the same name, because errors say it.
+                #[derive(serde::Deserialize)]
+                #[serde(deny_unknown_fields)]
+                struct $name { $($(#[serde($($attr)*)])? $field: $ty,)* }
+                let $name { $($field),* } = <$name as serde::Deserialize>::deserialize($crate::lenient::Lenient(d))?;
+                Ok(Self { $($field),* })
+            }
+        }
         impl $crate::describe::Wire for $name {
             fn wire_type() -> $crate::describe::WireType { $crate::describe::WireType::Named(stringify!($name)) }
         }
@@ -143,6 +157,7 @@ macro_rules! wire_struct {
                         name: stringify!($field),
                         wire: <$ty as $crate::describe::Wire>::wire_type(),
                         doc: $crate::describe::doc(&[$($fdoc),*]),
+                        optional: concat!($(stringify!($($attr)*))?).starts_with("default"),
                     }),*]),
                 }
             }
@@ -151,50 +166,65 @@ macro_rules! wire_struct {
 }
 
 /// Declares an enum without payload: an integer in MessagePack, a name in JSON and in metrics' labels.
+///
+/// Codes count up from 0, and values are only added. A code that this release does not know is read as `Other` and keeps its number:
+/// it is written again as it came.
 #[macro_export]
 macro_rules! wire_enum {
     ($(#[doc = $doc:literal])* pub enum $name:ident { $($(#[doc = $vdoc:literal])* $variant:ident = $code:literal $text:literal,)* }) => {
         $(#[doc = $doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[repr(u8)]
-        pub enum $name { $($(#[doc = $vdoc])* $variant = $code,)* }
+        pub enum $name {
+            $($(#[doc = $vdoc])* $variant,)*
+            /// A value of a later release, by its code.
+            Other(u8),
+        }
         impl $name {
-            /// Every value, in the order of its declaration.
+            /// Every value that this release knows, in the order of their codes.
             pub const ALL: &'static [$name] = &[$($name::$variant),*];
-            /// The name, as in JSON, metrics and documentation.
-            pub const fn as_str(self) -> &'static str { match self { $($name::$variant => $text),* } }
-            /// The value with this code, as in MessagePack.
-            pub const fn from_code(code: u8) -> Option<Self> {
-                match code { $($code => Some($name::$variant),)* _ => None }
+            /// The name, as in metrics and documentation; `other` for every value of a later release.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $text,)* $name::Other(_) => "other" }
+            }
+            /// The code, as in MessagePack.
+            pub const fn code(self) -> u8 {
+                match self { $($name::$variant => $code,)* $name::Other(code) => code }
+            }
+            /// The value with this code.
+            pub const fn from_code(code: u8) -> Self {
+                match code { $($code => $name::$variant,)* other => $name::Other(other) }
             }
         }
+        /// As in JSON: the name, or `other:` and the code.
         impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(self.as_str()) }
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                match self { $name::Other(code) => write!(f, "other:{code}"), known => f.write_str(known.as_str()) }
+            }
         }
         impl std::str::FromStr for $name {
             type Err = String;
             fn from_str(text: &str) -> Result<Self, String> {
                 match text {
                     $($text => Ok($name::$variant),)*
-                    other => Err(format!("`{other}` is none of {}", [$($text),*].join(", "))),
+                    other => match other.strip_prefix("other:").and_then(|code| code.parse().ok()) {
+                        Some(code) => Ok($name::from_code(code)),
+                        None => Err(format!("`{other}` is none of {}", [$($text),*].join(", "))),
+                    }
                 }
             }
         }
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                if s.is_human_readable() { s.serialize_str(self.as_str()) } else { s.serialize_u8(*self as u8) }
+                if s.is_human_readable() { s.collect_str(self) } else { s.serialize_u8(self.code()) }
             }
         }
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                use serde::de::Error;
                 if d.is_human_readable() {
                     let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-                    text.parse().map_err(D::Error::custom)
+                    text.parse().map_err(<D::Error as serde::de::Error>::custom)
                 } else {
-                    let code = u8::deserialize(d)?;
-                    Self::from_code(code)
-                        .ok_or_else(|| D::Error::custom(format!("{code} is no {}", stringify!($name))))
+                    u8::deserialize(d).map(Self::from_code)
                 }
             }
         }
@@ -231,6 +261,7 @@ macro_rules! wire_union {
                         name: $text,
                         wire: <$ty as $crate::describe::Wire>::wire_type(),
                         doc: $crate::describe::doc(&[$($vdoc),*]),
+                        optional: false,
                     }),*]),
                 }
             }
@@ -254,6 +285,7 @@ pub fn declarations() -> Vec<Declaration> {
         p::FrameHeader::declaration(),
         p::ResultStatus::declaration(),
         p::TrackState::declaration(),
+        p::Notice::declaration(),
         p::Detection::declaration(),
         p::Speed::declaration(),
         p::Track::declaration(),

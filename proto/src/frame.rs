@@ -81,6 +81,10 @@ wire_enum! {
         Poison = 8 "poison",
         /// Inference failed on this frame.
         InferenceFailed = 9 "inference_failed",
+        /// The decoder marked the picture as broken.
+        Damaged = 10 "damaged",
+        /// Nothing moved, so the model was not asked. Reserved: no release writes it yet.
+        Quiet = 11 "quiet",
     }
 }
 
@@ -135,6 +139,9 @@ wire_struct! {
         pub lost: Vec<LossCount>,
         /// What this frame's stages took so far.
         pub stages: Vec<StageTime>,
+        /// The decoder marked the picture as broken, and the camera's configuration keeps such pictures.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub damaged: bool,
     }
 }
 
@@ -162,6 +169,7 @@ impl FrameHeader {
             lossless: false,
             lost: Vec::new(),
             stages: Vec::new(),
+            damaged: false,
         }
     }
 

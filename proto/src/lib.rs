@@ -13,12 +13,15 @@ pub mod describe;
 mod frame;
 mod ids;
 mod ingest;
+#[doc(hidden)]
+pub mod lenient;
 mod mask;
 mod message;
 mod offload;
 mod playback;
 mod readable;
 mod result;
+mod schema;
 mod stage;
 mod step;
 
@@ -32,9 +35,6 @@ pub use message::*;
 pub use offload::*;
 pub use playback::*;
 pub use result::*;
+pub use schema::*;
 pub use stage::*;
 pub use step::*;
-
-/// Version of everything in this crate that is sent. Raised when a field changes its meaning or goes away;
-/// a field added at the end of a struct keeps it.
-pub const SCHEMA: u16 = 2;

@@ -181,6 +181,9 @@ wire_struct! {
         /// JPEG; in JSON as base64.
         #[serde(with = "crate::readable::base64")]
         pub jpeg: ByteBuf,
+        /// The decoder marked the picture as broken.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub damaged: bool,
     }
 }
 

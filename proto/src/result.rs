@@ -11,6 +11,8 @@ wire_enum! {
         Poison = 2 "poison",
         /// The source ended: there was no picture.
         End = 3 "end",
+        /// Not analysed because nothing moved; its tracks are predictions. Reserved: no release writes it yet.
+        Predicted = 4 "predicted",
     }
 }
 
@@ -25,6 +27,32 @@ wire_enum! {
         Lost = 2 "lost",
         /// Given up; this is its last mention.
         Removed = 3 "removed",
+    }
+}
+
+wire_enum! {
+    /// What people should know about a result: each is a sentence on the page.
+    pub enum Notice {
+        /// The region was drawn on a picture of another shape: it is switched off.
+        RegionOff = 0 "region_off",
+        /// The calibration was made on a picture of another shape: there are no speeds and no points on the ground.
+        CalibrationOff = 1 "calibration_off",
+        /// The model gives scores outside 0 to 1.
+        ScoresOutOfRange = 2 "scores_out_of_range",
+        /// Most of the model's boxes are smaller than a pixel.
+        BoxesUnderAPixel = 3 "boxes_under_a_pixel",
+        /// Most of the model's boxes lie far outside the picture.
+        BoxesOutside = 4 "boxes_outside",
+        /// The model gives class numbers that are not whole.
+        ClassesNotWhole = 5 "classes_not_whole",
+        /// Several of the model's outputs fit equally well.
+        OutputsAmbiguous = 6 "outputs_ambiguous",
+        /// Objects are seen, but their scores are too low to start a track.
+        Doubtful = 7 "doubtful",
+        /// The picture is broken and was analysed all the same, as the camera's configuration says.
+        DamagedKept = 8 "damaged_kept",
+        /// So many pictures are broken that all of them are analysed.
+        DamageAnalysed = 9 "damage_analysed",
     }
 }
 
@@ -76,6 +104,9 @@ wire_struct! {
         pub speed: Option<Speed>,
         /// Whether the foot point lies in the camera's region (always true without one).
         pub in_region: bool,
+        /// Share of the track's sightings that had this class, 0 to 1; none where nobody counted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub class_share: Option<f32>,
     }
 }
 
@@ -112,5 +143,8 @@ wire_struct! {
         pub worker: String,
         /// Frames of this camera that never came, cumulative: gaps in `n`, as the consumer of the stream counts them.
         pub lost: Vec<LossCount>,
+        /// What people should know about this result.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub notices: Vec<Notice>,
     }
 }

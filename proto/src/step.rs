@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, fmt::Display};
 
 use serde_bytes::ByteBuf;
 
-use crate::{CameraId, FrameId, FrameResult, SCHEMA, Size, codec::Checked, wire_struct};
+use crate::{
+    CameraId, FrameId, FrameResult, OLDEST_SCHEMA, SCHEMA, Size, codec::Checked, is_read, wire_struct,
+};
 
 /// The name of a stream of steps: of the same form as a camera's. Neither lies under the other's keys.
 pub type StreamId = CameraId;
@@ -237,8 +239,11 @@ fn check_body(
 
 fn check_result(result: &FrameResult) -> Result<(), String> {
     let Size { width, height } = result.source;
-    if result.schema != SCHEMA {
-        return Err(format!("result.schema is {}: this build reads {SCHEMA}", result.schema));
+    if !is_read(result.schema) {
+        return Err(format!(
+            "result.schema is {}: this build reads {OLDEST_SCHEMA} to {SCHEMA}",
+            result.schema
+        ));
     }
     if !(1..=LONGEST_SIDE).contains(&width) || !(1..=LONGEST_SIDE).contains(&height) {
         return Err(format!("result.source is {width}x{height}: use 1x1 to {LONGEST_SIDE}x{LONGEST_SIDE}"));

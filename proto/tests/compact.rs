@@ -34,9 +34,19 @@ fn speed() -> impl Strategy<Value = Speed> {
 fn track() -> impl Strategy<Value = Track> {
     let ground = option::of([number(-500.0..500.0), number(-500.0..500.0)]);
     let place = (xyxy(), ground, option::of(speed()), any::<bool>());
-    let kind = (any::<u32>(), select(TrackState::ALL), number(0.0..1.0), 0..3_u16, option::of(0..8_u16));
+    let class = (0..3_u16, option::of(number(0.0..1.0)));
+    let kind = (
+        any::<u32>(),
+        (0..5_u8).prop_map(TrackState::from_code),
+        number(0.0..1.0),
+        class,
+        option::of(0..8_u16),
+    );
     (place, kind).prop_map(
-        |((xyxy, ground_m, speed, in_region), (track_id, state, confidence, class_id, detection))| Track {
+        |(
+            (xyxy, ground_m, speed, in_region),
+            (track_id, state, confidence, (class_id, class_share), detection),
+        )| Track {
             track_id,
             state,
             xyxy,
@@ -46,12 +56,14 @@ fn track() -> impl Strategy<Value = Track> {
             ground_m,
             speed,
             in_region,
+            class_share,
         },
     )
 }
 
 fn stages() -> impl Strategy<Value = Vec<StageTime>> {
-    prop::sample::subsequence(Stage::ALL.to_vec(), 0..=Stage::ALL.len()).prop_flat_map(|stages| {
+    let stages: Vec<_> = (0..55).map(Stage::from_code).collect();
+    prop::sample::subsequence(stages, 0..=Stage::ALL.len()).prop_flat_map(|stages| {
         let times = prop::collection::vec(any::<u32>(), stages.len());
         times.prop_map(move |times| {
             stages.iter().zip(times).map(|(&stage, us)| StageTime { stage, us }).collect()
@@ -64,20 +76,21 @@ fn result() -> impl Strategy<Value = FrameResult> {
     let counts = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>());
     let times = (any::<i64>(), prop_oneof![any::<i64>(), Just(1_700_000_000_123_456)], stages());
     let ends = (
-        select(ResultStatus::ALL),
-        option::of(select(LossReason::ALL)),
+        (0..18_u8).prop_map(ResultStatus::from_code),
+        option::of(any::<u8>().prop_map(LossReason::from_code)),
         any::<(u32, u32)>(),
         any::<String>(),
     );
     let losses = prop::collection::vec((select(LossReason::ALL), any::<u64>()), 0..4);
+    let notices = prop::collection::vec(any::<u8>().prop_map(Notice::from_code), 0..4);
     let seen =
         (prop::collection::vec(detection(), 0..8), prop::collection::vec(track(), 0..8), any::<bool>());
-    (counts, times, ends, losses, seen).prop_map(
+    (counts, times, ends, (losses, notices), seen).prop_map(
         |(
             (n, inc, position, track_epoch),
             (media_time_us, captured_at_us, stages),
             (status, reason, (width, height), worker),
-            losses,
+            (losses, notices),
             (detections, mut tracks, alike),
         )| {
             for track in &mut tracks {
@@ -104,6 +117,7 @@ fn result() -> impl Strategy<Value = FrameResult> {
                 stages,
                 worker,
                 lost: losses.into_iter().map(|(reason, count)| LossCount { reason, count }).collect(),
+                notices,
             }
         },
     )
@@ -128,6 +142,9 @@ fn forgive(sent: &FrameResult, mut back: FrameResult) -> FrameResult {
     for (sent, back) in sent.tracks.iter().zip(&mut back.tracks) {
         (0..4).for_each(|i| forgive(sent.xyxy[i], &mut back.xyxy[i], 1.0 / 8.0));
         forgive(sent.confidence, &mut back.confidence, 1.0 / 255.0);
+        if let (Some(sent), Some(back)) = (sent.class_share, &mut back.class_share) {
+            forgive(sent, back, 1.0 / 255.0);
+        }
         if let (Some(sent), Some(back)) = (sent.ground_m, &mut back.ground_m) {
             (0..2).for_each(|i| forgive(sent[i], &mut back[i], 0.01));
         }
@@ -148,14 +165,21 @@ fn text(result: &FrameResult) -> String {
     format!("{result:?}")
 }
 
+/// Whether this is one of the two compact forms.
+fn is_packed(bytes: &[u8]) -> bool {
+    matches!(bytes[0], 1 | 2)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn result_is_off_by_more_than_half_a_step(sent in result()) {
+    fn result_is_off_by_more_than_half_a_step(sent in result(), schema in 2..=3_u16) {
+        let sent = sent.for_schema(schema);
         let bytes = compact::encode(ID, &sent);
         let back = compact::decode(ID, &bytes).unwrap();
-        if bytes[0] == 1 {
+        if is_packed(&bytes) {
+            prop_assert_eq!(u16::from(bytes[0]), schema - 1);
             prop_assert_eq!(text(&forgive(&sent, back.clone())), text(&sent));
         } else {
             prop_assert_eq!(text(&back), text(&sent), "what does not fit comes back unchanged");
@@ -169,6 +193,8 @@ proptest! {
         let _ = compact::decode(id, &bytes);
         bytes.insert(0, 1);
         let _ = compact::decode(id, &bytes);
+        bytes[0] = 2;
+        let _ = compact::decode(id, &bytes);
     }
 
     #[test]
@@ -176,7 +202,7 @@ proptest! {
         let mut bytes = compact::encode(ID, &sent);
         let whole = bytes.len();
         bytes.truncate(cut.index(whole) + 1);
-        if bytes[0] == 1 && bytes.len() < whole {
+        if is_packed(&bytes) && bytes.len() < whole {
             prop_assert!(compact::decode(ID, &bytes).is_err(), "cut short, and not noticed");
         }
         let i = at.index(bytes.len());
@@ -204,6 +230,7 @@ fn empty() -> FrameResult {
         stages: Vec::new(),
         worker: String::new(),
         lost: Vec::new(),
+        notices: Vec::new(),
     }
 }
 
@@ -211,11 +238,11 @@ fn empty() -> FrameResult {
 fn value_that_does_not_fit_is_changed() {
     let box_of = |edge: f32| Detection { xyxy: [0.0, 0.0, edge, 1.0], confidence: 0.5, class_id: 0 };
     let largest = 524_288.0;
-    assert_eq!(compact::encode(ID, &FrameResult { detections: vec![box_of(largest)], ..empty() })[0], 1);
+    assert_eq!(compact::encode(ID, &FrameResult { detections: vec![box_of(largest)], ..empty() })[0], 2);
     for edge in [largest + 1.0, -2.0 * largest, f32::NAN, f32::INFINITY, f32::MIN] {
         let sent = FrameResult { detections: vec![box_of(edge)], ..empty() };
         let bytes = compact::encode(ID, &sent);
-        assert_ne!(bytes[0], 1, "{edge} fits");
+        assert!(!is_packed(&bytes), "{edge} fits");
         assert_eq!(text(&compact::decode(ID, &bytes).unwrap()), text(&sent));
     }
     let time = StageTime { stage: Stage::Wait, us: 7 };
@@ -226,19 +253,53 @@ fn value_that_does_not_fit_is_changed() {
 #[test]
 fn numbers_in_the_bytes_are_believed() {
     let packed = compact::encode(ID, &empty());
-    let detections = packed.len() - 5;
+    // Before the tracks, the stages, the worker, the losses and the notices: each takes a byte.
+    let detections = packed.len() - 6;
     let mut many = packed[..detections].to_vec();
     many.extend([0xff, 0xff, 0xff, 0xff, 0x0f]);
     let error = compact::decode(ID, &many).unwrap_err().to_string();
     assert_eq!(error, "not a valid compact result: it is cut short");
-    let endless = [[1].as_slice(), &[0xff; 40]].concat();
-    let error = compact::decode(ID, &endless).unwrap_err().to_string();
-    assert!(error.contains("status is unknown"), "{error}");
-    let too_long = [[1, 0].as_slice(), &[0xff; 40]].concat();
-    let error = compact::decode(ID, &too_long).unwrap_err().to_string();
-    assert!(error.contains("out of range"), "{error}");
-    let followed = [packed.as_slice(), &[0]].concat();
+    for form in [1, 2] {
+        let too_long = [[form, 0].as_slice(), &[0xff; 40]].concat();
+        let error = compact::decode(ID, &too_long).unwrap_err().to_string();
+        assert!(error.contains("out of range"), "{error}");
+    }
+}
+
+#[test]
+fn what_a_later_release_adds_is_refused() {
+    let packed = compact::encode(ID, &empty());
+    let longer = [packed.as_slice(), &[7, 7, 7]].concat();
+    assert_eq!(compact::decode(ID, &longer).unwrap(), empty());
+    // Form 1 does not change any more: what follows it is damage.
+    let old = compact::encode(ID, &empty().for_schema(2));
+    let followed = [old.as_slice(), &[0]].concat();
     assert!(matches!(compact::decode(ID, &followed), Err(DecodeError::Trailing { extra: 1, .. })));
+}
+
+#[test]
+fn code_without_room_is_changed() {
+    let track = Track {
+        track_id: 1,
+        state: TrackState::Other(4),
+        xyxy: [0.0; 4],
+        confidence: 0.5,
+        class_id: 0,
+        detection: None,
+        ground_m: None,
+        speed: None,
+        in_region: true,
+        class_share: None,
+    };
+    for sent in [
+        FrameResult { status: ResultStatus::Other(16), ..empty() },
+        FrameResult { stages: vec![StageTime { stage: Stage::Other(53), us: 1 }], ..empty() },
+        FrameResult { tracks: vec![track], ..empty() },
+    ] {
+        let bytes = compact::encode(ID, &sent);
+        assert!(!is_packed(&bytes));
+        assert_eq!(compact::decode(ID, &bytes).unwrap(), sent);
+    }
 }
 
 #[test]
@@ -265,7 +326,13 @@ fn message_for_people_has_bytes_in_it() {
     assert_eq!(serde_json::from_value::<ServerMessage>(json).unwrap(), message);
     let size = Size { width: 1, height: 1 };
     let camera = CameraId::new("gate").unwrap();
-    let preview = ServerMessage::Preview(Preview { camera, id: ID, size, jpeg: vec![0xff, 0xd8].into() });
+    let preview = ServerMessage::Preview(Preview {
+        camera,
+        id: ID,
+        size,
+        jpeg: vec![0xff, 0xd8].into(),
+        damaged: false,
+    });
     let json = serde_json::to_value(&preview).unwrap();
     assert_eq!(json["preview"]["jpeg"], "/9g=");
     assert_eq!(serde_json::from_value::<ServerMessage>(json).unwrap(), preview);

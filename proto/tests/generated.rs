@@ -6,10 +6,10 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use peregrine_proto::{
-    CameraId, ClientMessage, Detection, FrameId, FrameResult, Gap, LossCount, LossReason, Playback,
-    PlaybackSpeed, PlaybackState, PlaybackStep, ResultMessage, ResultStatus, SCHEMA, Seek, ServerMessage,
-    Size, Speed, Stage, StageTime, Subscribe, Track, TrackState, compact,
-    describe::{Body, Declaration, WireType, declarations},
+    CameraId, ClientMessage, Detection, FrameId, FrameResult, Gap, LossCount, LossReason, Notice,
+    OLDEST_SCHEMA, Playback, PlaybackSpeed, PlaybackState, PlaybackStep, ResultMessage, ResultStatus, SCHEMA,
+    Seek, ServerMessage, Size, Speed, Stage, StageTime, Subscribe, Track, TrackState, compact,
+    describe::{Body, Declaration, Field, WireType, declarations},
     encode,
 };
 
@@ -47,6 +47,26 @@ fn every_named_type_is_declared() {
     }
 }
 
+#[test]
+fn code_of_an_enum_is_left_out_or_used_twice() {
+    for declaration in declarations() {
+        if let Body::Enum(variants) = declaration.body {
+            let codes: Vec<_> = variants.iter().map(|v| usize::from(v.code)).collect();
+            assert_eq!(codes, (0..variants.len()).collect::<Vec<_>>(), "{}", declaration.name);
+        }
+    }
+}
+
+#[test]
+fn field_that_must_be_there_follows_one_that_may_be_missing() {
+    for declaration in declarations() {
+        if let Body::Struct(fields) = declaration.body {
+            let optional: Vec<_> = fields.iter().map(|field| field.optional).collect();
+            assert!(optional.is_sorted(), "{}: {optional:?}", declaration.name);
+        }
+    }
+}
+
 fn leaf(wire: &WireType) -> Option<&'static str> {
     match wire {
         WireType::Named(name) => Some(name),
@@ -74,7 +94,9 @@ fn document() -> String {
         "# Protocol\n\
         Generated from the declarations in `proto/src`; do not edit. Schema version {SCHEMA}.\n\n\
         Everything is MessagePack, but for clients that ask for JSON. A struct is an array of its fields in the order given here; a field that is not there at \
-        the end of the array has its default. A plain enum is its code. A message is a map with one entry: the \
+        the end of the array has its default, and fields behind those that a reader knows are of a later release: it passes over them. \
+        A plain enum is its code; values are only added, so a code that a reader does not know is of a later release, too: it keeps the number \
+        (here as `other:` and the code). A message is a map with one entry: the \
         variant's name and its value. Pixels and pictures are binary. In JSON (offline files, REST and clients that ask for it) structs are objects and \
         enums are names.\n\n\
         A client connects to `/ws` and sends and receives one message per WebSocket message, see [Encodings](#encodings). \
@@ -160,6 +182,7 @@ fn sample() -> FrameResult {
         ground_m: Some([-11.4678, -5.502]),
         speed: Some(Speed { speed_mps: 1.314, std_error_mps: 0.083, heading_rad: -2.5 }),
         in_region: true,
+        class_share: Some(0.93),
     };
     FrameResult {
         schema: SCHEMA,
@@ -189,11 +212,13 @@ fn sample() -> FrameResult {
                 ground_m: None,
                 speed: None,
                 in_region: false,
+                class_share: None,
             },
         ],
         stages: vec![time(Stage::Decode, 1871), time(Stage::Infer, 41_509), time(Stage::Zones, 0)],
         worker: "processor-1".into(),
         lost: vec![LossCount { reason: LossReason::QueueFull, count: 3 }],
+        notices: vec![Notice::Doubtful],
     }
 }
 
@@ -210,12 +235,23 @@ fn vectors() -> String {
         reason: Some(LossReason::TooOld),
         detections: Vec::new(),
         tracks: Vec::new(),
-        stages: Stage::ALL.iter().map(|&stage| StageTime { stage, us: u32::MAX - stage as u32 }).collect(),
+        stages: Stage::ALL
+            .iter()
+            .map(|&stage| StageTime { stage, us: u32::MAX - u32::from(stage.code()) })
+            .collect(),
         worker: "Prozessor-Ä".into(),
         lost: Vec::new(),
         ..sample.clone()
     };
-    let vectors: Vec<_> = [sample, alike, skipped]
+    let later = FrameResult {
+        status: ResultStatus::Other(9),
+        reason: Some(LossReason::Other(200)),
+        notices: vec![Notice::DamagedKept, Notice::Other(77)],
+        stages: vec![StageTime { stage: Stage::Other(52), us: 8 }],
+        ..alike.clone()
+    };
+    let of_the_old_form = sample.clone().for_schema(2);
+    let vectors: Vec<_> = [sample, alike, skipped, later, of_the_old_form]
         .iter()
         .map(|result| {
             let bytes = compact::encode(FRAME, result);
@@ -316,7 +352,9 @@ fn typescript() -> String {
         "// Generated from the declarations in proto/src; do not edit.\n\
         // A value travels as MessagePack: a struct as an array of its fields, a plain enum as its code, a message as a map with one entry.\n\
         // The `read…` functions take what a MessagePack decoder gives; they throw a WireError on anything else.\n\n\
-        export const SCHEMA = {SCHEMA};\n"
+        export const SCHEMA = {SCHEMA};\n\
+        /** The oldest that is read. */\n\
+        export const OLDEST_SCHEMA = {OLDEST_SCHEMA};\n"
     );
     out += include_str!("wire_prelude.ts");
     for d in declarations() {
@@ -332,9 +370,9 @@ fn typescript() -> String {
                 let n = d.name;
                 let _ = write!(
                     out,
-                    "export type {n} = {names};\n\
+                    "export type {n} = {names} | Other;\n\
                     const codesOf{n}: ReadonlyMap<number, {n}> = new Map<number, {n}>([{codes}]);\n\
-                    export function read{n}(value: unknown): {n} {{ return readEnum(codesOf{n}, value, {n:?}); }}\n"
+                    export function read{n}(value: unknown): {n} {{ return readEnum(codesOf{n}, value); }}\n"
                 );
             }
             Body::Struct(fields) => {
@@ -346,7 +384,7 @@ fn typescript() -> String {
                 let _ = writeln!(out, "export function read{}(value: unknown): {} {{", d.name, d.name);
                 let _ = writeln!(out, "  const a = readArray(value, {:?});\n  return {{", d.name);
                 for (i, f) in fields.iter().enumerate() {
-                    let _ = writeln!(out, "    {}: {},", f.name, ts_read(&f.wire, &format!("a[{i}]")));
+                    let _ = writeln!(out, "    {}: {},", f.name, ts_read(&f.wire, &from(i, f)));
                 }
                 out += "  };\n}\n";
                 if is_sent_by_clients(&d) {
@@ -431,6 +469,21 @@ fn ts_type(wire: &WireType) -> String {
         WireType::Array(inner, n) => format!("[{}]", vec![ts_type(inner); *n].join(", ")),
         WireType::Map(inner) => format!("Record<string, {}>", ts_type(inner)),
     }
+}
+
+/// Where a field stands, with what it has where it is not there.
+fn from(i: usize, field: &Field) -> String {
+    let value = match &field.wire {
+        _ if !field.optional => return format!("a[{i}]"),
+        WireType::Bool => "false",
+        WireType::Int(_) | WireType::Float(_) => "0",
+        WireType::Text => "\"\"",
+        WireType::List(_) => "[]",
+        WireType::Map(_) => "{}",
+        WireType::Optional(_) => return format!("a[{i}]"),
+        other => panic!("{}: a default for {other:?} is not written yet", field.name),
+    };
+    format!("a[{i}] ?? {value}")
 }
 
 fn ts_read(wire: &WireType, from: &str) -> String {

@@ -47,6 +47,7 @@ fn result() -> FrameResult {
         stages: Vec::new(),
         worker: "elsewhere".into(),
         lost: Vec::new(),
+        notices: Vec::new(),
     }
 }
 

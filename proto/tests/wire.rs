@@ -25,6 +25,7 @@ fn header() -> FrameHeader {
         lossless: true,
         lost: vec![LossCount { reason: LossReason::QueueFull, count: 3 }],
         stages: vec![StageTime { stage: Stage::Decode, us: 1500 }],
+        damaged: true,
     }
 }
 
@@ -59,10 +60,12 @@ fn result() -> FrameResult {
             ground_m: Some([1.5, -2.0]),
             speed: Some(Speed { speed_mps: 1.25, std_error_mps: 0.125, heading_rad: 0.5 }),
             in_region: true,
+            class_share: Some(0.75),
         }],
         stages: vec![StageTime { stage: Stage::Infer, us: 40_000 }],
         worker: "processor-1".into(),
         lost: vec![],
+        notices: vec![Notice::RegionOff],
     }
 }
 
@@ -93,7 +96,13 @@ fn messages_bytes_stand() {
     });
     insta::assert_snapshot!("subscribe", hex(&encode(&subscribe)));
     let size = Size { width: 960, height: 720 };
-    let preview = ServerMessage::Preview(Preview { camera, id, size, jpeg: ByteBuf::from(vec![0xff, 0xd8]) });
+    let preview = ServerMessage::Preview(Preview {
+        camera,
+        id,
+        size,
+        jpeg: ByteBuf::from(vec![0xff, 0xd8]),
+        damaged: false,
+    });
     insta::assert_snapshot!("preview", hex(&encode(&preview)));
     assert_eq!(decode::<ServerMessage>(&encode(&preview)).unwrap(), preview);
     assert_eq!(decode::<ClientMessage>(&encode(&subscribe)).unwrap(), subscribe);
@@ -139,15 +148,102 @@ fn binary_is_sent_as_binary_not_as_numbers() {
         id: FrameId::ZERO,
         size: Size { width: 1, height: 1 },
         jpeg: ByteBuf::from(vec![200; 1000]),
+        damaged: true,
     };
     assert!(encode(&ServerMessage::Preview(preview)).len() < 1040);
 }
 
 #[test]
 fn another_schema_version_is_named() {
-    let bytes = encode(&FrameHeader { schema: SCHEMA + 1, ..header() });
-    let error = decode::<FrameHeader>(&bytes).unwrap_err().to_string();
-    assert!(error.contains("same release"), "{error}");
+    for schema in [OLDEST_SCHEMA - 1, SCHEMA + 1] {
+        let error =
+            decode::<FrameHeader>(&encode(&FrameHeader { schema, ..header() })).unwrap_err().to_string();
+        assert!(error.contains("reads 2 to 3: run the same release"), "{error}");
+    }
+}
+
+/// What the last release of schema 2 wrote for the same values.
+const OLD_HEADER: &str = "dc001202070206ce000d1437cf00060a241820224092cd0300cd024092cd01a0cd013892cb3ffd89d89d89d89ecb3ffd89d89d89d89eca3f8000000000920000c2c2c391920003919201cd05dc";
+const OLD_RESULT: &str = "9f02070206ce000d1437cf00060a241820224000c092cd0300cd024001919394ca3f800000ca40000000ca40600000ca40800000ca3f400000009199040194ca3f800000ca40000000ca40600000ca40800000ca3f400000000092ca3fc00000cac000000093ca3fa00000ca3e000000ca3f000000c391920acd9c40ab70726f636573736f722d3190";
+
+#[test]
+fn schema_2_is_written_as_it_was() {
+    let header = header().for_schema(2);
+    assert_eq!(hex(&encode(&header)), OLD_HEADER);
+    assert_eq!(
+        decode::<FrameHeader>(&encode(&header)).unwrap(),
+        FrameHeader { schema: 2, damaged: false, ..header }
+    );
+    let told = result().for_schema(2);
+    assert_eq!(hex(&encode(&told)), OLD_RESULT);
+    assert_eq!(decode::<FrameResult>(&encode(&told)).unwrap(), told);
+}
+
+#[test]
+fn loss_that_schema_2_does_not_know_is_told_twice_or_not_at_all() {
+    let count = |reason, count| LossCount { reason, count };
+    let lost = vec![
+        count(LossReason::Undecodable, 2),
+        count(LossReason::NotWanted, 5),
+        count(LossReason::Damaged, 3),
+    ];
+    let told = FrameHeader { lost, ..header() }.for_schema(2).lost;
+    assert_eq!(told, [count(LossReason::Undecodable, 5), count(LossReason::NotWanted, 5)]);
+    for &reason in LossReason::ALL {
+        assert!(reason.for_schema(2).code() <= 9, "schema 2 ends at 9");
+        assert_eq!(reason.for_schema(SCHEMA), reason);
+    }
+}
+
+#[test]
+fn code_of_a_later_release_is_refused_or_changed() {
+    let sent = FrameResult {
+        status: ResultStatus::Other(250),
+        reason: Some(LossReason::Other(17)),
+        notices: vec![Notice::Other(99)],
+        stages: vec![StageTime { stage: Stage::Other(40), us: 1 }],
+        ..result()
+    };
+    let bytes = encode(&sent);
+    let back: FrameResult = decode(&bytes).unwrap();
+    assert_eq!((&back, encode(&back)), (&sent, bytes));
+    let json = serde_json::to_string(&sent).unwrap();
+    assert!(json.contains(r#""status":"other:250","reason":"other:17""#), "{json}");
+    assert_eq!(serde_json::from_str::<FrameResult>(&json).unwrap(), sent);
+    assert_eq!(
+        (LossReason::Other(17).as_str(), LossReason::from_code(4)),
+        ("other", LossReason::Undecodable)
+    );
+    assert_eq!("other:4".parse(), Ok(LossReason::Undecodable), "one value has one name");
+    assert!("other:256".parse::<LossReason>().is_err() && "bad".parse::<LossReason>().is_err());
+}
+
+#[test]
+fn field_of_a_later_release_is_refused() {
+    let result = result();
+    let longer = [longer(&encode(&result.tracks[0])), longer(&encode(&result.detections[0]))];
+    let shorter = [encode(&result.tracks[0]), encode(&result.detections[0])];
+    let bytes =
+        shorter.iter().zip(&longer).fold(encode(&result), |bytes, (from, to)| replaced(&bytes, from, to));
+    assert_eq!(decode::<FrameResult>(&self::longer(&bytes)).unwrap(), result);
+    let json = serde_json::to_string(&result).unwrap().replace(r#""schema":3"#, r#""schema":3,"shcema":4"#);
+    assert!(serde_json::from_str::<FrameResult>(&json).is_err(), "in JSON a name may be mistyped");
+}
+
+/// A struct with two more fields: a text and a list.
+fn longer(bytes: &[u8]) -> Vec<u8> {
+    let (count, fields) = match bytes {
+        [0xdc, high, low, fields @ ..] => (u16::from_be_bytes([*high, *low]), fields),
+        [first @ 0x90..=0x9f, fields @ ..] => (u16::from(first - 0x90), fields),
+        other => panic!("{other:?} is no struct"),
+    };
+    let [high, low] = (count + 2).to_be_bytes();
+    [&[0xdc, high, low], fields, &[0xa3, b'n', b'e', b'w', 0x91, 7]].concat()
+}
+
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+    [&bytes[..at], to, &bytes[at + from.len()..]].concat()
 }
 
 #[test]
@@ -156,6 +252,11 @@ fn nonsense_header_is_refused() {
         FrameHeader { source: Size { width: 0, height: 4 }, ..header() },
         FrameHeader { scale: [f64::NAN, 1.0], ..header() },
         FrameHeader { rotation: 45, ..header() },
+        FrameHeader { format: PixelFormat::Other(1), ..header() },
+        FrameHeader {
+            colour: Colour { matrix: ColourMatrix::Other(3), range: ColourRange::Full },
+            ..header()
+        },
     ] {
         assert!(matches!(decode::<FrameHeader>(&encode(&wrong)), Err(DecodeError::Invalid { .. })));
     }

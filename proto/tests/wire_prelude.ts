@@ -32,10 +32,11 @@ function readMap<T>(value: unknown, read: (value: unknown) => T): Record<string,
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw new WireError("expected a map");
   return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, read(inner)]));
 }
-function readEnum<T>(codes: ReadonlyMap<number, T>, value: unknown, what: string): T {
-  const found = codes.get(readNumber(value));
-  if (found === undefined) throw new WireError(`${String(value)} is no ${what}`);
-  return found;
+/** A value of a later release, by its code. */
+export type Other = `other:${number}`;
+function readEnum<T>(codes: ReadonlyMap<number, T>, value: unknown): T | Other {
+  const code = readNumber(value);
+  return codes.get(code) ?? `other:${code}`;
 }
 function readVariant(value: unknown, what: string): [string, unknown] {
   const entries = typeof value === "object" && value !== null ? Object.entries(value) : [];

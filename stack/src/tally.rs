@@ -95,7 +95,7 @@ impl CameraTally {
         self.lost = result.lost.iter().map(|loss| (loss.reason, loss.count)).collect();
         match result.status {
             ResultStatus::Ok => self.add_analysed(result, seen_at_us),
-            ResultStatus::Skipped => {
+            ResultStatus::Skipped | ResultStatus::Predicted | ResultStatus::Other(_) => {
                 *self.skipped.entry(result.reason.unwrap_or(LossReason::Malformed)).or_default() += 1;
             }
             ResultStatus::Poison => self.poison += 1,

@@ -33,6 +33,7 @@ fn result(n: u64, status: ResultStatus) -> FrameResult {
         stages: Vec::new(),
         worker: "test".into(),
         lost: Vec::new(),
+        notices: Vec::new(),
     }
 }
 

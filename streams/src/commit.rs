@@ -39,7 +39,7 @@ impl Losses {
         if count == 0 {
             return;
         }
-        match self.0.binary_search_by_key(&(reason as u8), |c| c.reason as u8) {
+        match self.0.binary_search_by_key(&reason, |c| c.reason) {
             Ok(at) => self.0[at].count = self.0[at].count.saturating_add(count),
             Err(at) => self.0.insert(at, LossCount { reason, count }),
         }

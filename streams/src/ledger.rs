@@ -42,7 +42,9 @@ pub(crate) fn counted_as(result: &FrameResult) -> Option<String> {
         ResultStatus::Ok => None,
         ResultStatus::End => Some(ENDED.to_owned()),
         ResultStatus::Poison => Some(skipped(LossReason::Poison)),
-        ResultStatus::Skipped => Some(skipped(result.reason.unwrap_or(LossReason::Malformed))),
+        ResultStatus::Skipped | ResultStatus::Predicted | ResultStatus::Other(_) => {
+            Some(skipped(result.reason.unwrap_or(LossReason::Malformed)))
+        }
     }
 }
 

@@ -7,7 +7,7 @@ import { browserNow } from "./link/clock";
 import type { Arrival, Ask, Painted } from "./link/messages";
 import { Player } from "./player";
 import type { Seen } from "./situation";
-import type { LossCount, Playback, Track } from "./wire";
+import type { LossCount, Notice, Playback, Track } from "./wire";
 
 /** Two canvases, one on the other: the picture as it came, and what is drawn over it. */
 export interface Surface {
@@ -28,6 +28,7 @@ export interface Numbers {
   frameId: string | undefined;
   worker: string | undefined;
   lost: readonly LossCount[];
+  notices: readonly Notice[];
   paintedPerSecond: number;
 }
 
@@ -47,6 +48,7 @@ const NOTHING: Numbers = {
   frameId: undefined,
   worker: undefined,
   lost: [],
+  notices: [],
   paintedPerSecond: 0,
 };
 
@@ -210,6 +212,7 @@ export class Feed {
       frameId: frame?.id,
       worker: shown?.result.worker,
       lost: shown?.result.lost ?? [],
+      notices: shown?.result.notices ?? [],
       paintedPerSecond: this.paintTimes.length / 2,
     };
   }

@@ -128,6 +128,17 @@ export function situation(camera: CameraState, connection: Connection, seen: See
       };
     case "live":
       return live(seen);
+    default:
+      return {
+        word: "unknown",
+        shape: "ring",
+        tone: "warn",
+        old: false,
+        help: {
+          title: `The gateway tells a state that this page does not know (${camera.health})`,
+          next: "Reload the page: it may be older than the system.",
+        },
+      };
   }
 }
 

@@ -2,7 +2,9 @@
 // A value travels as MessagePack: a struct as an array of its fields, a plain enum as its code, a message as a map with one entry.
 // The `read…` functions take what a MessagePack decoder gives; they throw a WireError on anything else.
 
-export const SCHEMA = 2;
+export const SCHEMA = 3;
+/** The oldest that is read. */
+export const OLDEST_SCHEMA = 2;
 
 /** What came over the wire is not what it should be. */
 export class WireError extends Error {}
@@ -37,10 +39,11 @@ function readMap<T>(value: unknown, read: (value: unknown) => T): Record<string,
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw new WireError("expected a map");
   return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, read(inner)]));
 }
-function readEnum<T>(codes: ReadonlyMap<number, T>, value: unknown, what: string): T {
-  const found = codes.get(readNumber(value));
-  if (found === undefined) throw new WireError(`${String(value)} is no ${what}`);
-  return found;
+/** A value of a later release, by its code. */
+export type Other = `other:${number}`;
+function readEnum<T>(codes: ReadonlyMap<number, T>, value: unknown): T | Other {
+  const code = readNumber(value);
+  return codes.get(code) ?? `other:${code}`;
 }
 function readVariant(value: unknown, what: string): [string, unknown] {
   const entries = typeof value === "object" && value !== null ? Object.entries(value) : [];
@@ -50,9 +53,9 @@ function readVariant(value: unknown, what: string): [string, unknown] {
 }
 
 /** The stages of a frame's journey: one name each, in code, metrics, spans, docs and the dashboard. */
-export type Stage = "capture" | "decode" | "hold" | "resize" | "credit" | "publish" | "queue" | "read" | "wait" | "preprocess" | "infer" | "postprocess" | "track" | "speed" | "zones" | "commit" | "relay" | "deliver" | "paint";
+export type Stage = "capture" | "decode" | "hold" | "resize" | "credit" | "publish" | "queue" | "read" | "wait" | "preprocess" | "infer" | "postprocess" | "track" | "speed" | "zones" | "commit" | "relay" | "deliver" | "paint" | Other;
 const codesOfStage: ReadonlyMap<number, Stage> = new Map<number, Stage>([[0, "capture"], [1, "decode"], [2, "hold"], [3, "resize"], [4, "credit"], [5, "publish"], [6, "queue"], [7, "read"], [8, "wait"], [9, "preprocess"], [10, "infer"], [11, "postprocess"], [12, "track"], [13, "speed"], [14, "zones"], [15, "commit"], [16, "relay"], [17, "deliver"], [18, "paint"]]);
-export function readStage(value: unknown): Stage { return readEnum(codesOfStage, value, "Stage"); }
+export function readStage(value: unknown): Stage { return readEnum(codesOfStage, value); }
 
 /** How long a stage took for one frame. */
 export interface StageTime {
@@ -85,19 +88,19 @@ export function readSize(value: unknown): Size {
 }
 
 /** How a frame's bytes are laid out. */
-export type PixelFormat = "i420";
+export type PixelFormat = "i420" | Other;
 const codesOfPixelFormat: ReadonlyMap<number, PixelFormat> = new Map<number, PixelFormat>([[0, "i420"]]);
-export function readPixelFormat(value: unknown): PixelFormat { return readEnum(codesOfPixelFormat, value, "PixelFormat"); }
+export function readPixelFormat(value: unknown): PixelFormat { return readEnum(codesOfPixelFormat, value); }
 
 /** Which luma coefficients the YUV values were made with. */
-export type ColourMatrix = "bt601" | "bt709" | "bt2020";
+export type ColourMatrix = "bt601" | "bt709" | "bt2020" | Other;
 const codesOfColourMatrix: ReadonlyMap<number, ColourMatrix> = new Map<number, ColourMatrix>([[0, "bt601"], [1, "bt709"], [2, "bt2020"]]);
-export function readColourMatrix(value: unknown): ColourMatrix { return readEnum(codesOfColourMatrix, value, "ColourMatrix"); }
+export function readColourMatrix(value: unknown): ColourMatrix { return readEnum(codesOfColourMatrix, value); }
 
 /** Which values stand for black and white. */
-export type ColourRange = "limited" | "full";
+export type ColourRange = "limited" | "full" | Other;
 const codesOfColourRange: ReadonlyMap<number, ColourRange> = new Map<number, ColourRange>([[0, "limited"], [1, "full"]]);
-export function readColourRange(value: unknown): ColourRange { return readEnum(codesOfColourRange, value, "ColourRange"); }
+export function readColourRange(value: unknown): ColourRange { return readEnum(codesOfColourRange, value); }
 
 /** How to turn YUV into RGB. */
 export interface Colour {
@@ -115,9 +118,9 @@ export function readColour(value: unknown): Colour {
 }
 
 /** Why a frame ended without being processed. */
-export type LossReason = "queue_full" | "redis_full" | "redis_unreachable" | "stale_producer" | "undecodable" | "not_wanted" | "too_old" | "malformed" | "poison" | "inference_failed";
-const codesOfLossReason: ReadonlyMap<number, LossReason> = new Map<number, LossReason>([[0, "queue_full"], [1, "redis_full"], [2, "redis_unreachable"], [3, "stale_producer"], [4, "undecodable"], [5, "not_wanted"], [6, "too_old"], [7, "malformed"], [8, "poison"], [9, "inference_failed"]]);
-export function readLossReason(value: unknown): LossReason { return readEnum(codesOfLossReason, value, "LossReason"); }
+export type LossReason = "queue_full" | "redis_full" | "redis_unreachable" | "stale_producer" | "undecodable" | "not_wanted" | "too_old" | "malformed" | "poison" | "inference_failed" | "damaged" | "quiet" | Other;
+const codesOfLossReason: ReadonlyMap<number, LossReason> = new Map<number, LossReason>([[0, "queue_full"], [1, "redis_full"], [2, "redis_unreachable"], [3, "stale_producer"], [4, "undecodable"], [5, "not_wanted"], [6, "too_old"], [7, "malformed"], [8, "poison"], [9, "inference_failed"], [10, "damaged"], [11, "quiet"]]);
+export function readLossReason(value: unknown): LossReason { return readEnum(codesOfLossReason, value); }
 
 /** How many frames were lost for a reason, counted since the camera's counter began. */
 export interface LossCount {
@@ -172,6 +175,8 @@ export interface FrameHeader {
   lost: LossCount[];
   /** What this frame's stages took so far. */
   stages: StageTime[];
+  /** The decoder marked the picture as broken, and the camera's configuration keeps such pictures. */
+  damaged: boolean;
 }
 export function readFrameHeader(value: unknown): FrameHeader {
   const a = readArray(value, "FrameHeader");
@@ -194,18 +199,24 @@ export function readFrameHeader(value: unknown): FrameHeader {
     lossless: readBoolean(a[15]),
     lost: readList(a[16], (x) => readLossCount(x)),
     stages: readList(a[17], (x) => readStageTime(x)),
+    damaged: readBoolean(a[18] ?? false),
   };
 }
 
 /** In which of its ends a published frame ended. */
-export type ResultStatus = "ok" | "skipped" | "poison" | "end";
-const codesOfResultStatus: ReadonlyMap<number, ResultStatus> = new Map<number, ResultStatus>([[0, "ok"], [1, "skipped"], [2, "poison"], [3, "end"]]);
-export function readResultStatus(value: unknown): ResultStatus { return readEnum(codesOfResultStatus, value, "ResultStatus"); }
+export type ResultStatus = "ok" | "skipped" | "poison" | "end" | "predicted" | Other;
+const codesOfResultStatus: ReadonlyMap<number, ResultStatus> = new Map<number, ResultStatus>([[0, "ok"], [1, "skipped"], [2, "poison"], [3, "end"], [4, "predicted"]]);
+export function readResultStatus(value: unknown): ResultStatus { return readEnum(codesOfResultStatus, value); }
 
 /** Where a track is in its life. */
-export type TrackState = "new" | "tracked" | "lost" | "removed";
+export type TrackState = "new" | "tracked" | "lost" | "removed" | Other;
 const codesOfTrackState: ReadonlyMap<number, TrackState> = new Map<number, TrackState>([[0, "new"], [1, "tracked"], [2, "lost"], [3, "removed"]]);
-export function readTrackState(value: unknown): TrackState { return readEnum(codesOfTrackState, value, "TrackState"); }
+export function readTrackState(value: unknown): TrackState { return readEnum(codesOfTrackState, value); }
+
+/** What people should know about a result: each is a sentence on the page. */
+export type Notice = "region_off" | "calibration_off" | "scores_out_of_range" | "boxes_under_a_pixel" | "boxes_outside" | "classes_not_whole" | "outputs_ambiguous" | "doubtful" | "damaged_kept" | "damage_analysed" | Other;
+const codesOfNotice: ReadonlyMap<number, Notice> = new Map<number, Notice>([[0, "region_off"], [1, "calibration_off"], [2, "scores_out_of_range"], [3, "boxes_under_a_pixel"], [4, "boxes_outside"], [5, "classes_not_whole"], [6, "outputs_ambiguous"], [7, "doubtful"], [8, "damaged_kept"], [9, "damage_analysed"]]);
+export function readNotice(value: unknown): Notice { return readEnum(codesOfNotice, value); }
 
 /** What the detector saw. */
 export interface Detection {
@@ -263,6 +274,8 @@ export interface Track {
   speed: Speed | null;
   /** Whether the foot point lies in the camera's region (always true without one). */
   in_region: boolean;
+  /** Share of the track's sightings that had this class, 0 to 1; none where nobody counted. */
+  class_share: number | null;
 }
 export function readTrack(value: unknown): Track {
   const a = readArray(value, "Track");
@@ -276,6 +289,7 @@ export function readTrack(value: unknown): Track {
     ground_m: (a[6] ?? null) === null ? null : readList(a[6], (x) => readNumber(x), 2) as [number, number],
     speed: (a[7] ?? null) === null ? null : readSpeed(a[7]),
     in_region: readBoolean(a[8]),
+    class_share: (a[9] ?? null) === null ? null : readNumber(a[9]),
   };
 }
 
@@ -311,6 +325,8 @@ export interface FrameResult {
   worker: string;
   /** Frames of this camera that never came, cumulative: gaps in `n`, as the consumer of the stream counts them. */
   lost: LossCount[];
+  /** What people should know about this result. */
+  notices: Notice[];
 }
 export function readFrameResult(value: unknown): FrameResult {
   const a = readArray(value, "FrameResult");
@@ -330,6 +346,7 @@ export function readFrameResult(value: unknown): FrameResult {
     stages: readList(a[12], (x) => readStageTime(x)),
     worker: readText(a[13]),
     lost: readList(a[14], (x) => readLossCount(x)),
+    notices: readList(a[15] ?? [], (x) => readNotice(x)),
   };
 }
 
@@ -596,9 +613,9 @@ export function writeClientMessage(m: ClientMessage): Record<string, unknown> {
 }
 
 /** How a camera is doing, in one word. */
-export type CameraHealth = "starting" | "live" | "reconnecting" | "no_owner" | "no_producer" | "ended" | "failed";
+export type CameraHealth = "starting" | "live" | "reconnecting" | "no_owner" | "no_producer" | "ended" | "failed" | Other;
 const codesOfCameraHealth: ReadonlyMap<number, CameraHealth> = new Map<number, CameraHealth>([[0, "starting"], [1, "live"], [2, "reconnecting"], [3, "no_owner"], [4, "no_producer"], [5, "ended"], [6, "failed"]]);
-export function readCameraHealth(value: unknown): CameraHealth { return readEnum(codesOfCameraHealth, value, "CameraHealth"); }
+export function readCameraHealth(value: unknown): CameraHealth { return readEnum(codesOfCameraHealth, value); }
 
 /** What the gateway knows of a camera. */
 export interface CameraState {
@@ -709,6 +726,8 @@ export interface Preview {
   size: Size;
   /** JPEG; in JSON as base64. */
   jpeg: Uint8Array;
+  /** The decoder marked the picture as broken. */
+  damaged: boolean;
 }
 export function readPreview(value: unknown): Preview {
   const a = readArray(value, "Preview");
@@ -717,6 +736,7 @@ export function readPreview(value: unknown): Preview {
     id: readText(a[1]),
     size: readSize(a[2]),
     jpeg: readBytes(a[3]),
+    damaged: readBoolean(a[4] ?? false),
   };
 }
 
@@ -763,9 +783,9 @@ export function readProblem(value: unknown): Problem {
 }
 
 /** What a client sees of a camera's time. */
-export type PlaybackState = "live" | "paused" | "playing" | "buffering" | "ended";
+export type PlaybackState = "live" | "paused" | "playing" | "buffering" | "ended" | Other;
 const codesOfPlaybackState: ReadonlyMap<number, PlaybackState> = new Map<number, PlaybackState>([[0, "live"], [1, "paused"], [2, "playing"], [3, "buffering"], [4, "ended"]]);
-export function readPlaybackState(value: unknown): PlaybackState { return readEnum(codesOfPlaybackState, value, "PlaybackState"); }
+export function readPlaybackState(value: unknown): PlaybackState { return readEnum(codesOfPlaybackState, value); }
 
 /** Where a client is in a camera's time: the answer to a request, and told whenever it changes by itself. */
 export interface Playback {
@@ -933,12 +953,12 @@ export function readStep(value: unknown): Step {
   return {
     step: readNumber(a[0]),
     sim_time_us: readNumber(a[1]),
-    wall_time_us: readNumber(a[2]),
+    wall_time_us: readNumber(a[2] ?? 0),
     ego: (a[3] ?? null) === null ? null : readEgo(a[3]),
-    trajectory: readList(a[4], (x) => readList(x, (x) => readNumber(x), 3) as [number, number, number]),
-    objects: readList(a[5], (x) => readStepObject(x)),
-    timings_us: readMap(a[6], (x) => readNumber(x)),
-    scalars: readMap(a[7], (x) => readNumber(x)),
+    trajectory: readList(a[4] ?? [], (x) => readList(x, (x) => readNumber(x), 3) as [number, number, number]),
+    objects: readList(a[5] ?? [], (x) => readStepObject(x)),
+    timings_us: readMap(a[6] ?? {}, (x) => readNumber(x)),
+    scalars: readMap(a[7] ?? {}, (x) => readNumber(x)),
     map: (a[8] ?? null) === null ? null : readStepMap(a[8]),
     result: (a[9] ?? null) === null ? null : readFrameResult(a[9]),
   };

@@ -142,9 +142,14 @@ impl<'a> Maker<'a> {
             }
             Body::Enum(variants) => {
                 let variant = &variants[self.random.random_range(0..variants.len())];
-                match self.form {
-                    Form::Positional | Form::Named => Value::Unsigned(variant.code.into()),
-                    Form::Json => Value::Text(variant.name.to_owned()),
+                // One in sixteen is of a later release.
+                let later = (self.random.random_range(0..16) == 0).then(|| self.random.random::<u8>());
+                match (self.form, later) {
+                    (Form::Positional | Form::Named, _) => {
+                        Value::Unsigned(later.unwrap_or(variant.code).into())
+                    }
+                    (Form::Json, None) => Value::Text(variant.name.to_owned()),
+                    (Form::Json, Some(code)) => Value::Text(format!("other:{code}")),
                 }
             }
             Body::Union(variants) => {

@@ -279,6 +279,7 @@ impl Camera {
             stages: Vec::new(),
             worker: "w1".into(),
             lost: Vec::new(),
+            notices: Vec::new(),
         };
         let commit = Commit {
             lease: &self.grant.lease,

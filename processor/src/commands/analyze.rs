@@ -114,6 +114,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                     stages: clock.stages(),
                     worker: "analyze".into(),
                     lost: Vec::new(),
+                    notices: Vec::new(),
                 };
                 summary.add(&result);
                 progress.step(result.n);

@@ -120,6 +120,7 @@ impl Consumer {
             stages: Vec::new(),
             worker: "consumer".into(),
             lost: Vec::new(),
+            notices: Vec::new(),
         };
         let commit = Commit {
             lease: &self.grant.lease,

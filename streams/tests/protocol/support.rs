@@ -172,6 +172,7 @@ pub(crate) fn result(header: &FrameHeader) -> FrameResult {
         stages: Vec::new(),
         worker: "test".into(),
         lost: Vec::new(),
+        notices: Vec::new(),
     }
 }
 

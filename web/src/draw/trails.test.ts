@@ -14,6 +14,7 @@ function result(seconds: number, x: number, epoch = 1, state: Track["state"] = "
     ground_m: null,
     speed: null,
     in_region: true,
+    class_share: null,
   };
   return {
     schema: 1,
@@ -31,6 +32,7 @@ function result(seconds: number, x: number, epoch = 1, state: Track["state"] = "
     stages: [],
     worker: "",
     lost: [],
+    notices: [],
   };
 }
 

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 
-import { WireError, type FrameResult } from "../wire";
+import { WireError, type FrameResult, type Notice, type Track } from "../wire";
 import { isCompact, readCompact } from "./compact";
 import text from "./compact.vectors.json?raw";
 
@@ -8,7 +8,11 @@ import text from "./compact.vectors.json?raw";
 interface Vector {
   id: string;
   bytes: string;
-  result: FrameResult;
+  /** In JSON, what has its default is left out. */
+  result: Omit<FrameResult, "tracks" | "notices"> & {
+    tracks: (Omit<Track, "class_share"> & Partial<Track>)[];
+    notices?: Notice[];
+  };
 }
 
 /** Floats are of 32 bits on the wire. */
@@ -24,7 +28,9 @@ it("reads what the gateway writes, to the last bit", () => {
   expect(vectors.length).toBeGreaterThan(2);
   for (const vector of vectors) {
     expect(isCompact(bytesOf(vector))).toBe(true);
-    expect(readCompact(vector.id, bytesOf(vector))).toEqual(vector.result);
+    const { tracks, ...result } = vector.result;
+    const whole = tracks.map((track) => ({ class_share: null, ...track }));
+    expect(readCompact(vector.id, bytesOf(vector))).toEqual({ notices: [], ...result, tracks: whole });
   }
 });
 
@@ -34,7 +40,10 @@ it("refuses what is cut short, goes on, or is no compact result", () => {
     for (let length = 0; length < bytes.length; length += 1) {
       expect(() => readCompact(vector.id, bytes.subarray(0, length)), String(length)).toThrow(WireError);
     }
-    expect(() => readCompact(vector.id, Uint8Array.of(...bytes, 0))).toThrow(WireError);
+    const longer = (): FrameResult => readCompact(vector.id, Uint8Array.of(...bytes, 0));
+    // What follows belongs to a later release; the old form has none.
+    if (bytes[0] === 1) expect(longer).toThrow(WireError);
+    else expect(longer()).toEqual(readCompact(vector.id, bytes));
   }
   expect(isCompact(Uint8Array.of(0x9f))).toBe(false);
   expect(() => readCompact("1-0", Uint8Array.of(0x9f, 1))).toThrow(WireError);

@@ -2,10 +2,10 @@
 
 import {
   readLossReason,
+  readNotice,
   readResultStatus,
   readStage,
   readTrackState,
-  SCHEMA,
   WireError,
   type Detection,
   type FrameResult,
@@ -14,7 +14,9 @@ import {
   type Track,
 } from "../wire";
 
-const FORM = 1;
+/** The forms of results of schema 2 and 3. */
+const OLD_FORM = 1;
+const FORM = 2;
 const PER_PIXEL = 8;
 const PER_METRE = 100;
 const PER_SCORE = 255;
@@ -27,13 +29,14 @@ type Edges = [number, number, number, number];
 
 /** Whether a result has the compact form; otherwise it is MessagePack. */
 export function isCompact(bytes: Uint8Array): boolean {
-  return bytes[0] === FORM;
+  return bytes[0] === FORM || bytes[0] === OLD_FORM;
 }
 
 /** Reads the result of the frame `id` in its compact form; throws a WireError on anything else. */
 export function readCompact(id: string, bytes: Uint8Array): FrameResult {
   const from = new Reader(bytes);
-  if (from.byte() !== FORM) throw new WireError("not a compact result");
+  const form = from.byte();
+  if (form !== FORM && form !== OLD_FORM) throw new WireError("not a compact result");
   const first = from.byte();
   const status = readResultStatus(first & 0x0f);
   const reason = (first & 0x10) === 0 ? null : from.reason();
@@ -48,16 +51,18 @@ export function readCompact(id: string, bytes: Uint8Array): FrameResult {
   const detections = from.list(() => readDetection(from, edges));
   let lastId = 0;
   const tracks = from.list(() => {
-    const track = readTrack(from, lastId, detections, edges);
+    const track = readTrack(from, form, lastId, detections, edges);
     lastId = track.track_id;
     return track;
   });
   const stages = readStages(from);
   const worker = from.text();
   const lost = from.list(() => ({ reason: from.reason(), count: from.unsigned() }));
-  from.end();
+  const notices = form === OLD_FORM ? [] : from.list(() => readNotice(from.byte()));
+  // What a later release adds stands at the end.
+  if (form === OLD_FORM) from.end();
   return {
-    schema: SCHEMA,
+    schema: form === OLD_FORM ? 2 : 3,
     n,
     inc,
     position,
@@ -72,6 +77,7 @@ export function readCompact(id: string, bytes: Uint8Array): FrameResult {
     stages,
     worker,
     lost,
+    notices,
   };
 }
 
@@ -82,7 +88,13 @@ function readDetection(from: Reader, edges: Edges[]): Detection {
   return { xyxy: pixels(corners), confidence: value(from.byte(), PER_SCORE), class_id: from.unsigned() };
 }
 
-function readTrack(from: Reader, lastId: number, detections: readonly Detection[], edges: readonly Edges[]): Track {
+function readTrack(
+  from: Reader,
+  form: number,
+  lastId: number,
+  detections: readonly Detection[],
+  edges: readonly Edges[],
+): Track {
   const trackId = lastId + from.signed();
   const first = from.byte();
   const state = readTrackState(first & 0x03);
@@ -94,6 +106,7 @@ function readTrack(from: Reader, lastId: number, detections: readonly Detection[
   const like =
     (first & 0x08) === 0 ? matched : { confidence: value(from.byte(), PER_SCORE), class_id: from.unsigned() };
   if (like === undefined) throw new WireError("a track has no score");
+  const share = form === OLD_FORM || (first & 0x80) === 0 ? null : value(from.byte(), PER_SCORE);
   const ground: [number, number] | null = (first & 0x10) === 0 ? null : [from.metres(), from.metres()];
   return {
     track_id: trackId,
@@ -105,6 +118,7 @@ function readTrack(from: Reader, lastId: number, detections: readonly Detection[
     ground_m: ground,
     speed: (first & 0x20) === 0 ? null : readSpeed(from),
     in_region: (first & 0x40) !== 0,
+    class_share: share,
   };
 }
 

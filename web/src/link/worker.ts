@@ -3,7 +3,15 @@
 
 import { Decoder, Encoder } from "@msgpack/msgpack";
 
-import { readFrameResult, readServerMessage, readStep, readStepMap, SCHEMA, writeClientMessage } from "../wire";
+import {
+  readFrameResult,
+  readServerMessage,
+  readStep,
+  readStepMap,
+  OLDEST_SCHEMA,
+  SCHEMA,
+  writeClientMessage,
+} from "../wire";
 import type { ClientMessage, FrameResult, Playback, Preview, ResultMessage, ServerMessage, Welcome } from "../wire";
 import { browserNow, ClockOffset } from "./clock";
 import { isCompact, readCompact } from "./compact";
@@ -232,7 +240,7 @@ function lost(which: WebSocket, reason: string): void {
 }
 
 function greet(welcome: Welcome, from: WebSocket): void {
-  if (welcome.schema !== SCHEMA) {
+  if (welcome.schema < OLDEST_SCHEMA || welcome.schema > SCHEMA) {
     problem(
       `The gateway (${welcome.version}) speaks schema ${welcome.schema}, this page ${SCHEMA}. Reload the page; ` +
         "if that does not help, run gateway and dashboard of the same release.",

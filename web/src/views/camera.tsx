@@ -11,6 +11,7 @@ import type { Numbers } from "../feed";
 import type { CameraState } from "../wire";
 import { Empty } from "./empty";
 import { Figure } from "./figure";
+import { Notices } from "./notices";
 import { Picture } from "./picture";
 import { Icon, State } from "./shapes";
 import { Timeline } from "./timeline";
@@ -54,6 +55,7 @@ export function CameraView({ camera: id, at }: { camera: string; at: string | un
       </div>
       <div class="camera-main">
         <Picture camera={camera} situation={doing} large />
+        <Notices notices={numbers.notices} />
         <Timeline camera={camera} />
         <Figures camera={camera} numbers={numbers} />
         <Counts camera={camera} numbers={numbers} />

@@ -2,6 +2,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
 import type { OverlayOptions } from "../draw/overlay";
+import { sentence } from "../notices";
 import { session } from "../session";
 import { speedUnit } from "../settings";
 import { badgeWords, type Situation } from "../situation";
@@ -25,7 +26,8 @@ export function Picture({ camera, situation, large, children }: PictureProps) {
   const options = useRef<OverlayOptions>(NO_OPTIONS);
   const id = camera.camera;
   const feed = session.feed(id);
-  const { seen } = feed.numbers.value;
+  const { seen, notices } = feed.numbers.value;
+  const [notice] = notices;
   const classes = session.models.classes(camera.model);
 
   useEffect(() => {
@@ -91,6 +93,11 @@ export function Picture({ camera, situation, large, children }: PictureProps) {
             <strong>{situation.help.title}</strong>
             {(large || !has) && <span>{situation.help.next}</span>}
             {(large || !has) && situation.help.command !== undefined && <code>{situation.help.command}</code>}
+          </div>
+        )}
+        {!large && situation.help === undefined && notice !== undefined && (
+          <div class="advice below" data-testid="tile-notice">
+            <strong>{sentence(notice).title}</strong>
           </div>
         )}
         {!large && (

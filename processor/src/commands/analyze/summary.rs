@@ -36,7 +36,7 @@ impl Summary {
         self.frames += 1;
         self.detections += result.detections.len() as u64;
         for time in &result.stages {
-            self.stages.entry(time.stage as u8).or_insert((time.stage, Vec::new())).1.push(time.us);
+            self.stages.entry(time.stage.code()).or_insert((time.stage, Vec::new())).1.push(time.us);
         }
         for track in result.tracks.iter().filter(|track| track.state == TrackState::Tracked) {
             let speed = self.tracks.entry((result.track_epoch, track.track_id)).or_default();
