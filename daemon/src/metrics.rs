@@ -148,6 +148,9 @@ metrics! {
     SourceUp = "peregrine_source_up", Kind::Gauge, ["camera"];
     /// How often a source was opened again after it was lost.
     SourceReconnects = "peregrine_source_reconnects_total", Kind::Counter, ["camera"];
+    /// Frames whose presentation time could not be true, by what was wrong: `ahead`, `behind`, `repeated`, `missing`; or `jump`,
+    /// where the clock of a live source was set. They got a media time that fits the frames around them.
+    TimesRepaired = "peregrine_times_repaired_total", Kind::Counter, ["camera", "kind"];
     /// JPEG pictures encoded for people who watch.
     PreviewsEncoded = "peregrine_previews_encoded_total", Kind::Counter, ["camera"];
     /// Pictures that were wanted but not sent, because encoding or Redis was behind.

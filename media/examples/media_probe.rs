@@ -44,7 +44,7 @@ fn main() -> anyhow::Result<()> {
         }
         last = Some((captured.position, captured.media_time_us, captured.picture.size()));
     }
-    writeln!(report, "last frame {last:?}, undecodable {}", source.undecodable())?;
+    writeln!(report, "last frame {last:?}, {:?}", source.counts())?;
     for (name, mut times) in [("decode", decode_ms), ("resize", resize_ms), ("jpeg", jpeg_ms)] {
         times.sort_by(f64::total_cmp);
         if let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.last()) {

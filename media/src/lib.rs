@@ -18,4 +18,6 @@ pub use jpeg::{Jpeg, JpegError, JpegPicture};
 pub use jpeg_decoder::{JpegDecoder, JpegUnreadable};
 pub use picture::{Picture, PictureError, Plane};
 pub use resize::{ResizeError, Resizer, fit};
-pub use source::{Captured, OpenOptions, Source, SourceError, SourceInfo, open};
+pub use source::{
+    Captured, OpenOptions, Source, SourceCounts, SourceError, SourceInfo, TimeRepair, TimeRepairs, open,
+};

@@ -1,4 +1,5 @@
 mod capture;
+mod file_times;
 mod images;
 mod libav;
 mod synthetic;
@@ -20,7 +21,7 @@ pub struct Captured {
     /// Index of the frame in its source, from 0; starts again after [`Source::rewind`].
     pub position: u64,
     /// Drives tracking and speed, microseconds: index over the true rate where one is configured, else the presentation
-    /// time from the first frame on for files. For live sources capture wall time: the first frame's, then as far apart as
+    /// time from the first frame on for files, where it can be true. For live sources capture wall time: the first frame's, then as far apart as
     /// their presentation times say, since packets come in bursts and, with B-frames, out of order.
     pub media_time_us: i64,
     /// Wall clock at capture, microseconds since the Unix epoch.
@@ -72,9 +73,84 @@ pub trait Source: Send {
     /// As [`Source::next`].
     fn skip_to(&mut self, position: u64) -> Result<(), SourceError>;
 
-    /// Frames of the source so far that could not be decoded.
-    fn undecodable(&self) -> u64 {
-        0
+    /// What was left out of the source so far, or had to be put right.
+    fn counts(&self) -> SourceCounts {
+        SourceCounts::default()
+    }
+}
+
+/// What was left out of a source since it was opened, or had to be put right.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SourceCounts {
+    /// Frames that could not be decoded.
+    pub undecodable: u64,
+    /// Frames whose presentation time could not be true.
+    pub times: TimeRepairs,
+}
+
+/// Why a frame did not get the media time that its presentation time asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeRepair {
+    /// Later than the frames behind it allow.
+    Ahead,
+    /// Earlier than the frame before it.
+    Behind,
+    /// The same as that of the frame before it.
+    Repeated,
+    /// There was none.
+    Missing,
+    /// The clock of a live source was set: from this frame on all times are later, or earlier, than they were.
+    Jump,
+}
+
+impl TimeRepair {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Ahead, Self::Behind, Self::Repeated, Self::Missing, Self::Jump];
+
+    /// As metrics and summaries name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ahead => "ahead",
+            Self::Behind => "behind",
+            Self::Repeated => "repeated",
+            Self::Missing => "missing",
+            Self::Jump => "jump",
+        }
+    }
+
+    /// Of a presentation time that cannot be true, and the last one.
+    fn of(presentation_us: Option<i64>, before_us: Option<i64>) -> Self {
+        match (presentation_us, before_us) {
+            (None, _) => Self::Missing,
+            (Some(this), Some(before)) if this < before => Self::Behind,
+            (Some(this), Some(before)) if this == before => Self::Repeated,
+            _ => Self::Ahead,
+        }
+    }
+}
+
+/// How many frames got another media time than their presentation time asks for, by the reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TimeRepairs([u64; TimeRepair::ALL.len()]);
+
+impl TimeRepairs {
+    fn add(&mut self, kind: TimeRepair) {
+        self.0[kind as usize] += 1;
+    }
+
+    /// How many there were for this reason.
+    pub fn get(&self, kind: TimeRepair) -> u64 {
+        self.0[kind as usize]
+    }
+
+    /// The reasons that there were, with their counts.
+    pub fn by_kind(&self) -> impl Iterator<Item = (TimeRepair, u64)> {
+        TimeRepair::ALL.map(|kind| (kind, self.get(kind))).into_iter().filter(|(_, count)| *count > 0)
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
     }
 }
 

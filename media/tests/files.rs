@@ -3,7 +3,13 @@
 
 mod clips;
 
-use std::{collections::HashSet, fs, process::Command, sync::atomic::Ordering};
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::Ordering,
+};
 
 use clips::*;
 use peregrine_media::{AllowList, OpenOptions, SourceError, open, synthetic};
@@ -131,6 +137,145 @@ fn variable_frame_times_differ_from_ffprobes() {
         assert!((time - expected).abs() <= 1, "{times:?} for {relative:?}");
     }
     assert!(times.windows(2).any(|pair| pair[1] - pair[0] > 150_000), "{times:?}");
+}
+
+/// H.264 without B-frames.
+const PLAIN: [&str; 8] = ["-c:v", "libx264", "-bf", "0", "-g", "12", "-pix_fmt", "yuv420p"];
+
+/// A clip of 60 frames, 25 a second, whose packets get other times in each container: by an expression of `setts` in which
+/// `S` stands for a second.
+fn restamped(folder: &Path, encoder: &[&str], setts: &str) -> Option<[PathBuf; 3]> {
+    let plain = folder.join("plain.mp4");
+    if !clip(&plain, "160x120", 60, encoder) {
+        return None;
+    }
+    Some([("mkv", "1000"), ("ts", "90000"), ("mp4", "90000")].map(|(container, second)| {
+        let path = folder.join(format!("restamped.{container}"));
+        let setts = format!("setts={}", setts.replace("*S", &format!("*{second}")));
+        let mut arguments = vec!["-i", plain.to_str().unwrap(), "-c", "copy", "-bsf:v", &setts];
+        if container == "mp4" {
+            arguments.extend(["-video_track_timescale", second]);
+        }
+        arguments.extend(["-muxdelay", "0", path.to_str().unwrap()]);
+        assert!(ffmpeg(&arguments));
+        path
+    }))
+}
+
+#[test]
+fn single_untidy_times_move_the_frames_of_a_file() {
+    for (name, encoder, expression) in [
+        ("ahead", PLAIN, "if(eq(N\\,15)\\,PTS+9800*S\\,PTS)"),
+        ("ahead with B-frames", H264, "if(eq(N\\,15)+eq(N\\,30)\\,PTS+9800*S\\,PTS)"),
+        ("ahead by seconds", PLAIN, "if(eq(mod(N\\,20)\\,15)\\,PTS+5*S\\,PTS)"),
+        ("ahead by a second, two in a row", PLAIN, "if(eq(N\\,15)+eq(N\\,16)\\,PTS+1*S\\,PTS)"),
+        ("slightly ahead", PLAIN, "if(eq(N\\,15)\\,PTS+0.06*S\\,PTS)"),
+        ("repeated", PLAIN, "if(eq(mod(N\\,10)\\,5)\\,PTS-0.04*S\\,PTS)"),
+        ("slightly behind", PLAIN, "if(eq(N\\,15)\\,PTS-0.06*S\\,PTS)"),
+        ("behind with B-frames", H264, "if(eq(N\\,25)\\,PTS-0.9*S\\,PTS)"),
+        ("the first ahead", PLAIN, "if(eq(N\\,0)\\,PTS+7*S\\,PTS)"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(files) = restamped(folder.path(), &encoder, &format!("pts={expression}")) else { return };
+        // (In MP4 such times are spoilt by the muxer.)
+        for path in &files[..2] {
+            let name = format!("{name}, {}", path.display());
+            let mut source = open_path(path);
+            let (frames, error) = read_all(source.as_mut());
+            assert!(error.is_none(), "{name}: {error:?}");
+            assert!(frames.iter().map(|frame| frame.position).eq(0..60), "{name}");
+            assert!(frames.iter().all(|frame| !frame.discontinuity), "{name}");
+            let times: Vec<i64> = frames.iter().map(|frame| frame.media_time_us).collect();
+            for (frame, time) in times.iter().enumerate() {
+                assert!((time - frame as i64 * 40_000).abs() <= 1000, "{name}: frame {frame}: {times:?}");
+            }
+            let repaired = source.counts().times.total();
+            assert!((1..=6).contains(&repaired), "{name}: {:?}", source.counts());
+            // The same on every pass and after every restart.
+            source.rewind().unwrap();
+            assert!(read_all(source.as_mut()).0.iter().map(|frame| frame.media_time_us).eq(times.clone()));
+            for position in [15, 16, 17, 59] {
+                let mut source = open_path(path);
+                source.skip_to(position).unwrap();
+                let frame = source.next().unwrap().unwrap();
+                assert_eq!((frame.position, frame.media_time_us), (position, times[position as usize]));
+            }
+        }
+    }
+}
+
+#[test]
+fn gaps_and_joins_of_a_file_are_smoothed() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(files) = restamped(
+        folder.path(),
+        &PLAIN,
+        "pts=PTS+if(gte(N\\,30)\\,300*S\\,0):dts=DTS+if(gte(N\\,30)\\,300*S\\,0)",
+    ) else {
+        return;
+    };
+    for path in &files {
+        let mut source = open_path(path);
+        let (frames, _) = read_all(source.as_mut());
+        let steps: Vec<i64> =
+            frames.windows(2).map(|pair| pair[1].media_time_us - pair[0].media_time_us).collect();
+        assert_eq!(frames.len(), 60, "{}", path.display());
+        assert_eq!(
+            steps.iter().filter(|step| **step > 299_000_000).count(),
+            1,
+            "{}: {steps:?}",
+            path.display()
+        );
+        assert_eq!(source.counts().times.total(), 0, "{}", path.display());
+    }
+    // Recordings behind each other, each with a clock of its own.
+    let Some(files) = restamped(folder.path(), &H264, "pts=PTS") else { return };
+    let piece = fs::read(&files[1]).unwrap();
+    let joined = folder.path().join("joined.ts");
+    fs::write(&joined, [&piece[..], &piece, &piece].concat()).unwrap();
+    let mut source = open_path(&joined);
+    let (frames, _) = read_all(source.as_mut());
+    assert_eq!(frames.len(), 180);
+    let breaks: Vec<u64> =
+        frames.iter().filter(|frame| frame.discontinuity).map(|frame| frame.position).collect();
+    assert_eq!(breaks, [60, 120]);
+    assert!(frames.iter().all(|frame| frame.media_time_us == frame.position as i64 * 40_000));
+}
+
+#[test]
+fn times_in_the_order_of_decoding_shake_the_frames() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(files) = restamped(folder.path(), &H264, "ts=TS") else { return };
+    // (In MP4 the muxer leaves frames out then.)
+    for path in &files[..2] {
+        let mut source = open_path(path);
+        let (frames, _) = read_all(source.as_mut());
+        assert_eq!(frames.len(), 60, "{}", path.display());
+        let steps: Vec<i64> =
+            frames.windows(2).map(|pair| pair[1].media_time_us - pair[0].media_time_us).collect();
+        // But for those at its beginning, before it shows, and those that are still in the decoder at its end.
+        let even = steps[8..54].iter().all(|step| (39_000..=41_000).contains(step));
+        assert!(even && steps.iter().all(|step| *step <= 160_000), "{}: {steps:?}", path.display());
+        assert!(source.counts().times.total() < 10, "{:?}", source.counts());
+    }
+}
+
+#[test]
+fn last_frames_of_a_damaged_file_are_lost_with_its_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.ts");
+    let arguments = ["-c:v", "libx264", "-bf", "0", "-g", "5", "-pix_fmt", "yuv420p"];
+    if !clip(&path, "160x120", 30, &arguments) {
+        return;
+    }
+    let (whole, _) = read_all(open_path(&path).as_mut());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.truncate(bytes.len() / 188 * 188 * 3 / 4);
+    fs::write(&path, bytes).unwrap();
+    let decoded = ffmpeg_i420(&path, "yuv420p").len() / (160 * 120 * 3 / 2);
+    let (frames, _) = read_all(open_path(&path).as_mut());
+    assert!(decoded > 15 && frames.len() == decoded, "{} of {decoded}", frames.len());
+    assert!(frames.iter().zip(&whole).all(|(a, b)| a.media_time_us == b.media_time_us));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::{
 };
 
 use clips::*;
-use peregrine_media::{AllowList, OpenOptions, Source, SourceError, open};
+use peregrine_media::{AllowList, OpenOptions, Source, SourceError, TimeRepair, open};
 use peregrine_proto::Size;
 
 fn open_within(uri: &str, timeout: Duration) -> Result<Box<dyn Source>, SourceError> {
@@ -131,6 +131,70 @@ fn rtsp_frames_with_b_frames_are_unevenly_timed() {
     assert!(frames.windows(2).all(|pair| pair[0].captured_at_us <= pair[1].captured_at_us));
     let span = frames[59].captured_at_us - frames[0].captured_at_us;
     assert!((1_200_000..3_500_000).contains(&span), "{span}");
+}
+
+#[test]
+fn clock_of_a_live_stream_that_is_set_tears_its_frames_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("plain.mp4");
+    if !clip(&plain, "160x120", 75, &["-c:v", "libx264", "-bf", "0", "-g", "25", "-pix_fmt", "yuv420p"]) {
+        return;
+    }
+    // MPEG-TS over HTTP at its own rate; its clock goes in ticks of a 90,000th of a second.
+    let cases = [
+        ("ts=TS+if(gte(N\\,40)\\,20*90000\\,0)", Some(TimeRepair::Jump), 1),
+        ("ts=TS+if(gte(N\\,40)\\,-2*90000\\,0)", Some(TimeRepair::Jump), 1),
+        ("ts=TS+if(gte(N\\,40)\\,-900*90000\\,0)", Some(TimeRepair::Jump), 1),
+        ("pts=PTS+if(eq(mod(N\\,25)\\,20)\\,9800*90000\\,0):dts=DTS", None, 3),
+        ("ts=TS", None, 0),
+    ];
+    let streams = cases.map(|(setts, kind, repaired)| {
+        let folder = folder.path().to_owned();
+        thread::spawn(move || {
+            let path = folder.join(format!("{}.ts", setts.len()));
+            let setts = format!("setts={setts}");
+            let arguments =
+                ["-i", folder.join("plain.mp4").to_str().unwrap(), "-c", "copy", "-bsf:v", &setts]
+                    .map(str::to_owned);
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let to = ["-output_ts_offset", "1000", "-muxdelay", "0", path.to_str().unwrap()];
+            assert!(ffmpeg(&[&arguments[..], &to].concat()));
+            let body = fs::read(&path).unwrap();
+            let address = serve(move |mut stream| {
+                read_request(&mut stream);
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\nConnection: close\r\n\r\n";
+                stream.write_all(head.as_bytes()).unwrap();
+                let (begin, span) = (Instant::now(), Duration::from_secs(3));
+                let mut sent = 0;
+                while sent < body.len() {
+                    let share = begin.elapsed().as_secs_f64() / span.as_secs_f64();
+                    let until = ((body.len() as f64 * share) as usize).clamp(sent, body.len());
+                    if stream.write_all(&body[sent..until]).is_err() {
+                        return;
+                    }
+                    sent = until;
+                    thread::sleep(Duration::from_millis(20));
+                }
+            });
+            let mut source = open_within(&format!("http://{address}/a.ts"), Duration::from_secs(10)).unwrap();
+            assert!(source.info().live);
+            let (frames, _) = read_all(source.as_mut());
+            assert!(frames.len() >= 70, "{setts}: {}", frames.len());
+            assert!(frames.iter().skip(1).all(|frame| !frame.discontinuity), "{setts}");
+            let steps: Vec<i64> =
+                frames.windows(2).map(|pair| pair[1].media_time_us - pair[0].media_time_us).collect();
+            assert!(steps.iter().all(|step| (39_900..=40_100).contains(step)), "{setts}: {steps:?}");
+            let times = source.counts().times;
+            assert_eq!(
+                (kind.map_or(repaired, |kind| times.get(kind)), times.total()),
+                (repaired, repaired),
+                "{setts}"
+            );
+        })
+    });
+    for stream in streams {
+        stream.join().unwrap();
+    }
 }
 
 #[test]
@@ -356,7 +420,7 @@ fn broken_picture_of_a_folder_ends_it() {
     let positions: Vec<u64> = frames.iter().map(|frame| frame.position).collect();
     // f1, f2, f10, f11; f3 is broken.
     assert_eq!(positions, [0, 1, 3, 4]);
-    assert_eq!(source.undecodable(), 1);
+    assert_eq!(source.counts().undecodable, 1);
     assert_eq!(frames[2].media_time_us, 300_000);
     let luma: Vec<u8> = frames.iter().map(|frame| frame.picture.planes()[0].row(3)[3]).collect();
     // White, red, blue, black in BT.601 limited range.

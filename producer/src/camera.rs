@@ -9,7 +9,7 @@ use std::{
 };
 
 use peregrine_daemon::{Backoff, Shutdown, metrics::Takeover};
-use peregrine_media::{Captured, OpenOptions, Source, SourceError};
+use peregrine_media::{Captured, OpenOptions, Source, SourceCounts, SourceError};
 use peregrine_proto::{CameraConfig, INGEST_URI, LossReason, Pace as PaceConfig, mask};
 use peregrine_streams::{Flow, Lease, Redis, SourceHealth, SourceState, StreamError, wall_clock_us};
 use tokio::runtime::Handle;
@@ -162,7 +162,7 @@ impl Camera {
         let mut pace = (!info.live && self.config.source.pace == PaceConfig::Realtime).then(Pace::default);
         let mut shrinker = Shrinker::default();
         let mut jumped = !continues;
-        let mut undecodable = 0;
+        let mut counts = SourceCounts::default();
         loop {
             if self.stop.shutdown.is_requested() {
                 return SessionEnd::Stopped;
@@ -171,8 +171,9 @@ impl Camera {
                 return self.finish(&mut publisher, report, None);
             }
             let next = source.next();
-            report.lost_before(LossReason::Undecodable, source.undecodable().saturating_sub(undecodable));
-            undecodable = source.undecodable();
+            let before = std::mem::replace(&mut counts, source.counts());
+            report.lost_before(LossReason::Undecodable, counts.undecodable - before.undecodable);
+            report.times_repaired(&before.times, &counts.times);
             let mut captured = match next {
                 Ok(Some(captured)) => captured,
                 Ok(None) if self.config.source.repeat => match source.rewind() {
@@ -193,7 +194,7 @@ impl Camera {
             }
             captured.discontinuity = std::mem::take(&mut jumped);
             if let Some(pace) = &mut pace
-                && !pace.wait(captured.media_time_us, captured.discontinuity, &self.stop.shutdown)
+                && !self.keep_pace(pace, &captured, report)
             {
                 return SessionEnd::Stopped;
             }
@@ -213,6 +214,24 @@ impl Camera {
                 Outcome::Broken(error) => return broken(error),
             }
         }
+    }
+
+    /// Waits until a file's frame is due; false when stopping was asked for meanwhile.
+    fn keep_pace(&self, pace: &mut Pace, captured: &Captured, report: &mut Report) -> bool {
+        let wait = pace.due_in(captured.media_time_us, captured.discontinuity, Instant::now());
+        if wait.left_out.is_zero() {
+            return !self.wait(Some(wait.time));
+        }
+        let said = format!(
+            "the file has a gap of {} s: it goes on after {} s",
+            (wait.time + wait.left_out).as_secs(),
+            wait.time.as_secs()
+        );
+        info!(camera = %self.config.id, position = captured.position, "{said}");
+        report.health(SourceHealth::Live, said);
+        let stopped = self.wait(Some(wait.time));
+        report.health(SourceHealth::Live, "");
+        !stopped
     }
 
     fn open_source(&self) -> Result<Box<dyn Source>, SessionEnd> {

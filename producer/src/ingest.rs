@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peregrine_media::{Captured, JpegDecoder, OpenOptions, Source, SourceError, SourceInfo};
+use peregrine_media::{Captured, JpegDecoder, OpenOptions, Source, SourceCounts, SourceError, SourceInfo};
 use peregrine_proto::{CameraId, INGEST_URI, Size};
 use peregrine_streams::{IngestReader, IngestedFrame, Redis, StreamError, wall_clock_us};
 use tokio::runtime::Handle;
@@ -31,7 +31,7 @@ pub(crate) struct IngestSource {
     /// The frame that told the size.
     first: Option<Captured>,
     frames: u64,
-    undecodable: u64,
+    counts: SourceCounts,
     last_us: i64,
 }
 
@@ -59,7 +59,7 @@ impl IngestSource {
             info,
             first: None,
             frames: 0,
-            undecodable: 0,
+            counts: SourceCounts::default(),
             last_us: 0,
         };
         let first = source.picture(None)?;
@@ -92,7 +92,7 @@ impl IngestSource {
                     });
                 }
                 Err(error) => {
-                    self.undecodable += 1;
+                    self.counts.undecodable += 1;
                     debug!(camera = %self.camera, %error, "frame of a client left out");
                 }
             }
@@ -148,8 +148,8 @@ impl Source for IngestSource {
         Ok(())
     }
 
-    fn undecodable(&self) -> u64 {
-        self.undecodable
+    fn counts(&self) -> SourceCounts {
+        self.counts
     }
 }
 

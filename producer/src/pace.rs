@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use peregrine_daemon::Shutdown;
-
 /// Behind by more than this, the schedule starts anew: after a long wait for room a file goes on, it does not race.
 const MOST_BEHIND: Duration = Duration::from_secs(1);
+
+/// The longest wait between two frames, whatever their media times say: nobody watches a camera that stands still for hours.
+const LONGEST_GAP: Duration = Duration::from_secs(10);
 
 /// An absolute schedule: a late frame does not make the next ones late, so nothing drifts.
 #[derive(Debug, Default)]
@@ -21,29 +22,34 @@ struct Due {
     interval: Duration,
 }
 
-impl Pace {
-    /// Waits until a frame of this media time is due; false when stopping was asked for meanwhile.
-    pub(crate) fn wait(&mut self, media_time_us: i64, discontinuity: bool, stop: &Shutdown) -> bool {
-        let wait = self.due_in(media_time_us, discontinuity, Instant::now());
-        if wait.is_zero() { !stop.is_requested() } else { !stop.wait_timeout(wait) }
-    }
+/// How long a frame is to be kept back.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Wait {
+    pub(crate) time: Duration,
+    /// What of a gap in the file is not waited for.
+    pub(crate) left_out: Duration,
+}
 
-    /// How long the frame is to be kept back.
-    fn due_in(&mut self, media_time_us: i64, discontinuity: bool, now: Instant) -> Duration {
+impl Pace {
+    /// When a frame of this media time, in microseconds, is due.
+    pub(crate) fn due_in(&mut self, media_time_us: i64, discontinuity: bool, now: Instant) -> Wait {
+        let mut left_out = Duration::ZERO;
         let due = match self.last {
             None => Due { at: now, media_time_us, interval: Duration::ZERO },
             // A file that starts again goes on one interval later.
             Some(last) if discontinuity => Due { at: last.at + last.interval, media_time_us, ..last },
             Some(last) => {
-                let interval = Duration::from_micros(
+                let gap = Duration::from_micros(
                     media_time_us.saturating_sub(last.media_time_us).max(0).unsigned_abs(),
                 );
+                let interval = gap.min(LONGEST_GAP);
+                left_out = gap - interval;
                 Due { at: last.at + interval, media_time_us, interval }
             }
         };
         let late = now.saturating_duration_since(due.at) > MOST_BEHIND;
         self.last = Some(if late { Due { at: now, ..due } } else { due });
-        due.at.saturating_duration_since(now)
+        Wait { time: due.at.saturating_duration_since(now), left_out }
     }
 }
 
@@ -57,38 +63,56 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    impl Pace {
+        fn wait(&mut self, media_time_us: i64, discontinuity: bool, now: Instant) -> Duration {
+            let wait = self.due_in(media_time_us, discontinuity, now);
+            assert_eq!(wait.left_out, Duration::ZERO);
+            wait.time
+        }
+    }
+
     #[test]
     fn late_frames_make_the_next_ones_late() {
         let (mut pace, start) = (Pace::default(), Instant::now());
-        assert_eq!(pace.due_in(0, false, start), Duration::ZERO);
+        assert_eq!(pace.wait(0, false, start), Duration::ZERO);
         // Each frame is ready 30 ms after the one before was due; the schedule stays where it was.
         for frame in 1..100 {
             let ready = start + ms(frame * 100 - 70);
-            assert_eq!(pace.due_in(frame as i64 * STEP_US, false, ready), ms(70));
+            assert_eq!(pace.wait(frame as i64 * STEP_US, false, ready), ms(70));
         }
         assert_eq!(
-            pace.due_in(100 * STEP_US, false, start + ms(10_500)),
+            pace.wait(100 * STEP_US, false, start + ms(10_500)),
             Duration::ZERO,
             "half a second behind"
         );
-        assert_eq!(pace.due_in(110 * STEP_US, false, start + ms(10_500)), ms(500));
+        assert_eq!(pace.wait(110 * STEP_US, false, start + ms(10_500)), ms(500));
     }
 
     #[test]
     fn file_that_waited_long_races_afterwards() {
         let (mut pace, start) = (Pace::default(), Instant::now());
-        assert_eq!(pace.due_in(0, false, start), Duration::ZERO);
+        assert_eq!(pace.wait(0, false, start), Duration::ZERO);
         let now = start + Duration::from_secs(60);
-        assert_eq!(pace.due_in(STEP_US, false, now), Duration::ZERO);
-        assert_eq!(pace.due_in(2 * STEP_US, false, now), ms(100));
+        assert_eq!(pace.wait(STEP_US, false, now), Duration::ZERO);
+        assert_eq!(pace.wait(2 * STEP_US, false, now), ms(100));
     }
 
     #[test]
     fn file_that_starts_again_shifts_the_schedule() {
         let (mut pace, start) = (Pace::default(), Instant::now());
-        assert_eq!(pace.due_in(0, false, start), Duration::ZERO);
-        assert_eq!(pace.due_in(STEP_US, false, start), ms(100));
-        assert_eq!(pace.due_in(0, true, start), ms(200));
-        assert_eq!(pace.due_in(STEP_US, false, start), ms(300));
+        assert_eq!(pace.wait(0, false, start), Duration::ZERO);
+        assert_eq!(pace.wait(STEP_US, false, start), ms(100));
+        assert_eq!(pace.wait(0, true, start), ms(200));
+        assert_eq!(pace.wait(STEP_US, false, start), ms(300));
+    }
+
+    #[test]
+    fn file_with_a_gap_of_hours_stands_still_for_hours() {
+        let (mut pace, start, hour_us) = (Pace::default(), Instant::now(), 3_600_000_000);
+        assert_eq!(pace.wait(0, false, start), Duration::ZERO);
+        assert_eq!(pace.wait(10_000_000, false, start), ms(10_000));
+        let wait = pace.due_in(hour_us, false, start + ms(10_000));
+        assert_eq!(wait, Wait { time: ms(10_000), left_out: Duration::from_secs(3580) });
+        assert_eq!(pace.wait(hour_us + STEP_US, false, start + ms(20_000)), ms(100));
     }
 }

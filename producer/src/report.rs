@@ -7,6 +7,7 @@ use peregrine_daemon::{
     metrics::{CameraSeries, Counter, Gauge, StageHistograms, Takeover},
     spans,
 };
+use peregrine_media::TimeRepairs;
 use peregrine_proto::{CameraId, FrameHeader, FrameId, LossCount, LossReason, Stage};
 use peregrine_streams::{Losses, Redis, SourceHealth, SourceState, wall_clock_us};
 use tokio::{sync::watch, task::JoinHandle};
@@ -173,6 +174,18 @@ impl Report {
             lost.add(reason, count);
             state.lost = lost.to_vec();
         });
+    }
+
+    /// The source put media times right: so many until before, so many until now.
+    pub(crate) fn times_repaired(&self, before: &TimeRepairs, now: &TimeRepairs) {
+        for (kind, count) in now.by_kind() {
+            let new = count - before.get(kind).min(count);
+            if new > 0 {
+                Metric::TimesRepaired
+                    .counter([self.metrics.camera.as_str(), kind.as_str()])
+                    .inc_by(new as f64);
+            }
+        }
     }
 
     /// Takes over what the writer of the frames has counted by now.

@@ -56,6 +56,11 @@ describe("situation", () => {
       help: undefined,
     });
   });
+  it("says why a file stands still", () => {
+    const waits = { ...camera("live"), error: "the file has a gap of 300 s: it goes on after 10 s" };
+    expect(situation(waits, OPEN, { ...FRESH, pictureAgeMs: 2_001 }).help?.title).toBe(waits.error);
+    expect(situation(waits, OPEN, FRESH).help).toBeUndefined();
+  });
   it("is stale from two seconds on, and looks old", () => {
     expect(situation(camera("live"), OPEN, { ...FRESH, pictureAgeMs: 2_001 })).toMatchObject({
       word: "stale",

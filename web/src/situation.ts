@@ -127,7 +127,7 @@ export function situation(camera: CameraState, connection: Connection, seen: See
         },
       };
     case "live":
-      return live(seen);
+      return live(camera, seen);
     default:
       return {
         word: "unknown",
@@ -161,8 +161,9 @@ function notAnalysed(skipped: string): Help {
   return { title: `This frame was not analysed: ${words(skipped)}`, next: "Step on to one that was." };
 }
 
-function live({ pictureAgeMs, watchedForMs, resultAgeMs, skipped }: Seen): Situation {
-  const skipping = skipped === undefined ? undefined : frames(skipped);
+function live(camera: CameraState, { pictureAgeMs, watchedForMs, resultAgeMs, skipped }: Seen): Situation {
+  const said = camera.error === null ? undefined : { title: camera.error, next: "It goes on by itself." };
+  const skipping = skipped === undefined ? said : frames(skipped);
   if (pictureAgeMs === undefined) {
     const onlyResults = resultAgeMs !== undefined && resultAgeMs < STALE_MS && watchedForMs > NO_PICTURE_MS;
     return {

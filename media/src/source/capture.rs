@@ -20,7 +20,7 @@ use opencv::{
 use peregrine_proto::{Size, mask};
 
 use super::{
-    Captured, OpenOptions, Source, SourceError, SourceInfo, seconds_text,
+    Captured, OpenOptions, Source, SourceError, SourceInfo, TimeRepairs, seconds_text,
     times::{Clock, Times},
 };
 use crate::{Picture, convert::Converter};
@@ -112,8 +112,8 @@ impl CaptureSource {
             _ => return Err(source.lost("it gave no frame")),
         }
         if !source.info.live {
-            source.times = Times::of_file(fps, source.info.fps);
             source.info.fps = fps.unwrap_or(source.info.fps);
+            source.times = Times::of_rate(source.info.fps);
         }
         Ok(source)
     }
@@ -167,7 +167,7 @@ impl Source for CaptureSource {
         };
         let position = self.position;
         self.position += 1;
-        let (media_time_us, jumped) = self.times.of(position, None, arrival);
+        let (media_time_us, jumped) = self.times.of(position, None, arrival, &mut TimeRepairs::default());
         let resized = self.last_size.replace(picture.size()).is_some_and(|last| last != picture.size());
         Ok(Some(Captured {
             picture,

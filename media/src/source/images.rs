@@ -11,7 +11,7 @@ use opencv::{core::MatTraitConst, imgcodecs};
 use peregrine_proto::Size;
 
 use super::{
-    Captured, Source, SourceError, SourceInfo, capture,
+    Captured, Source, SourceCounts, SourceError, SourceInfo, capture,
     times::{Clock, Times},
 };
 use crate::{Picture, convert::Converter};
@@ -26,7 +26,7 @@ pub(super) struct ImagesSource {
     times: Times,
     converter: Converter,
     next: usize,
-    undecodable: u64,
+    counts: SourceCounts,
     last_size: Option<Size>,
 }
 
@@ -51,11 +51,11 @@ impl ImagesSource {
         let fps = fps.unwrap_or(DEFAULT_FPS);
         Ok(Self {
             info: SourceInfo { size, fps, live: false, frames: Some(files.len() as u64) },
-            times: Times::of_file(Some(fps), fps),
+            times: Times::of_rate(fps),
             files,
             converter,
             next: 0,
-            undecodable: 0,
+            counts: SourceCounts::default(),
             last_size: None,
         })
     }
@@ -73,7 +73,8 @@ impl Source for ImagesSource {
             let (arrival, started) = (Clock::now(), Instant::now());
             match read_picture(path, &mut self.converter) {
                 Ok(picture) => {
-                    let (media_time_us, jumped) = self.times.of(position, None, arrival);
+                    let (media_time_us, jumped) =
+                        self.times.of(position, None, arrival, &mut self.counts.times);
                     let size = picture.size();
                     let resized = self.last_size.replace(size).is_some_and(|last| last != size);
                     return Ok(Some(Captured {
@@ -88,7 +89,7 @@ impl Source for ImagesSource {
                     }));
                 }
                 Err(why) => {
-                    self.undecodable += 1;
+                    self.counts.undecodable += 1;
                     tracing::warn!(picture = %path.display(), why, "picture left out");
                 }
             }
@@ -107,8 +108,8 @@ impl Source for ImagesSource {
         Ok(())
     }
 
-    fn undecodable(&self) -> u64 {
-        self.undecodable
+    fn counts(&self) -> SourceCounts {
+        self.counts
     }
 }
 

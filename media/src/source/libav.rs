@@ -18,7 +18,9 @@ use ffmpeg_next::{
 use peregrine_proto::{Size, mask};
 
 use super::{
-    Captured, OpenOptions, Source, SourceError, SourceInfo, seconds_text,
+    Captured, OpenOptions, Source, SourceCounts, SourceError, SourceInfo,
+    file_times::{FileTimes, Timed},
+    seconds_text,
     times::{Clock, Times},
 };
 use crate::convert::Converter;
@@ -44,9 +46,13 @@ pub(super) struct LibavSource {
     options: OpenOptions,
     fps: Option<f64>,
     info: SourceInfo,
-    times: Times,
+    timing: Timing,
     stream: Stream,
-    undecodable: u64,
+    /// Position of the next frame that is given.
+    next: u64,
+    /// What ended a file before its end, to be said after the frames that came before it.
+    broken: Option<SourceError>,
+    counts: SourceCounts,
     said_b_frames: bool,
     last_size: Option<Size>,
 }
@@ -60,7 +66,8 @@ struct Stream {
     index: usize,
     time_base: Rational,
     rotation: u16,
-    /// Pictures given so far: the next one's position.
+    untidy: Untidy,
+    /// Pictures decoded so far: the next one's position.
     pictures: u64,
     packets: u64,
     /// Packets that the container's index promises.
@@ -77,6 +84,40 @@ struct Stream {
     /// When the newest packet came.
     newest: Clock,
     errors_in_a_row: u32,
+}
+
+/// Whether a stream's presentation times are those of another order than the one in which frames are shown: some muxers
+/// number packets as they come. The decoding times rise then, and are taken instead. (Libav's own guess takes them for good
+/// from the first untidy time on.)
+#[derive(Debug, Default)]
+struct Untidy {
+    last: (Option<i64>, Option<i64>),
+    frames: u32,
+    /// How often presentation times went back where decoding times did not, lately.
+    faults: u32,
+}
+
+impl Untidy {
+    /// So many faults lately are no single untidy times.
+    const MOST_FAULTS: u32 = 2;
+    /// One fault is forgotten after so many frames.
+    const FORGET: u32 = 16;
+
+    fn choose(&mut self, presentation: Option<i64>, decoding: Option<i64>) -> Option<i64> {
+        let rises =
+            |this: Option<i64>, last: Option<i64>| this.zip(last).is_none_or(|(this, last)| this > last);
+        self.frames += 1;
+        if self.faults < Self::MOST_FAULTS {
+            if self.frames.is_multiple_of(Self::FORGET) {
+                self.faults = self.faults.saturating_sub(1);
+            }
+            if !rises(presentation, self.last.0) && decoding.is_some() && rises(decoding, self.last.1) {
+                self.faults += 1;
+            }
+        }
+        self.last = (presentation, decoding);
+        if self.faults < Self::MOST_FAULTS { presentation.or(decoding) } else { decoding.or(presentation) }
+    }
 }
 
 /// When a blocking call into libav has to end; shared with its interrupt callback.
@@ -112,6 +153,33 @@ struct Decoded {
     decode: Duration,
 }
 
+/// A decoded frame in its place.
+struct Placed {
+    position: u64,
+    decoded: Decoded,
+}
+
+/// How frames get their media times.
+enum Timing {
+    AsTheyCome(Times),
+    /// A file's, by their presentation times.
+    Judged(FileTimes<Placed>),
+}
+
+impl Timing {
+    fn mark_discontinuity(&mut self) {
+        match self {
+            Self::AsTheyCome(times) => times.mark_discontinuity(),
+            Self::Judged(times) => times.mark_discontinuity(),
+        }
+    }
+
+    /// Whether media times are nothing but when frames come.
+    fn is_by_arrival(&self) -> bool {
+        matches!(self, Self::AsTheyCome(times) if times.is_by_arrival())
+    }
+}
+
 impl LibavSource {
     pub(super) fn open_file(
         path: &Path,
@@ -142,7 +210,7 @@ impl LibavSource {
     ) -> Result<Self, SourceError> {
         let stream = Stream::open(&address, &shown, is_file, options)?;
         let info = stream.info(is_file, fps);
-        let times = stream.times(fps, &info);
+        let timing = stream.timing(fps, &info);
         Ok(Self {
             address,
             shown,
@@ -150,27 +218,75 @@ impl LibavSource {
             options: options.clone(),
             fps,
             info,
-            times,
+            timing,
             stream,
-            undecodable: 0,
+            next: 0,
+            broken: None,
+            counts: SourceCounts::default(),
             said_b_frames: false,
             last_size: None,
         })
     }
 
+    /// The next frame with its media time, or none at a clean end.
+    fn timed(&mut self) -> Result<Option<Timed<Placed>>, SourceError> {
+        loop {
+            if self.stream.deadline.stopped() {
+                return Err(self.failure(AvError::Exit));
+            }
+            if let Timing::Judged(times) = &mut self.timing
+                && let Some(timed) = times.pop()
+            {
+                self.counts.times = *times.repairs();
+                self.next = timed.of.position + 1;
+                return Ok(Some(timed));
+            }
+            if let Some(error) = self.broken.take() {
+                return Err(error);
+            }
+            let placed = match self.decode() {
+                Ok(placed) => placed,
+                Err(error @ SourceError::Stopped { .. }) => return Err(error),
+                Err(error) => {
+                    self.broken = Some(error);
+                    None
+                }
+            };
+            match (&mut self.timing, placed) {
+                (Timing::AsTheyCome(times), Some(placed)) => {
+                    let presentation_us = self.stream.presentation_us(&placed.decoded.frame);
+                    let (position, released) = (placed.position, placed.decoded.released);
+                    let (media_time_us, discontinuity) =
+                        times.of(position, presentation_us, released, &mut self.counts.times);
+                    self.next = position + 1;
+                    return Ok(Some(Timed { of: placed, media_time_us, discontinuity }));
+                }
+                (Timing::Judged(times), Some(placed)) => {
+                    times.push(self.stream.presentation_us(&placed.decoded.frame), placed);
+                }
+                (Timing::Judged(times), None) if !times.is_empty() => times.end(),
+                (_, None) => return self.broken.take().map_or(Ok(None), Err),
+            }
+        }
+    }
+
     /// The next decoded frame, or none at a clean end.
-    fn decode(&mut self) -> Result<Option<Decoded>, SourceError> {
+    fn decode(&mut self) -> Result<Option<Placed>, SourceError> {
         // What comes over the network may come again; what is broken in a file stays so.
         let remote = !self.is_file;
-        match self.stream.decode(remote, self.options.timeout, &mut self.undecodable) {
-            Ok(None) => self.end(),
-            Ok(decoded) => Ok(decoded),
+        match self.stream.decode(remote, self.options.timeout, &mut self.counts.undecodable) {
+            Ok(None) => self.end().map(|()| None),
+            Ok(Some(decoded)) => {
+                let position = self.stream.pictures;
+                self.stream.pictures += 1;
+                Ok(Some(Placed { position, decoded }))
+            }
             Err(error) => Err(self.failure(error)),
         }
     }
 
     /// Whether the end was a clean one.
-    fn end(&mut self) -> Result<Option<Decoded>, SourceError> {
+    fn end(&mut self) -> Result<(), SourceError> {
         let stream = &mut self.stream;
         let uri = self.shown.clone();
         if self.info.live {
@@ -191,7 +307,7 @@ impl LibavSource {
             (None, None, Some(early)) => {
                 format!("the last {:.1} s that its header promises are missing", early as f64 / 1e6)
             }
-            (None, None, None) => return Ok(None),
+            (None, None, None) => return Ok(()),
         };
         (stream.promised, stream.should_end_us) = (None, None);
         let why = format!("{why}. It seems to be truncated: copy it again");
@@ -209,10 +325,11 @@ impl Source for LibavSource {
     }
 
     fn next(&mut self) -> Result<Option<Captured>, SourceError> {
-        let Some(decoded) = self.decode()? else { return Ok(None) };
-        let position = self.stream.pictures;
-        self.stream.pictures += 1;
-        let time = decoded.frame.timestamp().map(|pts| to_us(pts, self.stream.time_base));
+        let had_clock = !self.timing.is_by_arrival();
+        let Some(Timed { of: Placed { position, decoded }, media_time_us, discontinuity }) = self.timed()?
+        else {
+            return Ok(None);
+        };
         let started = Instant::now();
         let picture = self
             .stream
@@ -223,9 +340,7 @@ impl Source for LibavSource {
                 why: format!("its pixel format cannot be converted: {error}"),
             })?
             .turned(self.stream.rotation);
-        let had_clock = !self.times.is_by_arrival();
-        let (media_time_us, jumped) = self.times.of(position, time, decoded.released);
-        if had_clock && self.times.is_by_arrival() {
+        if had_clock && self.timing.is_by_arrival() {
             tracing::warn!(
                 source = self.shown,
                 "its presentation times make no sense: frames are timed by when they come, which makes speeds less exact. \
@@ -248,7 +363,7 @@ impl Source for LibavSource {
             media_time_us,
             captured_at_us: decoded.arrival.wall_us,
             arrived: decoded.arrival.steady,
-            discontinuity: jumped || resized,
+            discontinuity: discontinuity || resized,
             capture: decoded.capture,
             decode: decoded.decode + started.elapsed(),
         }))
@@ -260,27 +375,25 @@ impl Source for LibavSource {
         }
         // Opened again: seeking is not exact in every container, and a second pass must equal the first to the bit.
         self.stream = Stream::open(&self.address, &self.shown, self.is_file, &self.options)?;
-        self.times = self.stream.times(self.fps, &self.info);
-        self.times.mark_discontinuity();
+        self.timing = self.stream.timing(self.fps, &self.info);
+        self.timing.mark_discontinuity();
+        (self.next, self.broken) = (0, None);
         self.last_size = None;
         Ok(())
     }
 
     fn skip_to(&mut self, position: u64) -> Result<(), SourceError> {
-        while !self.info.live && self.stream.pictures < position {
-            let Some(decoded) = self.decode()? else { return Ok(()) };
-            if self.stream.pictures == 0 {
-                // The first picture's time is the origin of all others'.
-                let time = decoded.frame.timestamp().map(|pts| to_us(pts, self.stream.time_base));
-                self.times.of(0, time, decoded.released);
+        // Timed one by one: the media time of each depends on those before it.
+        while !self.info.live && self.next < position {
+            if self.timed()?.is_none() {
+                break;
             }
-            self.stream.pictures += 1;
         }
         Ok(())
     }
 
-    fn undecodable(&self) -> u64 {
-        self.undecodable
+    fn counts(&self) -> SourceCounts {
+        self.counts
     }
 }
 
@@ -345,6 +458,7 @@ impl Stream {
             index,
             time_base,
             rotation,
+            untidy: Untidy::default(),
             pictures: 0,
             packets: 0,
             promised,
@@ -399,12 +513,22 @@ impl Stream {
         flags & ffi::AVFMT_NOTIMESTAMPS != 0
     }
 
-    fn times(&self, fps: Option<f64>, info: &SourceInfo) -> Times {
-        match info.live {
-            true if self.has_no_times() => Times::of_arrival(),
-            true => Times::of_live(info.fps),
-            false => Times::of_file(fps, info.fps),
+    fn timing(&self, fps: Option<f64>, info: &SourceInfo) -> Timing {
+        match (info.live, fps) {
+            (true, _) if self.has_no_times() => Timing::AsTheyCome(Times::of_arrival()),
+            (true, _) => Timing::AsTheyCome(Times::of_live(info.fps)),
+            (false, Some(fps)) => Timing::AsTheyCome(Times::of_rate(fps)),
+            (false, None) => Timing::Judged(FileTimes::new(info.fps)),
         }
+    }
+
+    /// When a frame is to be shown.
+    fn presentation_us(&mut self, frame: &frame::Video) -> Option<i64> {
+        // SAFETY: the frame is alive and only read.
+        #[allow(unsafe_code)]
+        let decoding = unsafe { (*frame.as_ptr()).pkt_dts };
+        let decoding = (decoding != ffi::AV_NOPTS_VALUE).then_some(decoding);
+        self.untidy.choose(frame.pts(), decoding).map(|time| to_us(time, self.time_base))
     }
 
     fn decode(

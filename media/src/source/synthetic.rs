@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Captured, Source, SourceError, SourceInfo,
+    Captured, Source, SourceError, SourceInfo, TimeRepairs,
     times::{Clock, Times},
 };
 use crate::synthetic::{Scene, SceneConfig};
@@ -28,7 +28,7 @@ impl SyntheticSource {
             live: false,
             frames: (config.frames > 0).then_some(config.frames),
         };
-        Ok(Self { times: Times::of_file(Some(config.fps), config.fps), info, scene, position: 0 })
+        Ok(Self { times: Times::of_rate(config.fps), info, scene, position: 0 })
     }
 }
 
@@ -45,7 +45,8 @@ impl Source for SyntheticSource {
         self.position += 1;
         let (arrival, started) = (Clock::now(), Instant::now());
         let picture = self.scene.render(position);
-        let (media_time_us, discontinuity) = self.times.of(position, None, arrival);
+        let (media_time_us, discontinuity) =
+            self.times.of(position, None, arrival, &mut TimeRepairs::default());
         Ok(Some(Captured {
             picture,
             position,

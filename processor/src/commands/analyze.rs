@@ -19,7 +19,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use peregrine_media::{AllowList, Captured, OpenOptions, Resizer, Source, SourceInfo};
+use peregrine_media::{AllowList, Captured, OpenOptions, Resizer, Source, SourceCounts, SourceInfo};
 use peregrine_proto::{CameraConfig, FrameHeader, FrameResult, ResultStatus, SCHEMA, Size, Stage, StageTime};
 
 use self::summary::Summary;
@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         FrameReader { source, analysed: camera.analysis.size, input, every: camera.source.every, most };
     let classes = analysis.kept_classes().map(<[u16]>::to_vec);
     let mut summary = Summary::default();
-    thread::scope(|scope| {
+    let ended = thread::scope(|scope| {
         let (to_infer, from_preprocess) = sync_channel(1);
         let (to_analyse, from_infer) = sync_channel(1);
         let (give_back, spare) = sync_channel(3);
@@ -125,15 +125,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             }
         }
         // Whatever ended the loop, the threads before it end when their queues are gone.
-        let read = joined(reading.join());
+        let read = joined(reading.join().map(|(counts, read)| {
+            summary.source(&counts);
+            read
+        }));
         let inferred = joined(inferring.join());
         written.and(inferred).and(read)
-    })?;
+    });
     progress.done();
+    if summary.frames() > 0 {
+        eprint!("{summary}");
+    }
+    ended?;
     if summary.frames() == 0 {
         bail!("the video has no frames: check that it plays, and `--frames`");
     }
-    eprint!("{summary}");
     Ok(())
 }
 
@@ -158,8 +164,19 @@ struct FrameReader {
 }
 
 impl FrameReader {
+    /// All frames; with what was left out of the source or put right, however it ended.
     fn read(
         mut self,
+        preprocessor: &Preprocessor,
+        to_infer: &SyncSender<InHand<ModelInput>>,
+        spare: &Receiver<ModelInput>,
+    ) -> (SourceCounts, anyhow::Result<()>) {
+        let ended = self.read_frames(preprocessor, to_infer, spare);
+        (self.source.counts(), ended)
+    }
+
+    fn read_frames(
+        &mut self,
         preprocessor: &Preprocessor,
         to_infer: &SyncSender<InHand<ModelInput>>,
         spare: &Receiver<ModelInput>,

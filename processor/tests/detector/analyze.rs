@@ -87,3 +87,29 @@ fn an_unknown_class_is_ignored() {
     assert!(!done.status.success());
     assert!(said.contains("persson"), "{said}");
 }
+
+#[test]
+fn times_that_were_put_right_are_not_told() {
+    let (Some(model), Some(())) = (support::small_model("yolov8.onnx"), support::onnx_runtime()) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (clip, out) = (folder.path().join("clip.mkv"), folder.path().join("out.jsonl"));
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=160x120:rate=10", "-frames:v", "30"])
+        .args(["-c:v", "libx264", "-bf", "0", "-bsf:v"])
+        .arg("setts=pts=if(eq(N\\,10)\\,PTS+9800*1000\\,if(eq(N\\,20)\\,PTS-100\\,PTS))")
+        .arg(&clip)
+        .status();
+    if made.is_err() {
+        return println!("skipped: no ffmpeg program is installed (apt-get install ffmpeg)");
+    }
+    let done = analyze(clip.to_str().unwrap(), &model, &out, &[]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(
+        done.status.success() && said.contains("2 frames") && said.contains("1 ahead, 1 repeated"),
+        "{said}"
+    );
+    let times: Vec<i64> = results(&out).iter().map(|result| result.media_time_us).collect();
+    assert_eq!(times, (0..30).map(|frame| frame * 100_000).collect::<Vec<_>>());
+}

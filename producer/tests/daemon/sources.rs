@@ -175,3 +175,26 @@ async fn frames_of_a_client_are_queued_while_the_processor_is_busy() -> Result<(
     source_state(&redis, &phone, |state| state.lost == [one]).await?;
     producer.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paced_file_with_a_gap_of_hours_says_nothing() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let clip = folder.path().join("gap.mkv");
+    let made = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25", "-frames:v", "20"])
+        .args(["-c:v", "libx264", "-bf", "0", "-bsf:v", "setts=ts=TS+if(gte(N\\,10)\\,7200*1000\\,0)"])
+        .arg(&clip)
+        .status();
+    if made.is_err() {
+        println!("skipped: no ffmpeg program is installed (apt-get install ffmpeg)");
+        return Ok(());
+    }
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let producer = Producer::start(&server, "p", &table("c", clip.to_str().unwrap(), "pace = \"realtime\""))?;
+    let waits =
+        source_state(&redis, &cam("c"), |state| state.published == 10 && !state.error.is_empty()).await?;
+    assert_eq!(waits.state, SourceHealth::Live);
+    assert_eq!(waits.error, "the file has a gap of 7200 s: it goes on after 10 s");
+    producer.stop().await
+}

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Instant};
 
+use peregrine_media::SourceCounts;
 use peregrine_proto::{FrameResult, Stage, TrackState};
 
 /// Metres per second to kilometres per hour.
@@ -17,6 +18,7 @@ pub(super) struct Summary {
     stages: BTreeMap<u8, (Stage, Vec<u32>)>,
     /// Each track that was seen, with its last speed in metres per second.
     tracks: BTreeMap<(u32, u32), Option<f32>>,
+    source: SourceCounts,
 }
 
 impl Default for Summary {
@@ -27,6 +29,7 @@ impl Default for Summary {
             detections: 0,
             stages: BTreeMap::new(),
             tracks: BTreeMap::new(),
+            source: SourceCounts::default(),
         }
     }
 }
@@ -44,6 +47,11 @@ impl Summary {
         }
     }
 
+    /// What was left out of the source, or put right.
+    pub(super) fn source(&mut self, counts: &SourceCounts) {
+        self.source = *counts;
+    }
+
     pub(super) fn frames(&self) -> u64 {
         self.frames
     }
@@ -58,6 +66,20 @@ impl fmt::Display for Summary {
             "{frames} frames in {seconds:.1} s ({:.1}/s), {detections} detections",
             *frames as f64 / seconds
         )?;
+        if self.source.undecodable > 0 {
+            writeln!(f, "{} frames could not be decoded", self.source.undecodable)?;
+        }
+        let times = &self.source.times;
+        if times.total() > 0 {
+            let kinds: Vec<String> =
+                times.by_kind().map(|(kind, count)| format!("{count} {}", kind.as_str())).collect();
+            writeln!(
+                f,
+                "{} frames were timed by those around them, their own times could not be true: {}",
+                times.total(),
+                kinds.join(", ")
+            )?;
+        }
         let mut speeds: Vec<f32> = self.tracks.values().flatten().copied().collect();
         speeds.sort_by(f32::total_cmp);
         write!(f, "{} tracks", self.tracks.len())?;
