@@ -183,6 +183,9 @@ metrics! {
 
     /// Always 1; says which model runs on which execution provider.
     ModelInfo = "peregrine_model_info", Kind::Gauge, ["model", "head", "provider"];
+    /// 1 while what the model gives cannot be right, by the reason: `scores_out_of_range`, `boxes_under_a_pixel`, `boxes_outside`,
+    /// `classes_not_whole`, `outputs_ambiguous`. 0 when it looks right again; no series where nothing was ever wrong.
+    ModelDoubted = "peregrine_model_doubted", Kind::Gauge, ["model", "reason"];
     /// Frames in one call of the model.
     BatchSize = "peregrine_batch_frames", Kind::Histogram(BATCH_FRAMES), [];
     /// Most frames that one call of the model takes, as measured at start or configured.

@@ -14,6 +14,28 @@ flat_input.onnx        an input of 1x100
 half.onnx              an input of half-precision floats
 segment.onnx           Ultralytics metadata of another task
 misnamed.onnx          two class names for an output of three classes
+named_from_1.onnx      class names whose numbers begin at 1
+second_input.onnx, channels_last.onnx, bytes.onnx, batch_of_4.onnx
+                       inputs that are no single float picture of 1x3xHxW
+external.onnx          its weights lie in external.onnx.data
+unknown_operator.onnx  an operator that ONNX Runtime does not have
+
+Outputs that look like those of another head, without names unless said:
+yolov6.onnx            YOLOX's shape with decoded boxes, the output named as YOLOv6 names it
+transposed.onnx        YOLOv8's output with rows and columns exchanged; names of 3 classes tell it
+decoded.onnx, transposed_nameless.onnx, candidates.onnx
+                       YOLOX's shape: decoded boxes; YOLOv8's values; corners, score and class (as for DeepStream)
+shares.onnx, shares_chosen.onnx
+                       boxes as shares of the picture: YOLOv8, end-to-end
+logits.onnx            YOLOv8 without sigmoid
+pose.onnx, oriented.onnx, coefficients.onnx, masks.onnx
+                       YOLOv8 with key points, an angle, mask coefficients after the scores; with the prototypes as well
+corners.onnx           YOLOv8 with corners where centre and size should be
+centres.onnx           end-to-end with centre and size where corners should be
+class_first.onnx       end-to-end as class, score, left, top, right, bottom
+class_fifth.onnx       end-to-end as left, top, right, bottom, class, score
+not_a_number.onnx      YOLOv8 whose scores are NaN
+twins.onnx             two outputs of YOLOv8's layout
 """
 import pathlib
 import sys
@@ -44,19 +66,26 @@ class Graph:
         self.nodes.append(helper.make_node(op, list(inputs), [name], **attributes))
         return name
 
-    def write(self, path, input_shape, output, output_shape, metadata=(), kind=TensorProto.FLOAT):
-        self.nodes.append(helper.make_node("Identity", [output], ["output"]))
+    def write(
+        self, path, input_shape, output, output_shape, metadata=(), kind=TensorProto.FLOAT, name="output", more=(),
+        inputs=(), gives=None, check=True, **saving,
+    ):
+        """`more` are further outputs as (name, value, shape), `inputs` further inputs as (name, kind, shape); `gives` is the
+        output's kind where it is not the input's."""
+        outputs = [(name, output, output_shape), *more]
+        self.nodes.extend(helper.make_node("Identity", [value], [name]) for name, value, _ in outputs)
         graph = helper.make_graph(
             self.nodes,
             "test",
-            [helper.make_tensor_value_info("images", kind, input_shape)],
-            [helper.make_tensor_value_info("output", kind, output_shape)],
+            [helper.make_tensor_value_info(*each) for each in [("images", kind, input_shape), *inputs]],
+            [helper.make_tensor_value_info(name, gives or kind, shape) for name, _, shape in outputs],
             self.constants,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
         helper.set_model_props(model, dict(metadata))
-        checker.check_model(model)
-        save(model, path)
+        if check:
+            checker.check_model(model)
+        save(model, path, **saving)
 
 
 def backbone(graph, side, stride, anchors, width, seed, picture="images"):
@@ -82,12 +111,12 @@ def part(graph, value, start, end, axis):
     return graph("Slice", value, *ends)
 
 
-def yolov5(graph, side):
+def yolov5(graph, side, picture="images"):
     """A YOLOv5 or v7 head, decoded as their code does: 1 x 3 * cells x (5 + classes)."""
     levels = []
     for stride, anchors in ANCHORS.items():
         cells = side // stride
-        rows = backbone(graph, side, stride, 3, 5 + CLASSES, seed=stride)
+        rows = backbone(graph, side, stride, 3, 5 + CLASSES, stride, picture)
         centre, size, scores = (part(graph, rows, *span, 3) for span in ((0, 2), (2, 4), (4, 5 + CLASSES)))
         x, y = np.meshgrid(np.arange(cells), np.arange(cells))
         grid = np.stack([x, y], 2).reshape(1, 1, -1, 2) - 0.5
@@ -102,12 +131,7 @@ def yolov5(graph, side):
 
 def yolov8(graph, side):
     """A YOLOv8 head: 1 x (4 + classes) x 3 * cells."""
-    rows = yolov5(graph, side)
-    box, objectness, scores = (part(graph, rows, *span, 2) for span in ((0, 4), (4, 5), (5, 5 + CLASSES)))
-    rows = graph("Concat", box, graph("Mul", objectness, scores), axis=2)
-    # One candidate a cell, as YOLOv8 has it: every third.
-    step = (graph.constant([v], np.int64) for v in (0, 10**6, 1, 3))
-    return graph("Transpose", graph("Slice", rows, *step), perm=[0, 2, 1])
+    return graph("Transpose", scored(graph, side), perm=[0, 2, 1])
 
 
 def yolox(graph, side):
@@ -140,14 +164,167 @@ def end_to_end(graph, side):
     return graph("Gather", all_rows, chosen, axis=1)
 
 
-def pooled(graph, rows, columns):
+def pooled(graph, rows, columns, picture="images"):
     """Some output of 1 x rows x columns."""
-    mean = graph("Reshape", graph("GlobalAveragePool", "images"), graph.constant([1, 1, 3], np.int64))
+    first = part(graph, graph("GlobalAveragePool", picture), 0, 1, 0)
+    mean = graph("Reshape", first, graph.constant([1, 1, 3], np.int64))
     return graph("Tile", mean, graph.constant([1, rows, columns // 3], np.int64))
+
+
+def columns(graph, value, *spans):
+    """Parts of the columns of 1 x N x C."""
+    return [part(graph, value, *span, 2) for span in spans]
+
+
+def one_a_cell(graph, side, picture="images"):
+    """Decoded rows of centre, size, objectness, scores, one for each cell: as YOLOv6 has them."""
+    step = (graph.constant([v], np.int64) for v in (0, 10**6, 1, 3))
+    return graph("Slice", yolov5(graph, side, picture), *step)
+
+
+def scored(graph, side, picture="images"):
+    """Rows of centre, size, scores, one for each cell: YOLOv8's, rows and columns exchanged."""
+    rows = one_a_cell(graph, side, picture)
+    box, objectness, scores = columns(graph, rows, (0, 4), (4, 5), (5, 5 + CLASSES))
+    return graph("Concat", box, graph("Mul", objectness, scores), axis=2)
+
+
+def corners_of(graph, box):
+    centre, size = columns(graph, box, (0, 2), (2, 4))
+    half = graph("Mul", size, graph.constant(0.5))
+    return graph("Concat", graph("Sub", centre, half), graph("Add", centre, half), axis=2)
+
+
+def misread(folder, side=320):
+    """Outputs that look like those of another head."""
+    cells = 2100
+    picture = [1, 3, side, side]
+    names = {"names": "['a', 'b', 'c']"}
+
+    def write(file, values, shape, metadata=(), **more):
+        graph = Graph()
+        graph.write(folder / f"{file}.onnx", picture, values(graph), shape, metadata, **more)
+
+    def flip(graph, rows):
+        return graph("Transpose", rows, perm=[0, 2, 1])
+
+    def split(graph):
+        return columns(graph, scored(graph, side), (0, 4), (4, 4 + CLASSES))
+
+    def joined(graph, *parts):
+        return flip(graph, graph("Concat", *parts, axis=2))
+
+    def spread(graph, count, low, high):
+        """Other values that go with each candidate."""
+        span = np.linspace(low, high, cells * count).reshape(1, cells, count)
+        return graph.constant(np.random.default_rng(1).permuted(span, axis=1))
+
+    write("yolov6", lambda graph: one_a_cell(graph, side), [1, cells, 8], names, name="outputs")
+    write("decoded", lambda graph: one_a_cell(graph, side), [1, cells, 8], names)
+    write("transposed", lambda graph: scored(graph, side), [1, cells, 7], names)
+    write("transposed_nameless", lambda graph: scored(graph, side), [1, cells, 7])
+
+    def candidates(graph):
+        box, scores = split(graph)
+        best = graph("ReduceMax", scores, axes=[2], keepdims=1)
+        number = graph("Cast", graph("ArgMax", scores, axis=2, keepdims=1), to=TensorProto.FLOAT)
+        return graph("Concat", corners_of(graph, box), best, number, axis=2)
+
+    write("candidates", candidates, [1, cells, 6])
+
+    def shares(graph):
+        box, scores = split(graph)
+        return joined(graph, graph("Mul", box, graph.constant(1 / side)), scores)
+
+    write("shares", shares, [1, 7, cells], names)
+
+    def logits(graph):
+        box, scores = split(graph)
+        odds = graph("Div", scores, graph("Sub", graph.constant(1), scores))
+        return joined(graph, box, graph("Log", odds))
+
+    write("logits", logits, [1, 7, cells], names)
+    for name, count, low, high in (("pose", 51, 0, side), ("oriented", 1, -0.78, 2.35), ("coefficients", 32, -3, 3)):
+        write(name, lambda graph: joined(graph, *split(graph), spread(graph, count, low, high)), [1, 7 + count, cells])
+    graph = Graph()
+    prototypes = graph.constant(np.zeros((1, 32, side // 4, side // 4)))
+    rows = joined(graph, *split(graph), spread(graph, 32, -3, 3))
+    more = [("output1", prototypes, [1, 32, side // 4, side // 4])]
+    graph.write(folder / "masks.onnx", picture, rows, [1, 39, cells], more=more)
+
+    def corners(graph):
+        box, scores = split(graph)
+        return joined(graph, corners_of(graph, box), scores)
+
+    write("corners", corners, [1, 7, cells], names)
+
+    def not_a_number(graph):
+        box, scores = split(graph)
+        return joined(graph, box, graph("Log", graph("Sub", scores, graph.constant(2))))
+
+    write("not_a_number", not_a_number, [1, 7, cells], names)
+
+    def chosen(*order):
+        def values(graph):
+            rows = end_to_end(graph, side)
+            box, score, number = columns(graph, rows, (0, 4), (4, 5), (5, 6))
+            left, top, right, bottom = columns(graph, box, *((i, i + 1) for i in range(4)))
+            width, height = graph("Sub", right, left), graph("Sub", bottom, top)
+            half = graph.constant(0.5)
+            middle = [graph("Mul", graph("Add", *pair), half) for pair in ((left, right), (top, bottom))]
+            shares = [graph("Mul", value, graph.constant(1 / side)) for value in (left, top, right, bottom)]
+            parts = {"corners": [box], "centre": [*middle, width, height], "shares": shares, "score": [score], "class": [number]}
+            return graph("Concat", *sum((parts[name] for name in order), []), axis=2)
+
+        return values
+
+    for name, order in (
+        ("centres", ("centre", "score", "class")),
+        ("shares_chosen", ("shares", "score", "class")),
+        ("class_first", ("class", "score", "corners")),
+        ("class_fifth", ("corners", "class", "score")),
+    ):
+        write(name, chosen(*order), [1, 100, 6], names)
+    graph = Graph()
+    first, second = flip(graph, scored(graph, side)), flip(graph, scored(graph, side))
+    graph.write(folder / "twins.onnx", picture, first, [1, 7, cells], names, more=[("other", second, [1, 7, cells])])
+
+
+def refused(folder):
+    """Models that cannot be used, for reasons of their own."""
+    square, shape = [1, 3, 320, 320], [1, 7, 2100]
+
+    def write(file, values, input_shape, metadata=(), **more):
+        graph = Graph()
+        graph.write(folder / f"{file}.onnx", input_shape, values(graph), shape, metadata, **more)
+
+    plain = lambda graph: pooled(graph, 7, 2100)
+    write("named_from_1", plain, square, {"names": "{1: 'car', 2: 'bus', 3: 'bike'}"})
+    write("second_input", plain, square, inputs=[("orig_target_sizes", TensorProto.INT64, [1, 2])])
+    write("batch_of_4", plain, [4, 3, 320, 320])
+
+    def channels_last(graph):
+        return pooled(graph, 7, 2100, graph("Transpose", "images", perm=[0, 3, 1, 2]))
+
+    write("channels_last", channels_last, [1, 320, 320, 3])
+
+    def of_bytes(graph):
+        return pooled(graph, 7, 2100, graph("Cast", "images", to=TensorProto.FLOAT))
+
+    write("bytes", of_bytes, square, kind=TensorProto.UINT8, gives=TensorProto.FLOAT)
+    weights = {"save_as_external_data": True, "location": "external.onnx.data", "size_threshold": 64}
+    write("external", lambda graph: graph("Transpose", scored(graph, 320), perm=[0, 2, 1]), square, **weights)
+
+    def operator(graph):
+        return graph("EfficientNMS_TRT", "images", domain="TRT")
+
+    write("unknown_operator", operator, square, check=False)
 
 
 def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
+    misread(folder)
+    refused(folder)
     square = [1, 3, 320, 320]
     shapes = {yolov5: [1, 6300, 8], yolov8: [1, 7, 2100], yolox: [1, 2100, 8], end_to_end: [1, 100, 6]}
     names = {"names": "['a', 'b', 'c']"}

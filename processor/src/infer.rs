@@ -1,6 +1,7 @@
 //! `infer`: the model itself, through ONNX Runtime.
 
 use std::{
+    fmt,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -67,46 +68,61 @@ enum Values {
 #[error("inference failed: {0}")]
 pub struct InferError(String);
 
-/// The output that detections are read from, as the first run found it.
-#[derive(Debug)]
-pub(crate) struct OutputFound {
-    /// Batch (here 1), rows, columns; zeros where no output is of that kind.
-    pub shape: [usize; 3],
-    /// All outputs, for people.
-    pub found: String,
+/// An output of the model, as the first run found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Output {
+    pub name: String,
+    /// Its sides; none where it is no tensor.
+    pub shape: Vec<usize>,
+    /// What its values are; none where it is no tensor.
+    pub kind: Option<TensorElementType>,
+}
+
+impl Output {
+    /// Batch, rows, columns, where detections can be read from it at all.
+    pub(crate) fn candidates(&self) -> Option<[usize; 3]> {
+        self.is_float().then(|| self.shape.as_slice().try_into().ok()).flatten()
+    }
+
+    /// Whether its values are of the type that is read.
+    pub(crate) fn is_float(&self) -> bool {
+        self.kind == Some(TensorElementType::Float32)
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sides: Vec<String> = self.shape.iter().map(usize::to_string).collect();
+        let kind = self.kind.map_or("no tensor".to_owned(), |kind| kind.to_string());
+        write!(f, "output `{}` is {} {kind}", self.name, sides.join("x"))
+    }
 }
 
 impl Session {
-    /// Runs the model on an empty picture to see what comes out. `named` chooses among several outputs; without it,
-    /// the first float output of rank 3 is read.
+    /// Runs the model on an empty picture to see what comes out. The first output is read until [`Self::read`] says otherwise.
     pub(crate) fn start(
         mut session: ort::session::Session,
         input: Size,
-        named: Option<&str>,
-    ) -> Result<(Self, OutputFound), InferError> {
+    ) -> Result<(Self, Vec<Output>), InferError> {
         let blank = ModelInput::new(input, 0.5);
         let outputs = run(&mut session, blank.shape(), blank.pixels())?;
-        let mut chosen = None;
-        let mut found = Vec::new();
-        for (index, (name, value)) in outputs.iter().enumerate() {
+        let found = outputs.iter().map(|(name, value)| {
             let dtype = value.dtype();
-            let shape: Vec<usize> = dtype.tensor_shape().map_or_else(Vec::new, |shape| {
+            let shape = dtype.tensor_shape().map_or_else(Vec::new, |shape| {
                 shape.iter().map(|side| usize::try_from(*side).unwrap_or(0)).collect()
             });
-            let sides: Vec<String> = shape.iter().map(usize::to_string).collect();
-            let kind = dtype.tensor_type().map_or("no tensor".to_owned(), |kind| kind.to_string());
-            found.push(format!("output `{name}` is {} {kind}", sides.join("x")));
-            let readable = dtype.tensor_type() == Some(TensorElementType::Float32);
-            if let (None, true, &[batch, rows, columns]) = (&chosen, readable, &shape[..])
-                && named.is_none_or(|named| named == name)
-            {
-                chosen = Some((index, [batch, rows, columns]));
-            }
-        }
+            Output { name: name.to_owned(), shape, kind: dtype.tensor_type() }
+        });
+        let found = found.collect();
         drop(outputs);
-        let (output, shape) = chosen.unwrap_or((0, [0; 3]));
-        let backend = Backend::OnnxRuntime { session, output };
-        Ok((Self::of(backend), OutputFound { shape, found: found.join(", ") }))
+        Ok((Self::of(Backend::OnnxRuntime { session, output: 0 }), found))
+    }
+
+    /// Says which output is read.
+    pub(crate) fn read(&mut self, index: usize) {
+        if let Backend::OnnxRuntime { output, .. } = &mut self.backend {
+            *output = index;
+        }
     }
 
     /// No model at all: see [`Simulation`].

@@ -19,7 +19,7 @@ use std::{
 use bytes::Bytes;
 use peregrine_daemon::{Metric, metrics::Histogram};
 use peregrine_proto::{
-    CameraId, Detection, FrameHeader, FrameId, LossReason, ResultStatus, Size, Stage, StageTime,
+    CameraId, Detection, FrameHeader, FrameId, LossReason, Notice, ResultStatus, Size, Stage, StageTime,
 };
 use tokio::sync::mpsc;
 use tracing::{error, warn};
@@ -75,6 +75,8 @@ pub(crate) struct Detected {
     pub(crate) place: Place,
     pub(crate) frame: Frame,
     pub(crate) picture: Result<Vec<Detection>, NotAnalysed>,
+    /// What is doubted of the model.
+    pub(crate) doubts: Vec<Notice>,
 }
 
 impl NotAnalysed {
@@ -309,7 +311,7 @@ fn analyse(
             }
         };
         place.detected();
-        early.push(Detected { place, frame, picture });
+        early.push(Detected { place, frame, picture, doubts: postprocessor.doubts().to_vec() });
         early.retain(|detected| !detected.place.camera.is_lost());
         while let Some(next) = early.iter().position(|detected| detected.place.is_next()) {
             let Some(finished) = early.swap_remove(next).finish(worker) else { continue };

@@ -315,7 +315,7 @@ impl Detected {
     /// The stages `track`, `speed` and `zones`: moves the camera's state on by one frame, and makes its result.
     /// None for a frame of a producer that was succeeded: it is only counted, with the next frame's result.
     pub(crate) fn finish(self, worker: &str) -> Option<Finished> {
-        let Self { place, mut frame, picture } = self;
+        let Self { place, mut frame, picture, doubts } = self;
         let camera = Arc::clone(&place.camera);
         let mut progress = camera.progress();
         progress.turn = place.turn + 1;
@@ -360,7 +360,7 @@ impl Detected {
             stages: frame.clock.stages(),
             worker: worker.to_owned(),
             lost: progress.intake.lost.to_vec(),
-            notices: Vec::new(),
+            notices: doubts,
         };
         Some(Finished {
             id: frame.id,

@@ -4,8 +4,11 @@
 //! is inferred and frame n−1 becomes boxes. [`ModelInput`] and [`RawOutput`] travel between them.
 
 mod coco;
+mod error;
 mod head;
+mod input;
 mod metadata;
+mod outputs;
 mod runtime;
 mod sidecar;
 
@@ -16,15 +19,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ort::value::TensorElementType;
 use peregrine_proto::{Detection, FrameHeader, Size};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::head::{grid, strides};
-use self::metadata::Metadata;
 pub use self::{
+    error::ModelError,
     head::Head,
     sidecar::{ColourOrder, Placement, Sidecar, ValueRange},
+};
+use self::{
+    metadata::{Metadata, UnusableNames},
+    outputs::{Chosen, Known},
 };
 use crate::infer::Simulation;
 pub use crate::{
@@ -33,6 +39,8 @@ pub use crate::{
     preprocess::{Letterbox, ModelInput, PreprocessError, Preprocessor},
 };
 
+/// The last layer of Ultralytics' RT-DETR, as its metadata says; it gives centre and size as shares of the picture.
+const HEAD_OF_SHARES: &str = "RTDETRDecoder";
 /// What a path begins with where no model is to run.
 const SIMULATED: &str = "simulated:";
 
@@ -105,6 +113,8 @@ pub struct ModelInfo {
     pub input: Size,
     /// Layout of its output.
     pub head: Head,
+    /// Other outputs that could be read as well, for people; empty where it is clear which is meant.
+    pub rivals: Vec<String>,
     /// Class names by class id.
     pub classes: Vec<String>,
     /// Order of the input's channels.
@@ -150,21 +160,37 @@ impl Detector {
         let sidecar = Sidecar::load(path, config.sidecar.as_deref())?;
         let loaded = runtime::load(config)?;
         let metadata = Metadata::read(&loaded)?;
-        if let Some(task) = metadata.task.as_deref().filter(|task| *task != "detect") {
-            return Err(ModelError::Task { path: path.into(), task: task.into() });
+        if let Some(task) = metadata.task.clone().filter(|task| task != "detect") {
+            return Err(ModelError::Task { path: path.into(), task, evidence: String::new() });
         }
-        let input = input_size(path, &loaded, &sidecar, &metadata)?;
+        if let Some(head) = metadata.head.clone().filter(|head| head == HEAD_OF_SHARES) {
+            return Err(ModelError::Shares { path: path.into(), head });
+        }
+        let input = input::size(path, &loaded, &sidecar, &metadata)?;
         let batch = batch(config, &loaded)?;
-        let (mut session, output) = Session::start(loaded, input, sidecar.output.as_deref())
-            .map_err(|why| ModelError::WarmUp { path: path.into(), why })?;
-        let info = describe(path, input, &output, sidecar, metadata)?;
+        let (mut session, outputs) =
+            Session::start(loaded, input).map_err(|why| ModelError::WarmUp { path: path.into(), why })?;
+        let classes = names(path, &sidecar, &metadata)?;
+        let chosen = outputs::choose(
+            &outputs,
+            Known {
+                path,
+                input,
+                output: sidecar.output.as_deref(),
+                head: sidecar.head,
+                classes: classes.as_ref().map(|classes| classes.names.len()),
+                end_to_end: metadata.end_to_end,
+            },
+        )?;
+        session.read(chosen.index);
+        let info = Arc::new(describe(path, input, &chosen, classes, sidecar, metadata)?);
         let preprocessor = Preprocessor::new(&info);
-        let postprocessor =
-            Postprocessor::new(&info, output.shape).map_err(|why| ModelError::UnknownHead {
-                path: path.into(),
-                found: format!("{why}; {}", output.found),
-                sidecar: sidecar::beside(path),
-            })?;
+        let unknown = |why| ModelError::UnknownHead {
+            path: path.into(),
+            found: format!("{why}; {}", outputs[chosen.index]),
+            sidecar: sidecar::beside(path),
+        };
+        let postprocessor = Postprocessor::new(&info, chosen.shape).map_err(unknown)?;
         let blank = preprocessor.new_input();
         let failed = |why| ModelError::WarmUp { path: path.into(), why };
         // Outputs that are there at the same time take memory; taken now, it does not grow when the first burst comes.
@@ -180,7 +206,7 @@ impl Detector {
         if batch != Some(1) {
             session.choose_batch(&blank, batch).map_err(failed)?;
         }
-        Ok(Self { preprocessor, session, postprocessor, info: Arc::new(info), inference })
+        Ok(Self { preprocessor, session, postprocessor, info, inference })
     }
 
     /// No model: waits so many milliseconds for each frame.
@@ -188,24 +214,25 @@ impl Detector {
         let takes_ms = takes_ms.parse().ok().filter(|ms: &u64| *ms <= 60_000);
         let takes_ms = takes_ms.ok_or_else(|| ModelError::Simulated { path: path.into() })?;
         tracing::warn!(takes_ms, "inference is SIMULATED: no model runs, what is detected means nothing");
-        let info = ModelInfo {
+        let info = Arc::new(ModelInfo {
             name: "simulated".into(),
             input: Size { width: 416, height: 416 },
             head: Head::EndToEnd,
+            rivals: Vec::new(),
             classes: coco::names_or_numbers(coco::NAMES.len()),
             colour: ColourOrder::Rgb,
             range: ValueRange::Unit,
             placement: Placement::Centre,
             pad: 114,
             licence: None,
-        };
+        });
         let postprocessor = Postprocessor::new(&info, Simulation::SHAPE).map_err(|found| {
             ModelError::UnknownHead { path: path.into(), found, sidecar: sidecar::beside(path) }
         })?;
         let inference = Duration::from_millis(takes_ms);
         let session = Session::simulated(Simulation { takes: inference });
         let preprocessor = Preprocessor::new(&info);
-        Ok(Self { preprocessor, session, postprocessor, info: Arc::new(info), inference })
+        Ok(Self { preprocessor, session, postprocessor, info, inference })
     }
 
     /// What is known about the model.
@@ -244,157 +271,6 @@ pub enum DetectError {
     /// The model failed.
     #[error(transparent)]
     Infer(#[from] InferError),
-}
-
-/// Why a model cannot be used; each message names the file and the way out.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelError {
-    /// ONNX Runtime itself is missing.
-    #[error(
-        "ONNX Runtime cannot be loaded from {tried}: {why}. Set ORT_DYLIB_PATH (or model.library) to the \
-         libonnxruntime.so of release 1.24 or newer; `./dev doctor` says how to get it"
-    )]
-    Library {
-        /// Where it was looked for.
-        tried: String,
-        /// What the loader says.
-        why: String,
-    },
-    /// The library was built without this provider, or its drivers are missing.
-    #[error(
-        "model.provider is {provider}, but the loaded ONNX Runtime cannot use it: {why}. Use a build of the library \
-         that has it (ORT_DYLIB_PATH), or model.provider = \"cpu\""
-    )]
-    Provider {
-        /// The one configured.
-        provider: Provider,
-        /// What the library says.
-        why: String,
-    },
-    /// `simulated:` and no time.
-    #[error("{path}: say how many milliseconds a frame takes, 0 to 60000, as in simulated:40")]
-    Simulated {
-        /// What was given.
-        path: PathBuf,
-    },
-    /// No such file.
-    #[error(
-        "the model {path} cannot be read: {why}. Set model.path to an ONNX file; `./dev demo` fetches one"
-    )]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        why: String,
-    },
-    /// Not an ONNX file, or only a part of one.
-    #[error("{path} is no whole ONNX model: {why}")]
-    NotOnnx {
-        /// The file.
-        path: PathBuf,
-        /// What it seems to be, and what to do.
-        why: String,
-    },
-    /// ONNX Runtime does not accept the graph.
-    #[error(
-        "ONNX Runtime does not accept the model {path}: {why}. Export it again, with a lower opset where it asks for one"
-    )]
-    Graph {
-        /// The file.
-        path: PathBuf,
-        /// What the library says.
-        why: String,
-    },
-    /// More frames in one call than the graph, or this program, takes.
-    #[error(
-        "model.batch is {wanted}, but {path} takes one frame a call, and no model more than 32: leave model.batch at 0, or \
-         export the model with an open batch"
-    )]
-    Batch {
-        /// The file.
-        path: PathBuf,
-        /// Frames in one call.
-        wanted: usize,
-    },
-    /// Not one float picture as input.
-    #[error(
-        "the model {path} takes {found}, but one float input of 1x3xHxW is needed: export it with batch 1 and without \
-         half precision"
-    )]
-    Input {
-        /// The file.
-        path: PathBuf,
-        /// Its inputs.
-        found: String,
-    },
-    /// The input's size is open and nothing tells it.
-    #[error(
-        "the model {path} leaves the size of its input open ({found}) and has no `imgsz` in its metadata: write \
-         `input = [640, 640]` (width, height) into {sidecar}"
-    )]
-    OpenSize {
-        /// The file.
-        path: PathBuf,
-        /// Its input.
-        found: String,
-        /// Where the sidecar would lie.
-        sidecar: PathBuf,
-    },
-    /// Nothing known has such an output.
-    #[error(
-        "the head of {path} is unknown: {found}. Known are {known}. Where it is one of these, say so in {sidecar}, like \
-         `head = \"yolov8\"`; for others, export with one of these outputs",
-        known = head::KNOWN
-    )]
-    UnknownHead {
-        /// The file.
-        path: PathBuf,
-        /// The outputs.
-        found: String,
-        /// Where the sidecar would lie.
-        sidecar: PathBuf,
-    },
-    /// The names do not fit the output.
-    #[error(
-        "{path} has {found} classes by its output, but {names} names come from {source_of_names}: correct `classes` in \
-         {sidecar}"
-    )]
-    Classes {
-        /// The file.
-        path: PathBuf,
-        /// Classes in the output.
-        found: usize,
-        /// Names given.
-        names: usize,
-        /// Who gave them.
-        source_of_names: &'static str,
-        /// Where the sidecar lies.
-        sidecar: PathBuf,
-    },
-    /// Not a detector.
-    #[error("{path} was made for the task `{task}`, only `detect` is understood: export a detection model")]
-    Task {
-        /// The file.
-        path: PathBuf,
-        /// The task in its metadata.
-        task: String,
-    },
-    /// The sidecar cannot be read.
-    #[error("the sidecar {path} cannot be used: {why}")]
-    Sidecar {
-        /// The sidecar.
-        path: PathBuf,
-        /// What is wrong in it.
-        why: String,
-    },
-    /// The first inference failed.
-    #[error("the model {path} loads but does not run: {why}")]
-    WarmUp {
-        /// The file.
-        path: PathBuf,
-        /// What the library says.
-        why: InferError,
-    },
 }
 
 /// The frames of one call: those configured, one where the graph takes no more, none where it is to be measured.
@@ -436,42 +312,26 @@ fn check_file(path: &Path) -> Result<(), ModelError> {
     Err(ModelError::NotOnnx { path: path.into(), why: guess.into() })
 }
 
-/// Width and height of the input: from the graph, or where it leaves them open from the sidecar or the metadata.
-fn input_size(
-    path: &Path,
-    loaded: &ort::session::Session,
-    sidecar: &Sidecar,
-    metadata: &Metadata,
-) -> Result<Size, ModelError> {
-    let found = || {
-        let inputs = loaded.inputs().iter().map(|input| format!("{} {}", input.name(), input.dtype()));
-        inputs.collect::<Vec<_>>().join(", ")
-    };
-    let wrong = || ModelError::Input { path: path.into(), found: found() };
-    let [only] = loaded.inputs() else { return Err(wrong()) };
-    if only.dtype().tensor_type() != Some(TensorElementType::Float32) {
-        return Err(wrong());
+/// Class names, and who gave them.
+struct Names {
+    names: Vec<String>,
+    source: &'static str,
+}
+
+/// The sidecar's class names, or the metadata's.
+fn names(path: &Path, sidecar: &Sidecar, metadata: &Metadata) -> Result<Option<Names>, ModelError> {
+    if let Some(names) = sidecar.classes.clone() {
+        return Ok(Some(Names { names, source: "the sidecar" }));
     }
-    let shape = only.dtype().tensor_shape().map(|shape| shape.to_vec());
-    let Some([-1 | 1, -1 | 3, height, width]) = shape.as_deref() else { return Err(wrong()) };
-    let told = sidecar.input.or(metadata.input);
-    let size = match (u32::try_from(*width), u32::try_from(*height), told) {
-        (Ok(width), Ok(height), _) => Size { width, height },
-        (width, height, Some(told)) => {
-            Size { width: width.unwrap_or(told.width), height: height.unwrap_or(told.height) }
+    match metadata.names.clone() {
+        None => Ok(None),
+        Some(Ok(names)) => Ok(Some(Names { names, source: "the file's metadata" })),
+        Some(Err(UnusableNames { why, found })) => {
+            let quoted: Vec<String> = found.iter().map(|name| format!("{name:?}")).collect();
+            let example =
+                if quoted.is_empty() { "\"person\", \"car\", …".into() } else { quoted.join(", ") };
+            Err(ModelError::Names { path: path.into(), why, example, sidecar: sidecar::beside(path) })
         }
-        _ => {
-            return Err(ModelError::OpenSize {
-                path: path.into(),
-                found: found(),
-                sidecar: sidecar::beside(path),
-            });
-        }
-    };
-    if (1..=8192).contains(&size.width) && (1..=8192).contains(&size.height) {
-        Ok(size)
-    } else {
-        Err(wrong())
     }
 }
 
@@ -479,31 +339,23 @@ fn input_size(
 fn describe(
     path: &Path,
     input: Size,
-    output: &crate::infer::OutputFound,
+    chosen: &Chosen,
+    names: Option<Names>,
     sidecar: Sidecar,
     metadata: Metadata,
 ) -> Result<ModelInfo, ModelError> {
-    let (names, source_of_names) = match (sidecar.classes, metadata.names) {
-        (Some(names), _) => (Some(names), "the sidecar"),
-        (None, names) => (names, "the file's metadata"),
-    };
-    let head = sidecar.head.or_else(|| head::recognise(output.shape, input, metadata.end_to_end));
-    let head = head.filter(|head| head.fits(output.shape)).ok_or_else(|| ModelError::UnknownHead {
-        path: path.into(),
-        found: output.found.clone(),
-        sidecar: sidecar::beside(path),
-    })?;
-    let classes = match (names, head.classes(output.shape)) {
-        (Some(names), Some(found)) if names.len() != found => {
+    let head = chosen.head;
+    let classes = match (names, head.classes(chosen.shape)) {
+        (Some(Names { names, source }), Some(found)) if names.len() != found => {
             return Err(ModelError::Classes {
                 path: path.into(),
                 found,
                 names: names.len(),
-                source_of_names,
+                source_of_names: source,
                 sidecar: sidecar::beside(path),
             });
         }
-        (Some(names), _) => names,
+        (Some(names), _) => names.names,
         (None, Some(found)) => coco::names_or_numbers(found),
         (None, None) => {
             tracing::warn!(model = %path.display(), "no class names known: taking those of COCO");
@@ -516,6 +368,7 @@ fn describe(
         name,
         input,
         head,
+        rivals: chosen.rivals.clone(),
         classes,
         colour: sidecar.colour.unwrap_or(if as_yolox { ColourOrder::Bgr } else { ColourOrder::Rgb }),
         range: sidecar.range.unwrap_or(if as_yolox { ValueRange::Byte } else { ValueRange::Unit }),

@@ -19,6 +19,7 @@ fn info(input: Size, placement: Placement) -> ModelInfo {
         name: "m".into(),
         input,
         head: Head::YoloV8,
+        rivals: Vec::new(),
         classes: Vec::new(),
         colour: ColourOrder::Rgb,
         range: ValueRange::Byte,

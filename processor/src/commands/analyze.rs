@@ -56,7 +56,8 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// When the configuration, the model or the video cannot be used, or the results cannot be written.
+/// When the configuration, the model or the video cannot be used, or the results cannot be written; and when they were, but what
+/// the model gave cannot be right.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let (camera, model) = configuration(args)?;
     let detector = Detector::open(&model)?;
@@ -114,7 +115,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                     stages: clock.stages(),
                     worker: "analyze".into(),
                     lost: Vec::new(),
-                    notices: Vec::new(),
+                    notices: postprocessor.doubts().to_vec(),
                 };
                 summary.add(&result);
                 progress.step(result.n);
@@ -139,6 +140,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     ended?;
     if summary.frames() == 0 {
         bail!("the video has no frames: check that it plays, and `--frames`");
+    }
+    let doubts = postprocessor.conclude();
+    if !doubts.is_empty() {
+        let results = args.out.display();
+        bail!(
+            "the results in {results} are not to be trusted, since the model is misread:\n  {}",
+            doubts.join("\n  ")
+        );
     }
     Ok(())
 }

@@ -1,18 +1,23 @@
-//! What exporters write into an ONNX file's metadata: Ultralytics' keys `names`, `imgsz`, `task`, `end2end`, `license`.
+//! What exporters write into an ONNX file's metadata: Ultralytics' keys `names`, `imgsz`, `task`, `head`, `end2end`, `license`.
+
+use std::collections::BTreeMap;
 
 use peregrine_proto::Size;
 
 use super::ModelError;
 
-/// The metadata that is of use here; whatever cannot be read counts as absent.
+/// The metadata that is of use here; whatever cannot be read counts as absent, names excepted: without them, those of other
+/// classes might be taken.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Metadata {
-    /// Class names by class id.
-    pub names: Option<Vec<String>>,
+    /// Class names by class id; or what is wrong with them.
+    pub names: Option<Result<Vec<String>, UnusableNames>>,
     /// Size of the input.
     pub input: Option<Size>,
     /// What the model was made for.
     pub task: Option<String>,
+    /// The exporter's name for the model's last layer.
+    pub head: Option<String>,
     /// Whether suppression is part of the graph.
     pub end_to_end: Option<bool>,
     /// The model's licence.
@@ -28,9 +33,10 @@ impl Metadata {
 
     fn from_keys(value: impl Fn(&str) -> Option<String>) -> Self {
         Self {
-            names: value("names").and_then(|text| names(&text)),
+            names: value("names").filter(|text| !text.trim().is_empty()).map(|text| names(&text)),
             input: value("imgsz").and_then(|text| size(&text)),
             task: value("task"),
+            head: value("head"),
             end_to_end: value("end2end").map(|text| text.eq_ignore_ascii_case("true")),
             licence: value("license"),
         }
@@ -48,8 +54,43 @@ fn size(text: &str) -> Option<Size> {
     }
 }
 
-/// A Python dictionary of numbers to texts, a Python list of texts, or their JSON forms.
-fn names(text: &str) -> Option<Vec<String>> {
+/// Names that cannot be given to classes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UnusableNames {
+    /// What is wrong with them.
+    pub why: String,
+    /// Those that could be read, in the order of their numbers.
+    pub found: Vec<String>,
+}
+
+/// A Python dictionary of numbers to texts, a Python list of texts, or their JSON forms: the names of classes, which are
+/// numbered from 0 without gaps.
+fn names(text: &str) -> Result<Vec<String>, UnusableNames> {
+    let unreadable = || {
+        let some: String = text.chars().take(60).collect();
+        UnusableNames {
+            why: format!("`{some}` is neither a list of names nor a dictionary of numbers and names"),
+            found: Vec::new(),
+        }
+    };
+    let named = numbered_names(text).ok_or_else(unreadable)?;
+    let count = named.len();
+    let by_number: BTreeMap<usize, String> = named.into_iter().collect();
+    let (first, last) = (by_number.keys().next().copied(), by_number.keys().next_back().copied());
+    let distinct = by_number.len();
+    let found: Vec<String> = by_number.into_values().collect();
+    let why = match (first, last) {
+        (Some(0), Some(last)) if last + 1 == count && distinct == count => return Ok(found),
+        (None, _) | (_, None) => "it is empty".to_owned(),
+        _ if distinct < count => "two names have the same number".to_owned(),
+        (Some(0), Some(last)) => format!("{count} names have numbers from 0 to {last}: some are left out"),
+        (Some(first), _) => format!("their numbers begin at {first}, but classes are numbered from 0"),
+    };
+    Err(UnusableNames { why, found })
+}
+
+/// The names with their numbers, in the order of the text.
+fn numbered_names(text: &str) -> Option<Vec<(usize, String)>> {
     let mut rest = Literal { rest: text };
     let keyed = match rest.next()? {
         '{' => true,
@@ -61,14 +102,16 @@ fn names(text: &str) -> Option<Vec<String>> {
         if rest.eat(if keyed { '}' } else { ']' }) {
             break;
         }
-        if keyed {
-            // Ids run from 0 without gaps, in this order, in every export there is.
-            let id = rest.key()?;
-            if id != names.len() || !rest.eat(':') {
+        let number = if keyed {
+            let number = rest.key()?;
+            if !rest.eat(':') {
                 return None;
             }
-        }
-        names.push(rest.text()?);
+            number
+        } else {
+            names.len()
+        };
+        names.push((number, rest.text()?));
         if !rest.eat(',') && !rest.starts_with(if keyed { '}' } else { ']' }) {
             return None;
         }
@@ -145,32 +188,36 @@ mod tests {
 
     #[test]
     fn names_are_read_from_python_and_json() {
-        let wanted = Some(vec!["person".to_owned(), "driver's cab".to_owned(), "größe: {x}, [y]".to_owned()]);
+        let wanted = Ok(vec!["person".to_owned(), "driver's cab".to_owned(), "größe: {x}, [y]".to_owned()]);
         for text in [
             r#"{0: 'person', 1: "driver's cab", 2: 'größe: {x}, [y]'}"#,
             r#"['person', 'driver\'s cab', 'größe: {x}, [y]',]"#,
             r#"{"0": "person", "1": "driver's cab", "2": "gr\u00f6\u00dfe: {x}, [y]"}"#,
+            r#"{2: 'größe: {x}, [y]', 0: 'person', 1: "driver's cab"}"#,
         ] {
             assert_eq!(names(text), wanted, "{text}");
         }
-        assert_eq!(names("{}"), Some(Vec::new()));
     }
 
     #[test]
-    fn broken_names_count_as_absent() {
-        for text in [
-            "",
-            "{",
-            "person",
-            "{0: person}",
-            "{1: 'a'}",
-            "{0: 'a' 1: 'b'}",
-            "['a",
-            r"['\u00",
-            "{0: 'a', 2: 'b'}",
+    fn names_that_fit_no_classes_are_taken_for_absent() {
+        for (text, said) in [
+            ("{", "neither a list"),
+            ("person", "neither a list"),
+            ("{0: person}", "neither a list"),
+            ("{0: 'a' 1: 'b'}", "neither a list"),
+            ("['a", "neither a list"),
+            (r"['\u00", "neither a list"),
+            ("{}", "empty"),
+            ("{1: 'a', 2: 'b'}", "begin at 1"),
+            ("{0: 'a', 2: 'b'}", "0 to 2"),
+            ("{0: 'a', 0: 'b'}", "same number"),
         ] {
-            assert_eq!(names(text), None, "{text}");
+            let unusable = names(text).unwrap_err();
+            assert!(unusable.why.contains(said), "{text}: {}", unusable.why);
         }
+        assert_eq!(names("{2: 'b', 1: 'a'}").unwrap_err().found, ["a", "b"]);
+        assert_eq!(Metadata::from_keys(|_| Some("  ".into())).names, None);
     }
 
     #[test]

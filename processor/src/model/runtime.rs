@@ -30,16 +30,36 @@ pub(super) fn load(config: &ModelConfig) -> Result<Session, ModelError> {
         })?;
     }
     let path = &config.path;
-    builder.commit_from_file(path).map_err(|error| {
-        let why = first_line(error.message());
-        let not_onnx = why.contains("rotobuf parsing failed") || why.contains("INVALID_PROTOBUF");
-        if not_onnx {
-            let why = format!("{why}. It may be cut off or of another kind: fetch or export it again");
-            ModelError::NotOnnx { path: path.clone(), why }
-        } else {
-            ModelError::Graph { path: path.clone(), why }
-        }
-    })
+    builder.commit_from_file(path).map_err(|error| refused(path, &first_line(error.message())))
+}
+
+/// Why ONNX Runtime does not load a model, by what it says.
+fn refused(path: &Path, why: &str) -> ModelError {
+    let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    let path = path.to_owned();
+    if says(&["rotobuf parsing failed", "INVALID_PROTOBUF"]) {
+        let why = format!("{why}. It may be cut off or of another kind: fetch or export it again");
+        return ModelError::NotOnnx { path, why };
+    }
+    // Of several releases: the file's name stands in quotes, or is followed by what the system said.
+    if says(&["External data path", "External initializer", "external data", "GetFileLength for"]) {
+        let why = match why.split('"').nth(1).filter(|_| why.contains("does not exist")) {
+            Some(missing) => format!("{missing} is missing"),
+            None if says(&["out of bounds", "can not be read in full"]) => {
+                format!("it is shorter than the model says ({why})")
+            }
+            None => why.to_owned(),
+        };
+        return ModelError::ExternalData { path, why };
+    }
+    let remedy = if says(&["IR version", "opset"]) {
+        "Export it again with a lower opset, or use a newer ONNX Runtime (ORT_DYLIB_PATH)"
+    } else if says(&["is not a registered function/op", "No Op registered", "custom op"]) {
+        "It has an operator that this ONNX Runtime does not know, such as TensorRT's suppression: export it without that"
+    } else {
+        "Export it again"
+    };
+    ModelError::Graph { path, why: why.to_owned(), remedy }
 }
 
 /// Loads the library on first use.

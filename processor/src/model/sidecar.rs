@@ -12,7 +12,7 @@ use super::{Head, ModelError};
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sidecar {
-    /// Layout of the output: `yolov5`, `yolov8`, `yolox` or `end-to-end`.
+    /// Layout of the output: `yolov5`, `yolov8`, `yolov8-transposed`, `yolox` or `end-to-end`.
     pub head: Option<Head>,
     /// Order of the input's channels: `rgb`, or `bgr` as YOLOX has it.
     pub colour: Option<ColourOrder>,

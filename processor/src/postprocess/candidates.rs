@@ -1,5 +1,7 @@
 //! Reading each head's output into candidates: boxes in model pixels with their best class.
 
+use std::ops::RangeInclusive;
+
 use peregrine_proto::Size;
 
 use crate::model::{Head, ModelInfo, grid, strides};
@@ -27,6 +29,26 @@ impl Candidate {
         in_reach && self.score.is_finite() && left < right && top < bottom
     }
 }
+
+/// What a look at all values shows that detections do not.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Survey {
+    /// A score outside [`SCORES`].
+    pub score: Option<f32>,
+    /// The size of a box that is larger than any picture.
+    pub size: Option<f32>,
+    /// Rows with a class, and those of them whose class is none.
+    pub classes: (u32, u32),
+    /// A class number that is none.
+    pub class: Option<f32>,
+}
+
+/// Where scores lie: rounding and quantisation may carry them a little beyond.
+pub(super) const SCORES: RangeInclusive<f32> = -0.001..=1.001;
+/// Logarithm of a size in cells that no model gives (160,000 cells): what stands there are pixels.
+const LOG_SIZE: f32 = 12.0;
+/// How far a class number may be from a whole one.
+const WHOLE: f32 = 0.01;
 
 /// How a model's output is read.
 #[derive(Debug)]
@@ -69,8 +91,42 @@ impl Reader {
             Head::YoloV5 => self.read_rows(values, least, |_, row| [row[0], row[1], row[2], row[3]], found),
             Head::YoloX => self.read_rows(values, least, |i, row| self.decode_cell(i, row), found),
             Head::YoloV8 => self.read_columns(values, least, scratch, found),
+            Head::YoloV8Transposed => self.read_scores(values, least, found),
             Head::EndToEnd => self.read_chosen(values, least, found),
         }
+    }
+
+    /// Looks at every value. Takes about as long as reading; not for every frame.
+    pub(super) fn survey(&self, values: &[f32], least: f32) -> Survey {
+        let mut survey = Survey::default();
+        match self.head {
+            Head::YoloV8 => survey.score = out_of_range(values.get(4 * self.columns..).unwrap_or_default()),
+            Head::YoloV5 | Head::YoloV8Transposed | Head::YoloX => {
+                for row in values.chunks_exact(self.columns) {
+                    survey.score = survey.score.or_else(|| out_of_range(&row[4..]));
+                    if self.head == Head::YoloX && row[2].max(row[3]) > LOG_SIZE {
+                        survey.size = survey.size.or(Some(row[2].max(row[3])));
+                    }
+                }
+            }
+            Head::EndToEnd => {
+                let (rows, _) = values.as_chunks::<6>();
+                for row in rows.iter().filter(|row| row.iter().any(|value| *value != 0.0)) {
+                    let [.., score, class] = *row;
+                    // Rows that stand for nothing may have a score of -1.
+                    if score.is_nan() || score > *SCORES.end() {
+                        survey.score = survey.score.or(Some(score));
+                    }
+                    survey.classes.0 += 1;
+                    let whole = (class - class.round()).abs() <= WHOLE;
+                    if !whole || score >= least && class >= self.classes as f32 - 0.5 {
+                        survey.classes.1 += 1;
+                        survey.class = survey.class.or(Some(class));
+                    }
+                }
+            }
+        }
+        survey
     }
 
     /// Rows of centre, size, objectness, class scores. The score is objectness times class score, neither above 1.
@@ -127,6 +183,16 @@ impl Reader {
         }
     }
 
+    /// Rows of centre, size, class scores.
+    fn read_scores(&self, values: &[f32], least: f32, mut found: impl FnMut(Candidate)) {
+        for row in values.chunks_exact(self.columns) {
+            let (class_id, score) = best(&row[4..]);
+            if score >= least {
+                found(Candidate::centred([row[0], row[1], row[2], row[3]], score, class_id));
+            }
+        }
+    }
+
     /// Rows of left, top, right, bottom, score, class.
     fn read_chosen(&self, values: &[f32], least: f32, mut found: impl FnMut(Candidate)) {
         let (rows, _) = values.as_chunks::<6>();
@@ -137,6 +203,13 @@ impl Reader {
             }
         }
     }
+}
+
+/// The first of these that is no score; none where all are.
+fn out_of_range(scores: &[f32]) -> Option<f32> {
+    // Without a branch in it, several are looked at by one instruction. NaN is in no range.
+    let all = scores.iter().fold(true, |all, score| all & SCORES.contains(score));
+    if all { None } else { scores.iter().copied().find(|score| !SCORES.contains(score)) }
 }
 
 /// The highest of some scores, the first where several are.

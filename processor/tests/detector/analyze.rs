@@ -113,3 +113,49 @@ fn times_that_were_put_right_are_not_told() {
     let times: Vec<i64> = results(&out).iter().map(|result| result.media_time_us).collect();
     assert_eq!(times, (0..30).map(|frame| frame * 100_000).collect::<Vec<_>>());
 }
+
+#[test]
+fn misread_model_ends_well() {
+    let (Some(clip), Some(()), Some(_)) = (support::clip(), support::onnx_runtime(), support::python())
+    else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for (name, said_once) in [
+        ("shares.onnx", "smaller than a pixel"),
+        ("decoded.onnx", "far outside the picture"),
+        ("pose.onnx", "outside 0 to 1"),
+        ("twins.onnx", "several outputs"),
+    ] {
+        let Some(model) = support::small_model(name) else { return };
+        let out = folder.path().join("out.jsonl");
+        let done = analyze(clip.to_str().unwrap(), &model, &out, &["--frames", "10"]);
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(!done.status.success(), "{name}: {said}");
+        for wanted in [said_once, "WARN", "10 frames in", "not to be trusted"] {
+            assert!(said.contains(wanted), "{name}: no `{wanted}` in: {said}");
+        }
+        // Told when it begins and at the end, not for each frame.
+        assert!(said.matches(said_once).count() <= 2, "{name}: {said}");
+        assert_eq!(results(&out).len(), 10, "{name}: the results are there all the same");
+    }
+}
+
+#[test]
+fn warnings_of_the_code_are_kept_to_itself() {
+    let (Some(clip), Some(model), Some(())) =
+        (support::clip(), support::small_model("open_size.onnx"), support::onnx_runtime())
+    else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let nameless = folder.path().join("nameless.onnx");
+    fs::copy(model, &nameless).unwrap();
+    fs::write(folder.path().join("nameless.toml"), "input = [96, 64]").unwrap();
+    for (model, warned) in [(nameless.as_path(), "those of COCO"), (Path::new("simulated:1"), "SIMULATED")] {
+        let done =
+            analyze(clip.to_str().unwrap(), model, &folder.path().join("out.jsonl"), &["--frames", "2"]);
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(said.contains("WARN") && said.contains(warned), "{said}");
+    }
+}

@@ -3,6 +3,7 @@
 
 mod analyze;
 mod batches;
+mod doubts;
 mod models;
 mod reference;
 mod support;

@@ -81,10 +81,57 @@ fn a_model_that_is_no_detector_is_taken_for_one() {
         &["1x10x3", "yolov5", "yolov8", "yolox", "end-to-end", "unknown_head.toml", "head = \"yolov8\""],
     );
     says("flat_input.onnx", &["1x3xHxW"]);
-    says("half.onnx", &["float", "half precision"]);
+    says("half.onnx", &["half precision", "float32"]);
+    says("second_input.onnx", &["`orig_target_sizes` beside the picture", "only input"]);
+    says("channels_last.onnx", &["channels come last (NHWC", "--inputs-as-nchw"]);
+    says("bytes.onnx", &["takes bytes", "float32 input"]);
+    says("batch_of_4.onnx", &["exactly 4 pictures a call", "batch of 1"]);
+    says("named_from_1.onnx", &["begin at 1", "classes = [\"car\", \"bus\", \"bike\"]", "named_from_1.toml"]);
+    says("masks.onnx", &["`segment`", "1x32x80x80", "prototypes of masks"]);
+    says("unknown_operator.onnx", &["EfficientNMS_TRT", "operator that this ONNX Runtime does not know"]);
+    for name in ["second_input.onnx", "channels_last.onnx", "bytes.onnx", "batch_of_4.onnx"] {
+        let said = refusal(&model.with_file_name(name));
+        assert!(!said.contains("half"), "{said}");
+    }
     says("open_size.onnx", &["open", "imgsz", "input = [640, 640]", "open_size.toml"]);
     says("segment.onnx", &["segment", "detect"]);
     says("misnamed.onnx", &["3 classes", "2 names", "misnamed.toml"]);
+}
+
+#[test]
+fn weights_in_a_second_file_are_not_missed() {
+    let (Some(model), Some(())) = (support::small_model("external.onnx"), support::onnx_runtime()) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (copy, data) = (folder.path().join("external.onnx"), folder.path().join("external.onnx.data"));
+    fs::copy(&model, &copy).unwrap();
+    let said = refusal(&copy);
+    assert_says(&said, &["external.onnx.data is missing", "Fetch or export both together"]);
+    assert!(!said.contains("opset"), "{said}");
+    let whole = fs::read(model.with_file_name("external.onnx.data")).unwrap();
+    fs::write(&data, &whole[..whole.len() / 2]).unwrap();
+    assert_says(&refusal(&copy), &["second file", "shorter than the model says"]);
+    fs::write(&data, &whole).unwrap();
+    Detector::open(&config(&copy)).unwrap();
+}
+
+#[test]
+fn a_sidecar_does_not_settle_what_the_file_leaves_open() {
+    let (Some(model), Some(())) = (support::small_model("transposed_nameless.onnx"), support::onnx_runtime())
+    else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (copy, sidecar) = (folder.path().join("m.onnx"), folder.path().join("m.toml"));
+    fs::copy(&model, &copy).unwrap();
+    fs::write(&sidecar, "head = \"yolov8-transposed\"").unwrap();
+    assert_eq!(Detector::open(&config(&copy)).unwrap().info().head, Head::YoloV8Transposed);
+    fs::write(&sidecar, "head = \"yolov8\"").unwrap();
+    assert_says(&refusal(&copy), &["rows and columns", "exchanged", "yolov8-transposed"]);
+    fs::copy(model.with_file_name("named_from_1.onnx"), &copy).unwrap();
+    fs::write(&sidecar, "classes = [\"car\", \"bus\", \"bike\"]").unwrap();
+    assert_eq!(Detector::open(&config(&copy)).unwrap().info().classes, ["car", "bus", "bike"]);
 }
 
 #[test]

@@ -95,6 +95,7 @@ fn agree(model: Option<std::path::PathBuf>, head: Head, name: &str) {
         same(header.position, &theirs.detections, &ours);
     }
     assert!(total > 200, "only {total} detections: that proves little");
+    assert_eq!(detector.postprocessor.conclude(), [] as [String; 0], "a right model is doubted");
 }
 
 /// Each of `some` has its like among `others`, unless its score lies so near the threshold that it may be missing.

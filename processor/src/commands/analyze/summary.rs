@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, time::Instant};
 
 use peregrine_media::SourceCounts;
-use peregrine_proto::{FrameResult, Stage, TrackState};
+use peregrine_proto::{FrameResult, Notice, Stage, TrackState};
 
 /// Metres per second to kilometres per hour.
 const KMH: f32 = 3.6;
@@ -16,6 +16,8 @@ pub(super) struct Summary {
     detections: u64,
     /// Microseconds of each frame, by stage in the order of the journey.
     stages: BTreeMap<u8, (Stage, Vec<u32>)>,
+    /// Frames by what stood beside their results.
+    notices: BTreeMap<Notice, u64>,
     /// Each track that was seen, with its last speed in metres per second.
     tracks: BTreeMap<(u32, u32), Option<f32>>,
     source: SourceCounts,
@@ -28,6 +30,7 @@ impl Default for Summary {
             frames: 0,
             detections: 0,
             stages: BTreeMap::new(),
+            notices: BTreeMap::new(),
             tracks: BTreeMap::new(),
             source: SourceCounts::default(),
         }
@@ -38,6 +41,9 @@ impl Summary {
     pub(super) fn add(&mut self, result: &FrameResult) {
         self.frames += 1;
         self.detections += result.detections.len() as u64;
+        for notice in &result.notices {
+            *self.notices.entry(*notice).or_default() += 1;
+        }
         for time in &result.stages {
             self.stages.entry(time.stage.code()).or_insert((time.stage, Vec::new())).1.push(time.us);
         }
@@ -95,6 +101,9 @@ impl fmt::Display for Summary {
                 )?;
             }
             [only] => writeln!(f, ", one with a speed: {only:.2} m/s ({:.1} km/h)", only * KMH)?,
+        }
+        for (notice, frames) in &self.notices {
+            writeln!(f, "{notice} in {frames} of {} frames", self.frames)?;
         }
         writeln!(f, "{:<12} {:>9} {:>9}", "stage, ms", "p50", "p95")?;
         for (stage, times) in self.stages.values() {
