@@ -81,6 +81,70 @@ impl Model {
         watcher
     }
 
+    /// Output of shape 1x1x6 (end-to-end head): the box around whatever is red, to the pixel, with score 0.9; nothing where nothing
+    /// is. A detector that cannot be wrong, so that whatever differs between two runs was not its doing.
+    pub fn red_box(width: u32, height: u32) -> Self {
+        let count = |side: u32| (0..side).map(|at| at as f32).collect::<Vec<_>>();
+        let node = |operator, inputs, output| Node { operator, inputs, output, ..Node::default() };
+        let number = |name, value| Constant { name, shape: vec![1, 1, 1, 1], values: vec![value] };
+        let column = |name, at: usize| {
+            let mut values = vec![0.0; 6];
+            values[at] = 1.0;
+            Constant { name, shape: vec![1, 1, 6], values }
+        };
+        Self {
+            input: [1, 3, height.into(), width.into()],
+            output: vec![1, 1, 6],
+            nodes: vec![
+                node("Conv", &["images", "red_less_the_others"], "redness"),
+                node("Greater", &["redness", "half_of_red"], "is_red"),
+                node("Where", &["is_red", "columns", "far"], "columns_or_far"),
+                node("Where", &["is_red", "rows", "far"], "rows_or_far"),
+                node("Where", &["is_red", "columns", "none"], "columns_or_none"),
+                node("Where", &["is_red", "rows", "none"], "rows_or_none"),
+                node("Where", &["is_red", "score", "zero"], "scores"),
+                node("ReduceMin", &["columns_or_far"], "left_of_all"),
+                node("ReduceMin", &["rows_or_far"], "top_of_all"),
+                node("ReduceMax", &["columns_or_none"], "right_of_all"),
+                node("ReduceMax", &["rows_or_none"], "bottom_of_all"),
+                node("ReduceMax", &["scores"], "best_of_all"),
+                node("Squeeze", &["left_of_all"], "left"),
+                node("Squeeze", &["top_of_all"], "top"),
+                node("Squeeze", &["right_of_all"], "right"),
+                node("Squeeze", &["bottom_of_all"], "bottom"),
+                node("Squeeze", &["best_of_all"], "best"),
+                node("Mul", &["left", "first"], "row_1"),
+                node("Mul", &["top", "second"], "row_2"),
+                node("Mul", &["right", "third"], "row_3"),
+                node("Mul", &["bottom", "fourth"], "row_4"),
+                node("Mul", &["best", "fifth"], "row_5"),
+                node("Sum", &["row_1", "row_2", "row_3", "row_4", "row_5", "pixel"], "output0"),
+            ],
+            constants: vec![
+                Constant {
+                    name: "red_less_the_others",
+                    shape: vec![1, 3, 1, 1],
+                    values: vec![1.0, -0.5, -0.5],
+                },
+                Constant { name: "columns", shape: vec![1, 1, 1, width.into()], values: count(width) },
+                Constant { name: "rows", shape: vec![1, 1, height.into(), 1], values: count(height) },
+                number("half_of_red", 0.37),
+                number("far", 1e5),
+                number("none", -1e5),
+                number("score", 0.9),
+                number("zero", 0.0),
+                column("first", 0),
+                column("second", 1),
+                column("third", 2),
+                column("fourth", 3),
+                column("fifth", 4),
+                // A box ends where its last pixel does.
+                Constant { name: "pixel", shape: vec![1, 1, 6], values: vec![0.0, 0.0, 1.0, 1.0, 0.0, 0.0] },
+            ],
+            metadata: vec![("names".into(), "{0: 'red'}".into())],
+        }
+    }
+
     /// A sound model whose output no known head has: 1x7x3.
     pub fn with_unknown_head() -> Self {
         Self {
