@@ -45,6 +45,8 @@ export async function openPage(browser, url, { width = 1440, height = 900, schem
     bypassCSP: false,
     ...more,
   });
+  // On a busy machine everything takes longer; whoever waits goes on as soon as it is there.
+  context.setDefaultTimeout(90_000);
   const page = await context.newPage();
   page.complaints = [];
   page.on("pageerror", (error) => page.complaints.push(error.message));
@@ -95,7 +97,7 @@ function lookAtFrame({ camera, rows: [top, bottom] }) {
 }
 
 /** Waits until a condition on the page's own state holds; says what there was instead. */
-export async function until(read, fine, what, longestMs = 20_000) {
+export async function until(read, fine, what, longestMs = 60_000) {
   const deadline = performance.now() + longestMs;
   let last;
   while (performance.now() < deadline) {

@@ -73,7 +73,7 @@ export function startRest({ cameras, models, added, changed }) {
       case "POST calibration":
         rest.calibrations.push(body);
         try {
-          return say(200, homography(body.points));
+          return say(200, tried(body));
         } catch (error) {
           return refuse(422, error.message);
         }
@@ -168,6 +168,47 @@ function homography(points) {
     rms_px: rms,
   };
 }
+
+/** What a calibration gives and implies. */
+function tried({ points, world_from_image: matrix, picture }) {
+  const fit = matrix === undefined ? homography(points) : { world_from_image: matrix, image_from_world: adjugate(matrix), residuals_px: [], rms_px: 0 }; // prettier-ignore
+  const view = picture === null ? null : viewOf(fit.image_from_world, points?.[0].ground ?? [0, 20], picture);
+  const height = view?.camera_height_m;
+  const warnings = height >= 1 && height <= 100 ? [] : [`the camera would be ${height?.toFixed(0)} m above the ground: check each length`]; // prettier-ignore
+  return { ...fit, view, warnings };
+}
+
+/** The mock's own camera has this focal length; with it the rest follows from the ground's axes. */
+const FOCAL_PX = 1161;
+
+function viewOf(imageFromWorld, [x, y], { width, height }) {
+  const depth = imageFromWorld[2][0] * x + imageFromWorld[2][1] * y + imageFromWorld[2][2];
+  const image = imageFromWorld.map((row) => row.map((value) => value / depth));
+  const column = (c) => [
+    (image[0][c] - (width / 2) * image[2][c]) / FOCAL_PX,
+    (image[1][c] - (height / 2) * image[2][c]) / FOCAL_PX,
+    image[2][c],
+  ];
+  const [a, b, origin] = [0, 1, 2].map(column);
+  const cross = [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
+  const scale = Math.sqrt(Math.hypot(...cross));
+  const side = Math.sign(dot(cross, origin));
+  const up = cross.map((value) => (-side * value) / scale);
+  const camera = -dot(up, origin) / scale / scale;
+  const tall = [FOCAL_PX * up[0] + (width / 2) * up[2], FOCAL_PX * up[1] + (height / 2) * up[2], up[2]];
+  const tilt = Math.asin(-up[2] / scale);
+  return {
+    camera_height_m: camera,
+    tilt_deg: (tilt * 180) / Math.PI,
+    angle_deg: (2 * Math.atan(width / 2 / FOCAL_PX) * 180) / Math.PI,
+    nearest_m: camera / Math.tan(tilt + Math.atan(height / 2 / FOCAL_PX)),
+    farthest_m: null,
+    person_px: 100,
+    image_from_space: image.map((row, i) => [row[0], row[1], tall[i], row[2]]),
+  };
+}
+
+const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 
 /** Gauss with the largest pivot. */
 function solve(rows) {

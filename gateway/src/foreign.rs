@@ -16,12 +16,7 @@ use crate::{
     ingest::{Format, read_steps},
     limit::Writes,
     origin::Origins,
-    rest::{
-        Refused,
-        calibration::{Points, fit_points},
-        lists,
-        results::Range,
-    },
+    rest::{Refused, calibration::try_out, lists, results::Range},
 };
 
 /// A binary message of a WebSocket client.
@@ -61,8 +56,7 @@ pub fn steps_as_message_pack(bytes: &[u8]) -> Result<(), String> {
 /// # Errors
 /// What is wrong with it.
 pub fn calibration(bytes: &[u8]) -> Result<(), String> {
-    let Points { points } = serde_json::from_slice(bytes).map_err(brief)?;
-    fit_points(points).map(drop)
+    try_out(serde_json::from_slice(bytes).map_err(brief)?).map(drop)
 }
 
 /// The head of a request, as lines: its target, then its headers. What the parser before us does not let through is left out.

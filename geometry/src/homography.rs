@@ -1,5 +1,5 @@
 use nalgebra::{DMatrix, DVector, Matrix2, Matrix3, Vector2, Vector3};
-use peregrine_proto::{CalibrationConfig, CalibrationPoint};
+use peregrine_proto::{CalibrationConfig, CalibrationPoint, Size};
 
 /// The least width of a set of points for each unit of its length; thinner ones count as one line.
 const THINNEST: f64 = 0.005;
@@ -22,6 +22,8 @@ pub struct Calibration {
     homography: Homography,
     /// Distance in pixels between each point and the picture of its ground position; empty for a matrix.
     residuals_px: Vec<f64>,
+    /// Where the points are in the picture; empty for a matrix.
+    images: Vec<[f64; 2]>,
 }
 
 /// Why a calibration cannot be used. Points are counted from 1, as people do.
@@ -55,8 +57,8 @@ pub enum CalibrationError {
     Degenerate,
     /// The picture and the ground contradict each other.
     #[error(
-        "calibration points {} would lie beyond the horizon: their picture and ground coordinates do not belong together; check that no two are swapped",
-        list(.0)
+        "calibration {} would lie beyond the horizon: picture and ground coordinates do not belong together; check that no two are swapped",
+        points_named(.0)
     )]
     BeyondHorizon(Vec<usize>),
     /// A matrix with something that is no number.
@@ -103,7 +105,8 @@ impl Calibration {
         match (&config.world_from_image, config.points.as_slice()) {
             (Some(_), [_, ..]) => Err(CalibrationError::Both),
             (Some(rows), []) => {
-                Ok(Self { homography: Homography::from_matrix(*rows)?, residuals_px: Vec::new() })
+                let homography = Homography::from_matrix(*rows)?;
+                Ok(Self { homography, residuals_px: Vec::new(), images: Vec::new() })
             }
             (None, points) => {
                 let homography = Homography::from_points(points)?;
@@ -114,7 +117,8 @@ impl Calibration {
                         None => f64::INFINITY,
                     })
                     .collect();
-                Ok(Self { homography, residuals_px })
+                let images = points.iter().map(|point| point.image).collect();
+                Ok(Self { homography, residuals_px, images })
             }
         }
     }
@@ -143,6 +147,26 @@ impl Calibration {
     /// four points; empty for a matrix.
     pub fn residuals_px(&self) -> &[f64] {
         &self.residuals_px
+    }
+
+    /// A pixel that shows ground: the middle of the points, or for a matrix one in the lower half of the picture.
+    pub(crate) fn place(&self, picture: Size) -> Option<[f64; 2]> {
+        let [width, height] = [f64::from(picture.width), f64::from(picture.height)];
+        let n = self.images.len() as f64;
+        let place = match self.images.as_slice() {
+            [] => [width / 2.0, height * 0.75],
+            images => [0, 1].map(|axis| images.iter().map(|image| image[axis]).sum::<f64>() / n),
+        };
+        self.homography([width, height])?.ground(place).map(|_| place)
+    }
+
+    /// The points that are outside a picture of this size by more than a pixel, counted from 1.
+    pub(crate) fn points_outside(&self, picture: Size) -> Vec<usize> {
+        let inside = |[x, y]: [f64; 2]| {
+            (-1.0..=f64::from(picture.width) + 1.0).contains(&x)
+                && (-1.0..=f64::from(picture.height) + 1.0).contains(&y)
+        };
+        (1..).zip(&self.images).filter(|(_, image)| !inside(**image)).map(|(point, _)| point).collect()
     }
 }
 
@@ -216,6 +240,11 @@ impl Homography {
         })
     }
 
+    /// Homogeneous metres to homogeneous pixels; the third component is positive in front of the camera.
+    pub(crate) fn image_from_world_matrix(&self) -> &Matrix3<f64> {
+        &self.image_from_world
+    }
+
     /// Where a point of the picture stands on the ground. None beyond the horizon, and so near to it that the
     /// ground is a thousand times further than where the calibration was made.
     pub fn ground(&self, image: [f64; 2]) -> Option<[f64; 2]> {
@@ -265,6 +294,11 @@ fn homogeneous([x, y]: [f64; 2]) -> Vector3<f64> {
 fn divide(point: Vector3<f64>) -> Option<[f64; 2]> {
     let ground = [point[0] / point[2], point[1] / point[2]];
     (point[2] > 1e-3 && ground.iter().all(|value| value.is_finite())).then_some(ground)
+}
+
+/// "point 4", "points 2 and 3".
+pub(crate) fn points_named(points: &[usize]) -> String {
+    format!("point{} {}", if points.len() == 1 { "" } else { "s" }, list(points))
 }
 
 fn list(points: &[usize]) -> String {
@@ -521,6 +555,9 @@ mod tests {
     fn swapped_calibration_points_are_refused_by_name() {
         let said = error(&IMAGE, &[GROUND[1], GROUND[0], GROUND[2], GROUND[3]]);
         assert!(said.contains("beyond the horizon") && said.contains("swapped"), "{said}");
+        assert!(said.starts_with("calibration points 1 and "), "{said}");
+        let said = CalibrationError::BeyondHorizon(vec![4]).to_string();
+        assert!(said.starts_with("calibration point 4 would lie beyond"), "{said}");
     }
 
     #[test]

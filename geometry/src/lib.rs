@@ -4,5 +4,9 @@
 //! Picture coordinates are source pixels (pixel centres at half-integers), ground coordinates are metres.
 
 mod homography;
+mod polygon;
+mod view;
 
 pub use homography::{Calibration, CalibrationError, Homography, Space};
+pub use polygon::crosses_itself;
+pub use view::{Doubt, PERSON_M, View};

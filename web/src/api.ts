@@ -1,8 +1,8 @@
 // What is asked of the gateway over plain HTTP: JSON, and refusals as problem documents (RFC 9457).
 
 import { authorization, checkIn } from "./token";
-import type { CalibrationPoint, CameraConfig } from "./setup/config";
-import type { CameraState, Gap, LossCount } from "./wire";
+import type { CalibrationConfig, CameraConfig } from "./setup/config";
+import type { CameraState, Gap, LossCount, Size } from "./wire";
 
 /** No answer takes longer; the gateway itself gives up on Redis after four seconds. */
 const PATIENCE_MS = 6_000;
@@ -42,6 +42,29 @@ export interface Calibrated {
   /** By how many pixels each point misses, in the order of the points. */
   residuals_px: readonly number[];
   rms_px: number;
+  /** None without a picture's size, and where no ground is in the picture. */
+  view: SeenFrom | null;
+  /** What can hardly be right, a sentence each. */
+  warnings: readonly string[];
+}
+
+/** The camera that would see the ground so. */
+export interface SeenFrom {
+  camera_height_m: number;
+  /** How far below the horizon it looks, degrees. */
+  tilt_deg: number;
+  /** Metres from the point below the camera; the farthest is null up to the horizon. */
+  nearest_m: number;
+  farthest_m: number | null;
+  /** How tall a person of 1.7 m would be among the points. */
+  person_px: number | null;
+  /** Metres (X, Y, height above the ground, 1) to source pixels, both homogeneous, row by row. */
+  image_from_space: readonly (readonly [number, number, number, number])[];
+}
+
+/** A calibration, and the size of the picture that it is for. */
+export interface Trial extends CalibrationConfig {
+  picture: Size | null;
 }
 
 export interface WorkerState {
@@ -90,9 +113,9 @@ export async function removeCamera(id: string): Promise<void> {
   await ask("DELETE", camera(id));
 }
 
-/** The homography of ground points and by how much each of them misses it. Nothing is kept. */
-export async function calibrate(points: readonly CalibrationPoint[], signal: AbortSignal): Promise<Calibrated> {
-  return json(await ask("POST", "api/calibration", { body: { points }, signal }));
+/** The homography of a calibration, by how much each point misses it, and what it implies. Nothing is kept. */
+export async function calibrate(trial: Trial, signal: AbortSignal): Promise<Calibrated> {
+  return json(await ask("POST", "api/calibration", { body: trial, signal }));
 }
 
 export async function workers(signal: AbortSignal): Promise<readonly WorkerState[]> {

@@ -11,9 +11,9 @@ use axum::{
 use peregrine_geometry::Calibration;
 use peregrine_proto::{CameraConfig, CameraId, mask};
 use serde_json::json;
-use tracing::info;
+use tracing::{info, warn};
 
-use super::{CameraName, JsonBody, LIVE, Refused, etag, known, not_modified};
+use super::{CameraName, JsonBody, LIVE, Refused, calibration::warnings, etag, known, not_modified};
 use crate::{
     access::Caller,
     http::{App, in_time},
@@ -61,7 +61,9 @@ pub(crate) async fn add(
         return Err(Refused::new(StatusCode::CONFLICT, text));
     }
     info!(camera = %id, by = caller.name(), "camera added");
-    let mut answer = shown(StatusCode::CREATED, anew(&app, &id).await?);
+    let camera = anew(&app, &id).await?;
+    log_warnings(&camera);
+    let mut answer = shown(StatusCode::CREATED, camera);
     if let Ok(place) = HeaderValue::from_str(&format!("/api/cameras/{id}")) {
         answer.headers_mut().insert(header::LOCATION, place);
     }
@@ -90,7 +92,9 @@ pub(crate) async fn change(
         return Err(changed_meanwhile(&id));
     }
     info!(camera = %id, by = caller.name(), "camera changed");
-    Ok(shown(StatusCode::OK, anew(&app, &id).await?))
+    let camera = anew(&app, &id).await?;
+    log_warnings(&camera);
+    Ok(shown(StatusCode::OK, camera))
 }
 
 /// `DELETE /api/cameras/{id}`: removes it. Its results stay until they are as old as any.
@@ -130,11 +134,19 @@ async fn anew(app: &App, id: &CameraId) -> Result<Known, Refused> {
 fn shown(status: StatusCode, Known { state, config }: Known) -> Response {
     let config = config.map(masked);
     let tag = config.as_ref().map(etag);
-    let mut answer = (status, [LIVE], Json(json!({ "state": state, "config": config }))).into_response();
+    let warnings = config.as_ref().map_or_else(Vec::new, |config| warnings(config, state.source));
+    let body = json!({ "state": state, "config": config, "warnings": warnings });
+    let mut answer = (status, [LIVE], Json(body)).into_response();
     if let Some(tag) = tag {
         answer.headers_mut().insert(header::ETAG, tag);
     }
     answer
+}
+
+fn log_warnings(Known { state, config }: &Known) {
+    for warning in config.iter().flat_map(|config| warnings(config, state.source)) {
+        warn!(camera = %state.camera, warning, "this can hardly be right");
+    }
 }
 
 fn masked(mut config: CameraConfig) -> CameraConfig {

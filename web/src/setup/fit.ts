@@ -1,36 +1,41 @@
 import { useEffect, useState } from "preact/hooks";
 
-import { type Calibrated, calibrate, errorWords } from "../api";
-import type { CalibrationPoint } from "./config";
+import { type Calibrated, calibrate, errorWords, type Trial } from "../api";
 
 /** Points move with each pixel of a drag; the gateway is asked when they rest for so long, milliseconds. */
 const REST_MS = 150;
 
-/** What the gateway makes of the points. While it is asked anew, the last answer stays. */
+/** What the gateway makes of a calibration. While it is asked anew, the last answer stays. */
 export interface Fit {
   calibrated: Calibrated | undefined;
   /** Why there is none. */
   error: string | undefined;
+  /** Whether what is here is about an earlier calibration. */
+  asking: boolean;
+  /** Names the calibration that was asked about. */
+  asked: string | undefined;
 }
 
-const NO_FIT: Fit = { calibrated: undefined, error: undefined };
+const NO_FIT = { calibrated: undefined, error: undefined, answered: undefined };
 
-export function useFit(points: readonly CalibrationPoint[] | undefined): Fit {
-  const [fit, setFit] = useState(NO_FIT);
-  const asked = JSON.stringify(points);
+export function useFit(trial: Trial | undefined): Fit {
+  const [{ answered, ...fit }, setFit] = useState<Pick<Fit, "calibrated" | "error"> & { answered: string | undefined }>(
+    NO_FIT,
+  );
+  const asked = JSON.stringify(trial) as string | undefined;
   useEffect(() => {
-    if (points === undefined) {
+    if (trial === undefined) {
       setFit(NO_FIT);
       return undefined;
     }
     const giveUp = new AbortController();
     const timer = setTimeout(() => {
-      calibrate(points, giveUp.signal).then(
+      calibrate(trial, giveUp.signal).then(
         (calibrated) => {
-          setFit({ calibrated, error: undefined });
+          setFit({ calibrated, error: undefined, answered: asked });
         },
         (error: unknown) => {
-          if (!giveUp.signal.aborted) setFit({ calibrated: undefined, error: errorWords(error) });
+          if (!giveUp.signal.aborted) setFit({ calibrated: undefined, error: errorWords(error), answered: asked });
         },
       );
     }, REST_MS);
@@ -39,5 +44,5 @@ export function useFit(points: readonly CalibrationPoint[] | undefined): Fit {
       giveUp.abort();
     };
   }, [asked]);
-  return fit;
+  return { ...fit, asking: asked !== answered, asked };
 }

@@ -35,6 +35,13 @@ export class Setup {
   readonly problems = computed(() => problemsOf(this.draft.value));
   readonly changed = computed(() => JSON.stringify(this.draft.value) !== JSON.stringify(this.asSaved.value));
 
+  /** Whether the calibration is the saved one: whoever saved it answers for it. */
+  readonly calibrationSaved = computed(() => {
+    const before = this.saved.value?.config;
+    const now = configOf(this.draft.value, before).calibration;
+    return JSON.stringify(now) === JSON.stringify(before?.calibration);
+  });
+
   private readonly saved = signal<Saved | undefined>(undefined);
   private readonly asSaved = computed(() =>
     this.saved.value === undefined ? NEW_DRAFT : draftOf(this.saved.value.config),

@@ -10,6 +10,7 @@ import type { CameraState, Size } from "../wire";
 import { Empty } from "./empty";
 import { Picture } from "./picture";
 import { CalibrationEditor, CalibrationPanel, type Calibrating, useCalibrating } from "./setup/calibration";
+import { Implied, useJudgement } from "./setup/implied";
 import { RegionEditor, RegionPanel } from "./setup/region";
 import { Remove } from "./setup/remove";
 import { SaveBar } from "./setup/save";
@@ -29,6 +30,7 @@ export function SetupView({ camera: id, part }: { camera: string; part: Part }) 
   useEffect(() => listenToUndo(setup), [setup]);
   const camera = session.cameras.value?.find((each) => each.camera === id);
   const calibrating = useCalibrating(setup, camera?.source ?? null);
+  const judgement = useJudgement(setup, camera ?? null, calibrating);
   const error = setup.error.value;
   if (setup.doing.value === "failed") {
     return (
@@ -85,7 +87,8 @@ export function SetupView({ camera: id, part }: { camera: string; part: Part }) 
               aria-current={each === part ? "page" : undefined}
             >
               {name}
-              {setup.problems.value.some((problem) => problem.part === each) && (
+              {(setup.problems.value.some((problem) => problem.part === each) ||
+                (each === "calibration" && judgement.doubt !== undefined)) && (
                 <span class="state warn" title="Not complete">
                   <Mark shape="triangle" />
                 </span>
@@ -101,7 +104,14 @@ export function SetupView({ camera: id, part }: { camera: string; part: Part }) 
             <CalibrationPanel setup={setup} size={camera?.source ?? null} calibrating={calibrating} />
           )}
         </section>
-        <SaveBar setup={setup} save={() => void setup.save()} label="Save">
+        <SaveBar
+          setup={setup}
+          save={() => void setup.save()}
+          label="Save"
+          doubt={judgement.doubt}
+          wait={judgement.wait}
+          implied={part === "calibration" && <Implied judgement={judgement} />}
+        >
           {setup.savedAtMs.value === undefined || camera === undefined ? undefined : (
             <Arrivals savedAtMs={setup.savedAtMs.value} camera={camera} />
           )}
@@ -167,14 +177,29 @@ function sizeWords(size: Size | null): string {
 /** The picture of this moment over the live one. */
 function Still() {
   const canvas = useRef<HTMLCanvasElement>(null);
+  const [taken, setTaken] = useState(false);
   useEffect(() => {
-    const live = canvas.current?.parentElement?.querySelector<HTMLCanvasElement>("canvas.pixels");
-    if (canvas.current === null || !live) return;
-    canvas.current.width = live.width;
-    canvas.current.height = live.height;
-    canvas.current.getContext("2d", { alpha: false })?.drawImage(live, 0, 0);
+    const still = canvas.current;
+    const live = still?.parentElement?.querySelector<HTMLCanvasElement>("canvas.pixels");
+    if (!still || !live) return undefined;
+    let asked = 0;
+    const take = (): void => {
+      // Before the first picture is painted on it, the canvas is black.
+      if (live.dataset.frameId === undefined) {
+        asked = requestAnimationFrame(take);
+        return;
+      }
+      still.width = live.width;
+      still.height = live.height;
+      still.getContext("2d", { alpha: false })?.drawImage(live, 0, 0);
+      setTaken(true);
+    };
+    take();
+    return () => {
+      cancelAnimationFrame(asked);
+    };
   }, []);
-  return <canvas class="still" ref={canvas} width="16" height="9" aria-hidden="true" />;
+  return <canvas class="still" ref={canvas} width="16" height="9" hidden={!taken} aria-hidden="true" />;
 }
 
 /** After a save: that results come by the new settings. */

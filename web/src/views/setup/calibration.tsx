@@ -1,6 +1,6 @@
 import { useMemo, useState } from "preact/hooks";
 
-import type { Matrix } from "../../api";
+import type { SeenFrom } from "../../api";
 import { plural } from "../../format";
 import type { Point } from "../../setup/config";
 import {
@@ -17,12 +17,13 @@ import { type Fit, useFit } from "../../setup/fit";
 import { type Grid, type Ground, groundGrid, groundOf, metresBetween } from "../../setup/ground";
 import { moveCorner, removeCorner } from "../../setup/polygon";
 import type { Setup } from "../../setup/setup";
+import { headOf } from "../../setup/view";
 import type { Size } from "../../wire";
 import { Icon, Mark } from "../shapes";
 import { Editor, type HandleSpec, svgPoints } from "./editor";
 import { NumberField } from "./fields";
 
-const CORNER_NAMES = ["Near left", "Near right", "Far right", "Far left"];
+const CORNER_NAMES = ["near left", "near right", "far right", "far left"];
 
 /** What the calibration's editor and its panel both show. */
 export interface Calibrating {
@@ -38,11 +39,12 @@ export interface Calibrating {
 export function useCalibrating(setup: Setup, size: Size | null): Calibrating {
   const { calibration } = setup.draft.value;
   const points = calibrationPoints(calibration);
-  const fit = useFit(points);
+  const saved = calibration.mode === "matrix" ? setup.savedMatrix() : undefined;
+  const given = saved === undefined ? points && { points } : { world_from_image: saved };
+  const fit = useFit(given && { ...given, picture: size });
   const [ends, setRuler] = useState<readonly Point[]>();
   const { width, height } = size ?? { width: 1, height: 1 };
-  const matrix =
-    calibration.mode === "matrix" ? (setup.savedMatrix() as Matrix | undefined) : fit.calibrated?.world_from_image;
+  const matrix = fit.calibrated?.world_from_image;
   const ground = useMemo(() => {
     // Whoever gave a matrix had the ground at the bottom of the picture.
     const seen = points?.[0]?.image ?? [width / 2, height];
@@ -63,12 +65,12 @@ interface EditorProps {
 }
 
 /** Points of the ground, the grid that they make of it, and a ruler on it. */
-export function CalibrationEditor({ setup, size, calibrating: { ground, grid, ruler, setRuler } }: EditorProps) {
+export function CalibrationEditor({ setup, size, calibrating: { fit, ground, grid, ruler, setRuler } }: EditorProps) {
   const { calibration } = setup.draft.value;
   const { mode, corners, points } = calibration;
   const change = changes(setup);
   const cornerHandles = corners.map((at, i): HandleSpec => ({
-    name: `${CORNER_NAMES[i] ?? ""} corner`,
+    name: `Corner ${i + 1}, ${CORNER_NAMES[i] ?? ""},`,
     text: String(i + 1),
     at,
     kind: "point",
@@ -122,7 +124,9 @@ export function CalibrationEditor({ setup, size, calibrating: { ground, grid, ru
           {mode === "rectangle" && (
             <polygon class={`outline ${corners.length === 4 ? "closed" : ""}`} points={svgPoints(corners, scale)} />
           )}
-          {ground !== undefined && <Ruler ground={ground} ends={ruler} scale={scale} />}
+          {ground !== undefined && (
+            <Ruler ground={ground} view={fit.calibrated?.view ?? null} ends={ruler} scale={scale} />
+          )}
         </>
       )}
     </Editor>
@@ -139,12 +143,24 @@ function GridLines({ grid, scale }: { grid: Grid; scale: number }) {
   );
 }
 
-function Ruler({ ground, ends, scale }: { ground: Ground; ends: readonly Point[]; scale: number }) {
+interface RulerProps {
+  ground: Ground;
+  view: SeenFrom | null;
+  ends: readonly Point[];
+  scale: number;
+}
+
+/** A length on the ground; a post at each end is as tall as a person. */
+function Ruler({ ground, view, ends, scale }: RulerProps) {
   const [from, to] = ends;
   if (from === undefined || to === undefined) return null;
   const [x, y] = [((from[0] + to[0]) / 2) * scale, ((from[1] + to[1]) / 2) * scale];
   return (
     <>
+      {ends.map((foot, i) => {
+        const head = view === null ? undefined : headOf(view, ground, foot);
+        return head && <polyline key={i} class="person" points={svgPoints([foot, head], scale)} />;
+      })}
       <polyline class="ruler" points={svgPoints(ends, scale)} />
       <text class="ruler-words" x={x} y={y - 10}>
         {rulerWords(ground, ends)}
@@ -339,17 +355,17 @@ interface ResultProps {
 function Result({ calibration, size, calibrating: { fit, ground, grid, ruler } }: ResultProps) {
   const n = calibrationPoints(calibration)?.length ?? 0;
   const { calibrated, error } = fit;
-  const judged = calibrated && verdict(calibrated.rms_px, n, size?.width ?? 1280);
-  const tone = judged && { good: "good", check: "warn", poor: "bad" }[judged.word];
+  const judged = calibrated && n > 0 && verdict(calibrated.rms_px, n, size?.width ?? 1280);
+  const tone = judged ? { good: "good", check: "warn", poor: "bad" }[judged.word] : undefined;
   return (
     <div class="fit" data-testid="fit">
       {error !== undefined && (
         <p class="state bad wraps" role="alert">
           <Mark shape="cross" />
-          {error}
+          <span>{error}</span>
         </p>
       )}
-      {calibrated !== undefined && judged !== undefined && (
+      {calibrated !== undefined && judged && (
         <>
           <p class={`state ${tone ?? ""}`}>
             <Mark shape={judged.word === "good" ? "dot" : judged.word === "check" ? "triangle" : "cross"} />
@@ -369,6 +385,12 @@ function Result({ calibration, size, calibrating: { fit, ground, grid, ruler } }
             <dt>Ruler (drag its ends)</dt>
             <dd data-testid="ruler">{rulerWords(ground, ruler)}</dd>
           </div>
+          {calibrated?.view && (
+            <div>
+              <dt>Posts at its ends</dt>
+              <dd>a person, 1.7 m</dd>
+            </div>
+          )}
         </dl>
       )}
     </div>

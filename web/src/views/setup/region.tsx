@@ -1,7 +1,9 @@
 import { plural } from "../../format";
-import { addCorner, moveCorner, removeCorner } from "../../setup/polygon";
+import { addCorner, crossesItself, moveCorner, removeCorner } from "../../setup/polygon";
+import type { Point } from "../../setup/config";
 import type { Setup } from "../../setup/setup";
 import type { Size } from "../../wire";
+import { Mark } from "../shapes";
 import { Editor, svgPoints } from "./editor";
 
 /** The region of interest on the live picture. */
@@ -30,9 +32,14 @@ export function RegionEditor({ setup, size }: { setup: Setup; size: Size }) {
         setup.settle();
       }}
     >
-      {(scale) => <polygon class={`outline ${region.length >= 3 ? "closed" : ""}`} points={svgPoints(region, scale)} />}
+      {(scale) => <polygon class={`outline ${outlineOf(region)}`} points={svgPoints(region, scale)} />}
     </Editor>
   );
+}
+
+function outlineOf(region: readonly Point[]): string {
+  if (crossesItself(region)) return "crossed";
+  return region.length >= 3 ? "closed" : "";
 }
 
 export function RegionPanel({ setup }: { setup: Setup }) {
@@ -41,7 +48,7 @@ export function RegionPanel({ setup }: { setup: Setup }) {
     <>
       <p>
         Click the corners of the ground on which objects count, one after the other. Drag a corner to move it; a click
-        on an edge parts it. An object is where its foot is.
+        on an edge adds one there. An object is where its foot is.
       </p>
       <p class="card-row">
         <strong>{region.length === 0 ? "The whole picture" : plural(region.length, "corner")}</strong>
@@ -56,6 +63,12 @@ export function RegionPanel({ setup }: { setup: Setup }) {
           Whole picture
         </button>
       </p>
+      {crossesItself(region) && (
+        <p class="state bad wraps" role="alert">
+          <Mark shape="cross" />
+          <span>The region's edges cross: move a corner, or begin with the whole picture again.</span>
+        </p>
+      )}
       <p class="hint">
         By keyboard: Tab to the picture, arrow keys move the crosshair (Shift: by one pixel), Enter adds a corner. Tab
         on to the corners: arrow keys move one, Delete removes it.

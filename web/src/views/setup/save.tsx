@@ -7,19 +7,26 @@ interface SaveBarProps {
   setup: Setup;
   save: () => void;
   label: string;
+  /** Another reason why it cannot be saved. */
+  doubt?: string | undefined;
+  /** Something has to be found out first. */
+  wait?: boolean;
+  /** What the changes imply. */
+  implied?: ComponentChildren;
   /** Said while there is nothing to save. */
   children?: ComponentChildren;
 }
 
 /** What is not saved, why it cannot be, and the ways back. */
-export function SaveBar({ setup, save, label, children }: SaveBarProps) {
+export function SaveBar({ setup, save, label, doubt, wait = false, implied, children }: SaveBarProps) {
   const { past, future } = setup.history.value;
   const error = setup.error.value;
   const changed = setup.changed.value;
-  const [problem] = changed ? setup.problems.value : [];
+  const problem = changed ? (setup.problems.value[0]?.text ?? doubt) : undefined;
   const saving = setup.doing.value === "saving";
   return (
     <section class={`card save-bar ${changed ? "changed" : ""}`} aria-label="Save">
+      {implied}
       <div class="save-words" role="status">
         {error !== undefined ? (
           <span class="state bad wraps">
@@ -29,7 +36,7 @@ export function SaveBar({ setup, save, label, children }: SaveBarProps) {
         ) : problem !== undefined ? (
           <span class="state warn wraps">
             <Mark shape="triangle" />
-            <span>{problem.text}</span>
+            <span>{problem}</span>
           </span>
         ) : changed ? (
           "Not saved yet."
@@ -90,7 +97,12 @@ export function SaveBar({ setup, save, label, children }: SaveBarProps) {
             >
               Discard
             </button>
-            <button type="button" class="button" disabled={!changed || problem !== undefined || saving} onClick={save}>
+            <button
+              type="button"
+              class="button"
+              disabled={!changed || problem !== undefined || wait || saving}
+              onClick={save}
+            >
               {saving ? "Saving…" : label}
             </button>
           </>
