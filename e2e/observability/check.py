@@ -23,6 +23,9 @@ RATE = "8s"
 # Expressions that return nothing here, and why. At most three.
 WITHOUT_DATA = {}
 
+# How long something may take on a machine that is busy with other things; whoever waits goes on as soon as it is there.
+PATIENCE = 240
+
 # What a test cannot do to the machine it runs on. Their thresholds are moved past what it has: the figures are real.
 MOVED = {"PeregrineDiskFull": ("< 0.1", "< 1.1"), "PeregrineMachineMemory": ("< 0.1", "< 1.1")}
 # What must not fire before there is a fault, however busy this machine is.
@@ -55,12 +58,16 @@ class Fault:
         print(self.what, flush=True)
         return self
 
-    def await_alerts(self, longest=45):
-        missing = lambda: self.alerts - fired(self.prometheus, self.since)
+    def missing(self):
+        """The alerts that have not fired yet."""
+        return self.alerts - fired(self.prometheus, self.since)
+
+    def await_alerts(self, but=frozenset()):
+        """Waits for all alerts but some."""
         try:
-            wait_for(lambda: not missing(), longest, "")
+            wait_for(lambda: self.missing() <= but, PATIENCE, "")
         except TimeoutError:
-            raise TimeoutError(f"{self.what}, and {missing()} did not fire within {longest} s") from None
+            raise TimeoutError(f"{self.what}, and {self.missing() - but} did not fire within {PATIENCE} s") from None
 
     def __exit__(self, failure, *_):
         if not failure:
@@ -89,20 +96,25 @@ def provoke(stack, prometheus):
             with frozen([pid("producer")]):
                 time.sleep(2)
 
-    with fault("processors are frozen for longer than their leases", "PeregrineTargetDown", "PeregrineResultsLate"):
+    with fault("processors are frozen for longer than their leases", "PeregrineTargetDown", "PeregrineResultsLate") as late:
         with frozen(map(pid, processors)):
             time.sleep(9)
+            # Results are late when there are some again.
+            late.await_alerts(but={"PeregrineResultsLate"})
 
-    with fault("a processor dies again and again", "PeregrineCrashLoop", "PeregrineTakeovers"):
-        for _ in range(4):
-            os.kill(wait_for(lambda: pid(processors[0]), 20, "no processor"), signal.SIGKILL)
-            # Its successor takes its cameras when their leases have run out.
+    with fault("a processor dies again and again", "PeregrineCrashLoop", "PeregrineTakeovers") as dying:
+        # A death counts once its successor was scraped and once somebody has taken its cameras: on a busy machine, not each does.
+        for _ in range(20):
+            os.kill(wait_for(lambda: pid(processors[0]), PATIENCE, "no processor"), signal.SIGKILL)
+            # Its cameras are taken when their leases have run out.
             time.sleep(6)
+            if not dying.missing():
+                break
 
     with fault("there is no processor", "PeregrineNoProcessor", "PeregrineCameraWithoutOwner", "PeregrineFramesMissed") as none:
         for name in processors:
             stack.ctl("stop", name)
-        wait_for(lambda: none.alerts - fired(prometheus, none.since) <= {"PeregrineFramesMissed"}, 45, "nobody is missed")
+        none.await_alerts(but={"PeregrineFramesMissed"})
         for name in processors:
             stack.ctl("start", name)
 
@@ -204,8 +216,10 @@ def main():
     with Prometheus(stack, Path(os.environ["PEREGRINE_FOLDER"]), edit) as prometheus:
         start = time.time()
         clients = Clients(os.environ["PEREGRINE_URL"], stalled=True)
-        wait_for(lambda: prometheus.now("camera:peregrine_frames_processed:rate1m > 0"), 60, "no results")
+        wait_for(lambda: prometheus.now("camera:peregrine_frames_processed:rate1m > 0"), PATIENCE, "no results")
         # Until the first scrapes, nothing seems to run.
+        firing = lambda: {of["alertname"] for of, _ in prometheus.now('ALERTS{alertstate="firing"}')}
+        wait_for(lambda: not prometheus.now("up == 0") and not firing() & NOT_YET, PATIENCE, "alerts fire without a fault")
         time.sleep(3)
         calm = time.time()
         time.sleep(15)

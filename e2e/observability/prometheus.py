@@ -73,7 +73,7 @@ class Prometheus:
         self.spawn("prometheus-node-exporter", f"--web.listen-address={self.exporters['node']}")
         self.spawn("prometheus", f"--config.file={self.folder}/prometheus.yml", f"--storage.tsdb.path={self.folder}/data",
                    f"--web.listen-address={self.url.removeprefix('http://')}")
-        wait_for(lambda: fetch(f"{self.url}/-/ready"), 30, "Prometheus is not ready")
+        wait_for(lambda: fetch(f"{self.url}/-/ready"), 120, "Prometheus is not ready")
         return self
 
     def __exit__(self, *_):

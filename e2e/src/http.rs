@@ -34,7 +34,7 @@ pub fn get(base: &str, path: &str) -> Result<Answer> {
     let address = base.trim_start_matches("http://");
     let mut connection =
         TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
-    connection.set_read_timeout(Some(Duration::from_secs(10)))?;
+    connection.set_read_timeout(Some(Duration::from_secs(60)))?;
     write!(connection, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
     let mut bytes = Vec::new();
     connection.read_to_end(&mut bytes).with_context(|| format!("{base}{path} does not answer"))?;

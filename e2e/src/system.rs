@@ -95,7 +95,7 @@ pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 /// # Errors
 /// When it does not answer within twenty seconds.
 pub async fn redis(stack: &Stack) -> Result<Redis> {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         match Redis::open(&stack.redis_urls()).await {
             Ok(redis) => return Ok(redis),
@@ -111,7 +111,7 @@ pub async fn redis(stack: &Stack) -> Result<Redis> {
 /// With its last answer, when it does not do it within half a minute.
 pub fn command(stack: &Stack, words: &[&str]) -> Result<()> {
     let client = redis::Client::open(stack.redis_urls().state)?;
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let answer = client
             .get_connection()

@@ -33,7 +33,7 @@ fn cameras_that_are_inferred_together_get_each_others_results() -> Result<()> {
         let arguments = ["--camera", file.to_str().unwrap(), "--set", "model.batch=1"];
         programs::analyze(&clip, &model, &out, &arguments)?.map_err(anyhow::Error::msg)?;
         let expected = essence(of_file(&out)?);
-        let found = results(&stack, config.id.as_str(), usize::MAX, Duration::from_secs(60))?;
+        let found = results(&stack, config.id.as_str(), usize::MAX, Duration::from_secs(180))?;
         let found = essence(found.into_iter().map(|(_, result)| result));
         assert_eq!(found.len(), expected.len(), "{}", config.id);
         for (found, expected) in found.iter().zip(&expected) {

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket, stream::MaybeTlsStream};
 
 /// What it says is looked at again until it is as expected: a busy machine has other bottlenecks for a moment.
-const PATIENCE: Duration = Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// How long it watches, and how long frames are counted.
 const SECONDS: u64 = 4;
 

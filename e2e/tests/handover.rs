@@ -27,7 +27,7 @@ fn hand_over(name: &str, interrupt: impl Fn(&Stack, &str) -> Result<()>) -> Resu
     let cameras = vec![camera("one", &clip, "fps = 50")?, camera("two", &clip, "fps = 50")?];
     let stack = stack(&folder, cameras)?.processors(2).start()?;
 
-    let longest = Duration::from_secs(60);
+    let longest = Duration::from_secs(180);
     let (_, latest) = results(&stack, "one", 60, longest)?.pop().expect("60 results");
     interrupt(&stack, &latest.worker)?;
 

@@ -67,7 +67,7 @@ fn stage_is_counted_nowhere_or_twice() -> Result<()> {
             value(&stack, daemon, name, &[("stage", stage), ("camera", "yard"), ("worker", daemon)])
         };
         for stage in stages {
-            until(&format!("{daemon} counts {stage}: {:?}", counted(stage)), Duration::from_secs(5), || {
+            until(&format!("{daemon} counts {stage}: {:?}", counted(stage)), LONGEST, || {
                 counted(stage) == Some(60.0)
             })?;
         }
@@ -93,7 +93,7 @@ fn ledger_does_not_balance_after_a_kill_or_the_takeover_is_not_counted() -> Resu
     for camera in ["one", "two"] {
         each_frame_once(&results(&stack, camera, usize::MAX, LONGEST)?, FRAMES.into())?;
         let whole = Some((f64::from(FRAMES), [f64::from(FRAMES), 0.0, 0.0, 0.0]));
-        until(&format!("{camera} balances: {:?}", ledger(&stack, camera)), Duration::from_secs(10), || {
+        until(&format!("{camera} balances: {:?}", ledger(&stack, camera)), LONGEST, || {
             ledger(&stack, camera) == whole
         })?;
     }
@@ -128,15 +128,13 @@ fn series_of_a_removed_camera_stay() -> Result<()> {
         text.lines().filter(|line| line.contains(&format!("camera=\"{camera}\""))).count()
     };
     for daemon in daemons {
-        until(&format!("{daemon} has both"), Duration::from_secs(10), || {
+        until(&format!("{daemon} has both"), LONGEST, || {
             lines(daemon, "goes") > 0 && lines(daemon, "stays") > 0
         })?;
     }
     block_on(async { Ok(redis(&stack).await?.remove_camera(&CameraId::new("goes")?).await?) })?;
     for daemon in daemons {
-        until(&format!("{daemon} forgets the camera"), Duration::from_secs(30), || {
-            lines(daemon, "goes") == 0
-        })?;
+        until(&format!("{daemon} forgets the camera"), LONGEST, || lines(daemon, "goes") == 0)?;
         assert!(lines(daemon, "stays") > 0, "{daemon} forgot both");
     }
     Ok(())

@@ -27,11 +27,11 @@ fn preview_shows_another_frame_than_its_id_says() -> Result<()> {
     let id = CameraId::new("scene")?;
     let previews = block_on(async {
         let redis = redis(&stack).await?;
-        redis.watch(&id, 640, Duration::from_secs(20)).await?;
+        redis.watch(&id, 640, Duration::from_secs(120)).await?;
         let mut reader = PreviewReader::new(&redis);
         reader.follow(&id, FrameId::ZERO);
         let mut previews = Vec::new();
-        for _ in 0..40 {
+        for _ in 0..240 {
             previews.extend(reader.read(Duration::from_millis(500)).await?);
             if previews.len() >= 10 {
                 break;
@@ -44,7 +44,7 @@ fn preview_shows_another_frame_than_its_id_says() -> Result<()> {
     let mut positions = BTreeMap::new();
     while positions.last_key_value().is_none_or(|(id, _)| *id < last) {
         let enough = positions.len() + 5;
-        positions = results(&stack, "scene", enough, Duration::from_secs(30))?
+        positions = results(&stack, "scene", enough, Duration::from_secs(120))?
             .into_iter()
             .map(|(id, result)| (id, result.position))
             .collect();

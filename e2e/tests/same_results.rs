@@ -24,7 +24,7 @@ fn results_depend_on_how_fast_the_clip_is_read() -> Result<()> {
 
     let stack = stack(&folder, vec![paced.clone(), fast])?.model(&model).start()?;
     let run = |camera: &str| -> Result<Vec<FrameResult>> {
-        let results = results(&stack, camera, usize::MAX, Duration::from_secs(90))?;
+        let results = results(&stack, camera, usize::MAX, Duration::from_secs(240))?;
         each_frame_once(&results, FRAMES)?;
         Ok(essence(results.into_iter().map(|(_, result)| result)))
     };

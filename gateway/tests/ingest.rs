@@ -222,7 +222,8 @@ async fn caller_waits_for_a_redis_that_is_away() {
         let began = Instant::now();
         let answer = post(stand.address, "/ingest/sim", JSON, body.as_bytes()).await;
         assert_eq!(answer.status, 503, "{}", answer.text());
-        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        // An answer of Redis is waited for longer than this.
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     }
     stand.redis.start_again().await;
     eventually("steps are taken again", async || {

@@ -297,7 +297,8 @@ async fn playing_leaves_a_frame_out_or_keeps_another_time() {
     }
     let took = began.elapsed().as_secs_f64();
     let expected = (ids[19].ms - ids[2].ms) as f64 / 2000.0;
-    assert!((took - expected).abs() < 0.25, "{took} s instead of {expected} s");
+    // A busy machine is late; half as fast would be the other speed.
+    assert!(took > expected - 0.25 && took < 2.0 * expected, "{took} s instead of {expected} s");
     let Came::Playback(told) = next(&mut client).await else { panic!("not told that live is reached") };
     assert_eq!((told.request_id, told.state), (None, PlaybackState::Live));
     let id = camera.commit(1).await;

@@ -31,7 +31,7 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, client::IntoClientRequest, protocol::frame::CloseFrame},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A private Redis with an append-only file, on a unix socket.
 pub(crate) struct RedisServer {

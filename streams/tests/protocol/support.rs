@@ -32,7 +32,7 @@ pub(crate) async fn grant(
     worker: &WorkerId,
     ttl: Duration,
 ) -> Result<Grant> {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         match redis.acquire(role, camera, worker, ttl).await? {
             Acquired::Granted(grant) => return Ok(*grant),
