@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 
 use peregrine_geometry::Calibration;
-use peregrine_proto::{CameraConfig, Detection, Size, Stage, Track, TrackState};
+use peregrine_proto::{CameraConfig, Detection, Notice, Size, Stage, Track, TrackState};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    class_groups::{ClassGroups, class_id},
     region::Region,
     speed::{OnGround, SpeedEstimator, foot_point},
     track::{Tracked, Tracker, Tracks},
@@ -35,6 +36,8 @@ pub struct Analysed {
     pub detections: Vec<Detection>,
     /// The tracks after this frame; `Track::detection` is an index into `detections`.
     pub tracks: Vec<Track>,
+    /// What people should know about this frame.
+    pub notices: Vec<Notice>,
     /// Tracks given up early, or not begun, because there were `max_tracks` already.
     pub crowded_out: u32,
 }
@@ -71,11 +74,22 @@ impl CameraAnalysis {
         let analysis = &config.analysis;
         let mut classes = Vec::new();
         for name in &analysis.classes {
-            match class_names.iter().position(|known| known.eq_ignore_ascii_case(name.trim())) {
+            match class_id(name, class_names) {
                 Some(id) => classes.extend(u16::try_from(id)),
                 None => problems.push(format!("camera {}: {}", config.id, unknown_class(name, class_names))),
             }
         }
+        let groups = match &analysis.groups {
+            Some(groups) => ClassGroups::named(groups, class_names),
+            None => Ok(ClassGroups::default_of(class_names)),
+        };
+        let groups = groups.unwrap_or_else(|unknown| {
+            let said = |name: &String| {
+                format!("camera {}: analysis.groups: {}", config.id, unknown_class(name, class_names))
+            };
+            problems.extend(unknown.iter().map(said));
+            ClassGroups::default()
+        });
         classes.sort_unstable();
         classes.dedup();
         let calibration = config.calibration.as_ref().map(Calibration::new).transpose();
@@ -91,7 +105,7 @@ impl CameraAnalysis {
             return Err(problems);
         }
         Ok(Self {
-            tracker: Tracker::new(analysis.track),
+            tracker: Tracker::new(analysis, groups),
             speeds: SpeedEstimator::default(),
             calibration,
             region: Region::new(&analysis.region),
@@ -186,7 +200,8 @@ impl CameraAnalysis {
             .copied()
             .collect();
         detections.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-        let Tracks { tracks, crowded_out } = self.tracker.update(media_time_us, &detections);
+        let Tracks { tracks, crowded_out, doubtful, .. } =
+            self.tracker.update(media_time_us, Some(source), &detections);
         stage_done(Stage::Track);
 
         let picture = [f64::from(source.width), f64::from(source.height)];
@@ -206,7 +221,8 @@ impl CameraAnalysis {
             .map(|(track, on_ground)| self.report(track, on_ground, reported))
             .collect();
         stage_done(Stage::Zones);
-        Analysed { track_epoch: self.tracker.epoch(), detections, tracks, crowded_out }
+        let notices = doubtful.then_some(Notice::Doubtful).into_iter().collect();
+        Analysed { track_epoch: self.tracker.epoch(), detections, tracks, notices, crowded_out }
     }
 
     fn report(&self, track: &Tracked, on_ground: OnGround, reported: usize) -> Track {
@@ -223,7 +239,7 @@ impl CameraAnalysis {
             ground_m: on_ground.position_m.map(|position| position.map(|metres| metres as f32)),
             speed: on_ground.speed.filter(|_| track.state != TrackState::Removed),
             in_region: self.region.contains(foot_point(track.xyxy)),
-            class_share: None,
+            class_share: Some(track.class_share),
         }
     }
 
@@ -254,7 +270,7 @@ fn unknown_class(name: &str, known: &[String]) -> String {
     }
     let some: Vec<&str> = known.iter().take(5).map(String::as_str).collect();
     match known.len() {
-        0 => format!("the model names no classes, so `{name}` cannot be kept: leave analysis.classes empty"),
+        0 => format!("the model names no classes, so `{name}` is none of them: leave the key out"),
         n => format!(
             "the model has no class `{name}`; it has {n}: {}{}",
             some.join(", "),
@@ -371,30 +387,75 @@ mod tests {
     }
 
     #[test]
-    fn full_state_fits_the_checkpoint() {
-        let mut analysis = CameraAnalysis::new(&config(CALIBRATED), &names()).unwrap();
-        let base = i64::MAX / 4;
-        // The longest encodings: large ids and times.
-        analysis.tracker.restart(u32::MAX - 7);
-        for frame in 0..12_i64 {
-            let crowd: Vec<Detection> = (0..300)
-                .map(|k| ((k % 30) as f32 * 24.0 + 30.0 + 0.3 * frame as f32, (k / 30) as f32 * 20.0 + 330.0))
-                .map(|(x, y)| Detection {
-                    xyxy: [x - 9.0, y - 18.0, x + 9.0, y],
-                    confidence: 0.912_345,
-                    class_id: 65_000,
-                })
-                .collect();
-            analysis.update(base + frame * 40_000, false, SOURCE, &crowd, |_| {});
+    fn state_of_256_tracks_or_doubtful_objects_leaves_8_kib_of_the_checkpoint() {
+        for confidence in [0.912_345, 0.5] {
+            let mut analysis = CameraAnalysis::new(&config(CALIBRATED), &names()).unwrap();
+            let base = i64::MAX / 4;
+            // The longest encodings: large ids and times, several classes.
+            analysis.tracker.restart(u32::MAX - 7);
+            for frame in 0..24_i64 {
+                let crowd: Vec<Detection> = (0..300)
+                    .map(|k| {
+                        ((k % 30) as f32 * 24.0 + 30.0 + 0.3 * frame as f32, (k / 30) as f32 * 20.0 + 330.0)
+                    })
+                    .map(|(x, y)| Detection {
+                        xyxy: [x - 9.0, y - 18.0, x + 9.0, y],
+                        confidence,
+                        class_id: [2, 4, 5][frame as usize % 3],
+                    })
+                    .collect();
+                analysis.update(base + frame * 40_000, false, SOURCE, &crowd, |_| {});
+            }
+            let state = analysis.state();
+            let ids_could_be_longer = 2 * 4 * 256;
+            assert!(state.len() > 45_000, "{} bytes: is the tracker full?", state.len());
+            assert!(
+                state.len() + ids_could_be_longer <= CameraAnalysis::MAX_STATE_BYTES - 8 * 1024,
+                "{} bytes",
+                state.len()
+            );
         }
-        let state = analysis.state();
-        let ids_could_be_longer = 2 * 4 * 256;
-        assert!(state.len() > 45_000, "{} bytes: is the tracker full?", state.len());
-        assert!(
-            state.len() + ids_could_be_longer <= CameraAnalysis::MAX_STATE_BYTES,
-            "{} bytes",
-            state.len()
+    }
+
+    #[test]
+    fn unknown_or_repeated_names_in_groups_are_refused() {
+        let said = |groups: &str| {
+            CameraAnalysis::new(&config(&format!("[analysis.groups]\n{groups}")), &names()).unwrap_err()
+        };
+        assert_eq!(
+            said("goods = [\"trck\", \"bus\"]"),
+            ["camera gate: analysis.groups: the model has no class `trck`: did you mean `truck`?"]
         );
+        assert_eq!(
+            said("goods = [\"truck\", \"bus\"]\nroad = [\"Bus\"]"),
+            ["camera gate: analysis.groups has the class `bus` twice: keep it in one group"]
+        );
+    }
+
+    #[test]
+    fn object_of_two_classes_is_one_track_where_they_are_a_group_and_both_detections_stay() {
+        for (groups, expected) in
+            [("", 1), ("[analysis.groups]\n", 2), ("[analysis.groups]\ngoods = [\"car\", \"truck\"]", 1)]
+        {
+            let mut analysis = CameraAnalysis::new(&config(groups), &names()).unwrap();
+            let both = [(0.8, 2), (0.7, 5)]
+                .map(|(confidence, class_id)| Detection { class_id, ..person_at(300.0, 300.0, confidence) });
+            for frame in 0..5 {
+                let found = update(&mut analysis, frame, &both);
+                assert_eq!((found.detections.len(), found.tracks.len()), (2, expected), "{groups}");
+                assert_eq!((found.tracks[0].class_id, found.tracks[0].class_share), (2, Some(1.0)));
+            }
+        }
+    }
+
+    #[test]
+    fn doubtful_objects_without_a_track_are_said() {
+        let mut analysis =
+            CameraAnalysis::new(&config("[analysis.track]\ndoubtful = false"), &names()).unwrap();
+        let found: Vec<Vec<Notice>> = (0..12)
+            .map(|frame| update(&mut analysis, frame, &[person_at(300.0, 300.0, 0.5)]).notices)
+            .collect();
+        assert_eq!((&found[3], &found[11]), (&vec![], &vec![Notice::Doubtful]));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //!
 //! The state is the one of BoT-SORT (Aharon et al. 2022), (cx, cy, w, h) and velocities, with the noise of
 //! SORT's descendants: standard deviations are a share of the box's size, for each frame interval that passes.
-//! All noises are independent by component, so that the 8x8 covariance falls into four 2x2 blocks, which are all
-//! that is kept.
+//! All noises are independent by component, so that the 8x8 covariance falls into four 2x2 blocks. The noises of x
+//! and width are the same share of the same width, so their blocks are equal at all times, as those of y and height
+//! are: two blocks are all that is kept.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 /// Standard deviation of a position, as a share of the box's width or height: of a measurement, and of the
 /// model in one frame interval.
@@ -18,77 +19,75 @@ const FIRST_VELOCITY: f64 = 10.0;
 /// Boxes never get smaller than this in the model, pixels.
 const LEAST_SIZE: f64 = 0.1;
 
-/// One component with its velocity: mean and the covariance block. Kept as `f32`, so that a checkpoint is small
-/// and exact; computed in `f64`.
+/// What is known of a component and of another one with the same noise: variance of the position, covariance,
+/// variance of the velocity. Kept as `f32`, so that a checkpoint is small and exact; computed in `f64`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Component {
-    /// Pixels, and pixels per second.
-    mean: [f32; 2],
-    /// Variance of the position, covariance, variance of the velocity.
-    covariance: [f32; 3],
-}
+struct Covariance([f32; 3]);
 
 /// A box that moves: the filter's estimate of it, in source pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Checkpoint", into = "Checkpoint")]
-pub struct BoxFilter([Component; 4]);
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BoxFilter {
+    /// Of x, y, width, height: pixels, and pixels per second.
+    mean: [[f32; 2]; 4],
+    /// Of x and width, of y and height.
+    covariance: [Covariance; 2],
+}
 
-/// How a filter stands in a checkpoint: for each component its mean and its covariance.
-#[derive(Serialize, Deserialize)]
-struct Checkpoint(#[serde(with = "crate::packed")] [f32; 20]);
-
-impl From<BoxFilter> for Checkpoint {
-    fn from(BoxFilter(components): BoxFilter) -> Self {
-        let numbers = components.map(|Component { mean: [x, v], covariance: [a, b, c] }| [x, v, a, b, c]);
-        Self(std::array::from_fn(|index| numbers[index / 5][index % 5]))
+impl Serialize for BoxFilter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let [[x, vx], [y, vy], [w, vw], [h, vh]] = self.mean;
+        let [Covariance([a, b, c]), Covariance([d, e, f])] = self.covariance;
+        crate::packed::serialize(&[x, vx, y, vy, w, vw, h, vh, a, b, c, d, e, f], serializer)
     }
 }
 
-impl From<Checkpoint> for BoxFilter {
-    fn from(Checkpoint(numbers): Checkpoint) -> Self {
-        let (components, _) = numbers.as_chunks::<5>();
-        Self(std::array::from_fn(|index| {
-            let [x, v, a, b, c] = components[index];
-            Component { mean: [x, v], covariance: [a, b, c] }
-        }))
+impl<'de> Deserialize<'de> for BoxFilter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let numbers = crate::packed::deserialize_any_number(deserializer)?;
+        match numbers[..] {
+            [x, vx, y, vy, w, vw, h, vh, a, b, c, d, e, f] => Ok(Self {
+                mean: [[x, vx], [y, vy], [w, vw], [h, vh]],
+                covariance: [Covariance([a, b, c]), Covariance([d, e, f])],
+            }),
+            // The release before kept mean and covariance by component, the equal ones twice.
+            [x, vx, a, b, c, y, vy, d, e, f, w, vw, _, _, _, h, vh, _, _, _] => Ok(Self {
+                mean: [[x, vx], [y, vy], [w, vw], [h, vh]],
+                covariance: [Covariance([a, b, c]), Covariance([d, e, f])],
+            }),
+            _ => Err(D::Error::custom(format!("{} numbers are no box filter", numbers.len()))),
+        }
     }
 }
 
-impl Component {
-    fn new(measured: f64, size: f64, interval_s: f64) -> Self {
+impl Covariance {
+    fn new(size: f64, interval_s: f64) -> Self {
         let position = FIRST_POSITION * POSITION * size;
         let velocity = FIRST_VELOCITY * VELOCITY * size / interval_s;
-        Self {
-            mean: [measured as f32, 0.0],
-            covariance: [(position * position) as f32, 0.0, (velocity * velocity) as f32],
-        }
+        Self([(position * position) as f32, 0.0, (velocity * velocity) as f32])
     }
 
     fn predict(&mut self, dt_s: f64, size: f64, interval_s: f64) {
-        let [x, v] = self.mean.map(f64::from);
-        let [a, b, c] = self.covariance.map(f64::from);
+        let [a, b, c] = self.0.map(f64::from);
         let intervals = dt_s / interval_s;
         let (position, velocity) = (POSITION * size, VELOCITY * size / interval_s);
-        self.mean[0] = (x + dt_s * v) as f32;
-        self.covariance = [
+        self.0 = [
             (a + 2.0 * dt_s * b + dt_s * dt_s * c + position * position * intervals) as f32,
             (b + dt_s * c) as f32,
             (c + velocity * velocity * intervals) as f32,
         ];
     }
 
-    fn update(&mut self, measured: f64, size: f64) {
-        let [x, v] = self.mean.map(f64::from);
-        let [a, b, c] = self.covariance.map(f64::from);
+    /// Takes in a measurement; returns the gains of position and velocity.
+    fn update(&mut self, size: f64) -> [f64; 2] {
+        let [a, b, c] = self.0.map(f64::from);
         let noise = POSITION * size;
         let innovation_variance = a + noise * noise;
-        let (gain_x, gain_v) = (a / innovation_variance, b / innovation_variance);
-        let innovation = measured - x;
-        self.mean = [(x + gain_x * innovation) as f32, (v + gain_v * innovation) as f32];
+        let gain = [a / innovation_variance, b / innovation_variance];
         let rest = noise * noise / innovation_variance;
-        let (a, b, c) = (a * rest, b * rest, c - gain_v * b);
+        let (a, b, c) = (a * rest, b * rest, c - gain[1] * b);
         // Rounding must not make the correlation exceed 1.
-        self.covariance = [a as f32, b as f32, c.max(b * b / a * (1.0 + 1e-6)) as f32];
+        self.0 = [a as f32, b as f32, c.max(b * b / a * (1.0 + 1e-6)) as f32];
+        gain
     }
 }
 
@@ -96,51 +95,66 @@ impl BoxFilter {
     /// Starts at a box that was seen once: `xyxy` in source pixels, frames `interval_s` seconds apart.
     pub fn new(xyxy: [f32; 4], interval_s: f64) -> Self {
         let [x, y, width, height] = centre_and_size(xyxy);
-        let start = |(at, size)| Component::new(at, size, interval_s);
-        Self([(x, width), (y, height), (width, width), (height, height)].map(start))
+        Self {
+            mean: [x, y, width, height].map(|measured| [measured as f32, 0.0]),
+            covariance: [width, height].map(|size| Covariance::new(size, interval_s)),
+        }
     }
 
     /// Moves on by `dt_s` seconds, at frames `interval_s` apart. A box that is `lost` keeps its height: what it
     /// seemed to grow by while it was being hidden would carry it away.
     pub fn predict(&mut self, dt_s: f64, interval_s: f64, lost: bool) {
         if lost {
-            self.0[3].mean[1] = 0.0;
+            self.mean[3][1] = 0.0;
         }
-        let sizes = self.sizes();
-        for (component, size) in self.0.iter_mut().zip(sizes) {
-            component.predict(dt_s, size, interval_s);
+        let sizes = self.size();
+        for (covariance, size) in self.covariance.iter_mut().zip(sizes) {
+            covariance.predict(dt_s, size, interval_s);
         }
-        for component in &mut self.0[2..] {
-            component.mean[0] = component.mean[0].max(LEAST_SIZE as f32);
+        for [position, velocity] in &mut self.mean {
+            *position = (f64::from(*position) + dt_s * f64::from(*velocity)) as f32;
+        }
+        for [size, _] in &mut self.mean[2..] {
+            *size = size.max(LEAST_SIZE as f32);
         }
     }
 
     /// Takes in the box that was seen.
     pub fn update(&mut self, xyxy: [f32; 4]) {
-        let sizes = self.sizes();
-        for ((component, size), measured) in self.0.iter_mut().zip(sizes).zip(centre_and_size(xyxy)) {
-            component.update(measured, size);
+        let [width, height] = self.size();
+        let [of_width, of_height] = &mut self.covariance;
+        let gains = [of_width.update(width), of_height.update(height)];
+        for (index, measured) in centre_and_size(xyxy).into_iter().enumerate() {
+            let [position, velocity] = self.mean[index].map(f64::from);
+            let [gain_position, gain_velocity] = gains[index % 2];
+            let innovation = measured - position;
+            self.mean[index] = [
+                (position + gain_position * innovation) as f32,
+                (velocity + gain_velocity * innovation) as f32,
+            ];
         }
     }
 
     /// The estimate: left, top, right, bottom in source pixels.
     pub fn xyxy(&self) -> [f32; 4] {
-        let [x, y, width, height] = self.0.map(|component| component.mean[0]);
+        let [x, y, width, height] = self.mean.map(|[position, _]| position);
         [x - width / 2.0, y - height / 2.0, x + width / 2.0, y + height / 2.0]
+    }
+
+    /// How fast the centre moves, pixels a second.
+    pub fn velocity(&self) -> [f64; 2] {
+        [self.mean[0][1], self.mean[1][1]].map(f64::from)
     }
 
     /// Whether every number of it is one.
     pub fn is_finite(&self) -> bool {
-        self.0.iter().all(|component| {
-            component.mean.iter().chain(&component.covariance).all(|value| value.is_finite())
-        })
+        let covariances = self.covariance.iter().flat_map(|covariance| &covariance.0);
+        self.mean.as_flattened().iter().chain(covariances).all(|value| value.is_finite())
     }
 
-    /// The size that a component's noise is a share of.
-    fn sizes(&self) -> [f64; 4] {
-        let size = |component: &Component| f64::from(component.mean[0]).max(LEAST_SIZE);
-        let (width, height) = (size(&self.0[2]), size(&self.0[3]));
-        [width, height, width, height]
+    /// Width and height, which the noises are shares of.
+    fn size(&self) -> [f64; 2] {
+        [self.mean[2][0], self.mean[3][0]].map(|size| f64::from(size).max(LEAST_SIZE))
     }
 }
 
@@ -207,7 +221,7 @@ mod tests {
                     filter.update([x, y, x + w.abs(), y + h.abs()]);
                 }
                 prop_assert!(filter.is_finite());
-                for Component { covariance: [a, b, c], .. } in filter.0 {
+                for Covariance([a, b, c]) in filter.covariance {
                     let (a, b, c) = (f64::from(a), f64::from(b), f64::from(c));
                     prop_assert!(a > 0.0 && c > 0.0 && a * c - b * b >= -1e-6 * a * c, "{a} {b} {c}");
                 }

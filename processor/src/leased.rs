@@ -341,6 +341,7 @@ impl Detected {
                 track_epoch: progress.analysis.track_epoch(),
                 detections: Vec::new(),
                 tracks: Vec::new(),
+                notices: Vec::new(),
                 crowded_out: 0,
             },
         };
@@ -360,7 +361,7 @@ impl Detected {
             stages: frame.clock.stages(),
             worker: worker.to_owned(),
             lost: progress.intake.lost.to_vec(),
-            notices: doubts,
+            notices: [doubts, seen.notices].concat(),
         };
         Some(Finished {
             id: frame.id,

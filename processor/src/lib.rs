@@ -2,6 +2,7 @@
 
 pub mod assignment;
 pub mod camera_analysis;
+pub mod class_groups;
 pub mod commands;
 pub mod infer;
 pub mod kalman;

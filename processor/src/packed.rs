@@ -13,11 +13,18 @@ pub(crate) fn serialize<const N: usize, S: Serializer>(
 pub(crate) fn deserialize<'de, const N: usize, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<[f32; N], D::Error> {
+    let values = deserialize_any_number(deserializer)?;
+    <[f32; N]>::try_from(values)
+        .map_err(|values| D::Error::custom(format!("{} numbers are not {N}", values.len())))
+}
+
+/// Reads as many numbers as there are.
+pub(crate) fn deserialize_any_number<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<f32>, D::Error> {
     let bytes = serde_bytes::ByteBuf::deserialize(deserializer)?;
-    let (values, rest) = bytes.as_chunks::<4>();
-    let values: Vec<f32> = values.iter().map(|value| f32::from_le_bytes(*value)).collect();
-    match (<[f32; N]>::try_from(values), rest) {
-        (Ok(values), []) => Ok(values),
-        _ => Err(D::Error::custom(format!("{} bytes are not {N} numbers", bytes.len()))),
+    match bytes.as_chunks::<4>() {
+        (values, []) => Ok(values.iter().map(|value| f32::from_le_bytes(*value)).collect()),
+        _ => Err(D::Error::custom(format!("{} bytes are no `f32` numbers", bytes.len()))),
     }
 }

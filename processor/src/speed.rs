@@ -367,6 +367,7 @@ mod tests {
                 xyxy,
                 confidence: 0.9,
                 class_id: 0,
+                class_share: 1.0,
                 detection: seen.then_some(0),
             };
             let found = estimator.update((time * 1e6) as i64, &[track], &[detection], PICTURE, &homography);
@@ -475,7 +476,7 @@ mod tests {
                 let xyxy = [x - size, y - size, x + size, y];
                 let detection = Detection { xyxy, confidence: 0.9, class_id: 0 };
                 let detected = foot.map(|_| 0);
-                let track = Tracked { track_id: 7, state: TrackState::Tracked, xyxy, confidence: 0.9, class_id: 0, detection: detected };
+                let track = Tracked { track_id: 7, state: TrackState::Tracked, xyxy, confidence: 0.9, class_id: 0, class_share: 1.0, detection: detected };
                 let found = whole.update(time, &[track], &[detection], PICTURE, &homography);
                 restored = rmp_serde::from_slice(&rmp_serde::to_vec(&restored).unwrap()).unwrap();
                 prop_assert_eq!(&found, &restored.update(time, &[track], &[detection], PICTURE, &homography));

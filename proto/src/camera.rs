@@ -1,5 +1,7 @@
 //! A camera's configuration: TOML in files, JSON in Redis and over REST. The same words everywhere.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{CameraId, Size};
@@ -69,8 +71,13 @@ pub struct AnalysisConfig {
     pub classes: Vec<String>,
     /// Detections below this score are not reported (the tracker still sees those above `track.low_threshold`).
     pub confidence: f32,
-    /// Boxes of one class that overlap more than this (intersection over union) are one object.
+    /// Boxes of one class that overlap more than this (intersection over union) are one object; and those of several
+    /// classes of a group are one object for the tracker.
     pub nms_iou: f32,
+    /// Groups of class names, by a name for each group: an object keeps its track while it is seen as any class of its
+    /// group. Classes in none are groups of their own. Vehicles, two-wheelers and people where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<BTreeMap<String, Vec<String>>>,
     /// Polygon in source pixels; tracks say whether their foot point lies in it. Empty for the whole picture.
     pub region: Vec<[f32; 2]>,
     /// The tracker's thresholds.
@@ -84,6 +91,7 @@ impl Default for AnalysisConfig {
             classes: Vec::new(),
             confidence: 0.35,
             nms_iou: 0.5,
+            groups: None,
             region: Vec::new(),
             track: TrackConfig::default(),
         }
@@ -106,6 +114,9 @@ pub struct TrackConfig {
     pub lost_track_buffer_s: f32,
     /// Most tracks kept at once; the oldest lost ones go first.
     pub max_tracks: u32,
+    /// Whether an object starts a track, too, that is seen from `analysis.confidence` on in at least five consecutive
+    /// frames over at least a second.
+    pub doubtful: bool,
 }
 
 impl Default for TrackConfig {
@@ -117,6 +128,7 @@ impl Default for TrackConfig {
             minimum_matching_threshold: 0.2,
             lost_track_buffer_s: 1.0,
             max_tracks: 256,
+            doubtful: true,
         }
     }
 }
@@ -223,6 +235,15 @@ impl CameraConfig {
             analysis.region.iter().flatten().all(|v| v.is_finite()),
             "analysis.region has a value that is no number".into(),
         );
+        let mut grouped: Vec<String> = Vec::new();
+        for name in analysis.groups.iter().flat_map(BTreeMap::values).flatten() {
+            let name = name.trim().to_lowercase();
+            check(
+                !grouped.contains(&name),
+                format!("analysis.groups has the class `{name}` twice: keep it in one group"),
+            );
+            grouped.push(name);
+        }
         if let Some(calibration) = &self.calibration {
             match (&calibration.world_from_image, calibration.points.len()) {
                 (Some(_), 0) | (None, 4..) => {}

@@ -115,7 +115,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                     stages: clock.stages(),
                     worker: "analyze".into(),
                     lost: Vec::new(),
-                    notices: postprocessor.doubts().to_vec(),
+                    notices: [postprocessor.doubts(), &seen.notices].concat(),
                 };
                 summary.add(&result);
                 progress.step(result.n);

@@ -8,9 +8,9 @@ use std::{
 };
 
 use anyhow::Context;
-use peregrine_proto::{Detection, TrackConfig, TrackState};
+use peregrine_proto::{AnalysisConfig, Detection, Size, TrackConfig, TrackState};
 
-use crate::track::Tracker;
+use crate::{class_groups::ClassGroups, track::Tracker};
 
 /// Follows the objects of a file of detections.
 #[derive(Debug, clap::Args)]
@@ -18,7 +18,7 @@ pub struct Args {
     /// Detections, one a line: `frame,-1,left,top,width,height,score,…` (MOTChallenge; frames from 1, scores 0 to 1).
     #[arg(long, value_name = "FILE")]
     pub detections: PathBuf,
-    /// The sequence's `seqinfo.ini`: `frameRate` and `seqLength`.
+    /// The sequence's `seqinfo.ini`: `frameRate`, `seqLength`, `imWidth` and `imHeight`.
     #[arg(long, value_name = "FILE")]
     pub sequence: PathBuf,
     /// Where to write the tracks, one box a line: `frame,id,left,top,width,height,score,-1,-1,-1`.
@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let sequence = Sequence::parse(&read(&args.sequence)?)
         .with_context(|| format!("{} is no seqinfo.ini", args.sequence.display()))?;
     let frames = parse_detections(&read(&args.detections)?, &args.detections)?;
-    let config: TrackConfig = match &args.config {
+    let track: TrackConfig = match &args.config {
         Some(path) => {
             toml::from_str(&read(path)?).with_context(|| format!("{} cannot be used", path.display()))?
         }
@@ -46,12 +46,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let out = &args.out;
     let mut writer =
         BufWriter::new(File::create(out).with_context(|| format!("cannot write {}", out.display()))?);
-    let mut tracker = Tracker::new(config);
+    let analysis = AnalysisConfig { track, ..AnalysisConfig::default() };
+    let mut tracker = Tracker::new(&analysis, ClassGroups::default());
     let last = sequence.frames.or_else(|| frames.keys().next_back().copied()).unwrap_or(0);
     for frame in 1..=last {
         let media_time_us = (f64::from(frame - 1) * 1e6 / sequence.fps).round() as i64;
         let detections = frames.get(&frame).map_or(&[][..], Vec::as_slice);
-        for track in tracker.update(media_time_us, detections).tracks {
+        for track in tracker.update(media_time_us, sequence.picture, detections).tracks {
             if track.state != TrackState::Tracked {
                 continue;
             }
@@ -73,6 +74,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
 struct Sequence {
     fps: f64,
     frames: Option<u32>,
+    picture: Option<Size>,
 }
 
 impl Sequence {
@@ -90,7 +92,10 @@ impl Sequence {
                 .parse()
                 .with_context(|| format!("seqLength is `{length}`: it must be a whole number of frames"))
         });
-        Ok(Self { fps, frames: frames.transpose()? })
+        let side = |key: &str| values.get(key).and_then(|side| side.parse().ok());
+        let picture = side("imwidth").zip(side("imheight"));
+        let picture = picture.map(|(width, height)| Size { width, height });
+        Ok(Self { fps, frames: frames.transpose()?, picture })
     }
 }
 
