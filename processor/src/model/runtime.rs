@@ -52,10 +52,14 @@ fn refused(path: &Path, why: &str) -> ModelError {
         };
         return ModelError::ExternalData { path, why };
     }
-    let remedy = if says(&["IR version", "opset"]) {
-        "Export it again with a lower opset, or use a newer ONNX Runtime (ORT_DYLIB_PATH)"
-    } else if says(&["is not a registered function/op", "No Op registered", "custom op"]) {
+    let remedy = if says(&[
+        "is not a registered function/op",
+        "No Op registered",
+        "No opset import for domain",
+    ]) {
         "It has an operator that this ONNX Runtime does not know, such as TensorRT's suppression: export it without that"
+    } else if says(&["IR version", "opset"]) {
+        "Export it again with a lower opset, or use a newer ONNX Runtime (ORT_DYLIB_PATH)"
     } else {
         "Export it again"
     };
