@@ -151,6 +151,11 @@ metrics! {
     /// Frames whose presentation time could not be true, by what was wrong: `ahead`, `behind`, `repeated`, `missing`; or `jump`,
     /// where the clock of a live source was set. They got a media time that fits the frames around them.
     TimesRepaired = "peregrine_times_repaired_total", Kind::Counter, ["camera", "kind"];
+    /// Pictures that the decoder marked as broken, by what it found: `corrupt`, `missing_reference`, `concealed`; or `predicted` from
+    /// a broken one. Whether they were analysed, `reason="damaged"` of the dropped frames says.
+    PicturesDamaged = "peregrine_pictures_damaged_total", Kind::Counter, ["camera", "kind"];
+    /// 1 while so many pictures are damaged that all are analysed.
+    DamageAnalysed = "peregrine_damage_analysed", Kind::Gauge, ["camera"];
     /// JPEG pictures encoded for people who watch.
     PreviewsEncoded = "peregrine_previews_encoded_total", Kind::Counter, ["camera"];
     /// Pictures that were wanted but not sent, because encoding or Redis was behind.

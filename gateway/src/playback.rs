@@ -611,9 +611,9 @@ impl Player {
         let mut add = |id, kind, message| {
             deliveries.extend(self.member.hub.replayed(&self.camera, id, kind, message));
         };
-        if let Some(PreviewEntry { camera, id, size, jpeg }) = picture {
+        if let Some(PreviewEntry { camera, id, size, jpeg, damaged }) = picture {
             let jpeg = ByteBuf::from(jpeg.as_ref());
-            let preview = Preview { camera, id, size, jpeg, damaged: false };
+            let preview = Preview { camera, id, size, jpeg, damaged };
             add(id, DeliveryKind::Preview, ServerMessage::Preview(preview));
         }
         if self.wants().takes(DeliveryKind::Result) {

@@ -53,6 +53,7 @@ pub(crate) struct Picture {
     pub(crate) id: FrameId,
     pub(crate) size: Size,
     pub(crate) jpeg: Bytes,
+    pub(crate) damaged: bool,
     /// When it came; none where it was there before anybody watched, and may be old.
     pub(crate) came: Option<Instant>,
 }
@@ -233,7 +234,7 @@ impl Hub {
             id: picture.id,
             size: picture.size,
             jpeg: ByteBuf::from(picture.jpeg.as_ref()),
-            damaged: false,
+            damaged: picture.damaged,
         });
         self.deliver(camera, picture.id, DeliveryKind::Preview, message);
         if let Some(topic) = self.lock().topics.get(camera)

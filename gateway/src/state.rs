@@ -342,6 +342,7 @@ mod tests {
             repeat: false,
             every: 1,
             max_frames: None,
+            damaged: peregrine_proto::Damaged::Drop,
         };
         let camera = CameraId::new("yard").unwrap();
         let (name, analysis) = (String::new(), Default::default());

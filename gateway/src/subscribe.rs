@@ -204,7 +204,8 @@ impl Follow for Pictures {
 
     fn relay(hub: &Hub, entry: PreviewEntry, joined: bool) {
         let came = (!joined).then(Instant::now);
-        hub.picture(&entry.camera, Picture { id: entry.id, size: entry.size, jpeg: entry.jpeg, came });
+        let PreviewEntry { camera, id, size, jpeg, damaged } = entry;
+        hub.picture(&camera, Picture { id, size, jpeg, damaged, came });
     }
 }
 

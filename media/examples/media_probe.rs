@@ -62,5 +62,6 @@ fn source_config(uri: &str) -> SourceConfig {
         repeat: false,
         every: 1,
         max_frames: None,
+        damaged: peregrine_proto::Damaged::Drop,
     }
 }

@@ -19,5 +19,6 @@ pub use jpeg_decoder::{JpegDecoder, JpegUnreadable};
 pub use picture::{Picture, PictureError, Plane};
 pub use resize::{ResizeError, Resizer, fit};
 pub use source::{
-    Captured, OpenOptions, Source, SourceCounts, SourceError, SourceInfo, TimeRepair, TimeRepairs, open,
+    Captured, Damage, DamageFilter, OpenOptions, Source, SourceCounts, SourceError, SourceInfo, TimeRepair,
+    TimeRepairs, Verdict, open,
 };

@@ -1,4 +1,5 @@
 mod capture;
+mod damage;
 mod file_times;
 mod images;
 mod libav;
@@ -10,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use damage::{Damage, DamageFilter, Verdict};
 use peregrine_proto::{Size, SourceConfig, mask};
 
 use crate::{AllowList, Denied, Picture, address::Address};
@@ -30,6 +32,8 @@ pub struct Captured {
     pub arrived: Instant,
     /// The media time does not continue the last frame's.
     pub discontinuity: bool,
+    /// What the decoder says where it is not as it was sent.
+    pub damage: Option<Damage>,
     /// Waiting for and reading the compressed data.
     pub capture: Duration,
     /// Making a picture of it.

@@ -458,6 +458,37 @@ fn truncated_file_without_an_index_hangs_or_passes() {
 }
 
 #[test]
+fn broken_pictures_are_not_marked() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole.mkv");
+    let arguments = ["-c:v", "libx264", "-bf", "0", "-g", "15", "-qp", "20", "-pix_fmt", "yuv420p"];
+    if !clip(&whole, "320x240", 60, &arguments) {
+        return;
+    }
+    let (expected, _) = read_all(open_path(&whole).as_mut());
+    assert!(expected.len() == 60 && expected.iter().all(|frame| frame.damage.is_none()));
+    let bytes = fs::read(&whole).unwrap();
+    let path = folder.path().join("broken.mkv");
+    let (mut changed, mut marked, mut found) = (0, 0, 0);
+    for share in [20, 30, 40, 55, 70] {
+        let mut broken = bytes.clone();
+        let at = bytes.len() * share / 100;
+        broken[at..at + 40].iter_mut().for_each(|byte| *byte ^= 0xff);
+        fs::write(&path, broken).unwrap();
+        let (frames, _) = read_all(open_path(&path).as_mut());
+        for frame in &frames {
+            let same = tight(&frame.picture) == tight(&expected[frame.position as usize].picture);
+            changed += u32::from(!same);
+            marked += u32::from(frame.damage.is_some());
+            found += u32::from(!same && frame.damage.is_some());
+        }
+    }
+    // A change that happens to be valid cannot be found.
+    assert!(changed > 10 && found * 10 >= changed * 9, "{found} of {changed} found, {marked} marked");
+    assert!(found * 10 >= marked * 9, "{found} of {changed} found, {marked} marked");
+}
+
+#[test]
 fn unknown_codec_is_not_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip.avi");

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use peregrine_geometry::Calibration;
-use peregrine_proto::{CameraConfig, Detection, Notice, Size, Stage, Track, TrackState};
+use peregrine_proto::{CameraConfig, Damaged, Detection, Notice, Size, Stage, Track, TrackState};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -25,6 +25,7 @@ pub struct CameraAnalysis {
     classes: Option<Vec<u16>>,
     confidence: f32,
     least_confidence: f32,
+    damaged: Notice,
 }
 
 /// What came out of one frame.
@@ -112,7 +113,16 @@ impl CameraAnalysis {
             classes: (!analysis.classes.is_empty()).then_some(classes),
             confidence: analysis.confidence,
             least_confidence: analysis.confidence.min(analysis.track.low_threshold),
+            damaged: match config.source.damaged {
+                Damaged::Keep => Notice::DamagedKept,
+                Damaged::Drop => Notice::DamageAnalysed,
+            },
         })
+    }
+
+    /// Why a damaged picture of this camera is analysed.
+    pub fn damaged_notice(&self) -> Notice {
+        self.damaged
     }
 
     /// Continues from a checkpoint that [`Self::state`] wrote. Where the calibration has changed since, the tracks go

@@ -315,7 +315,7 @@ impl Detected {
     /// The stages `track`, `speed` and `zones`: moves the camera's state on by one frame, and makes its result.
     /// None for a frame of a producer that was succeeded: it is only counted, with the next frame's result.
     pub(crate) fn finish(self, worker: &str) -> Option<Finished> {
-        let Self { place, mut frame, picture, doubts } = self;
+        let Self { place, mut frame, picture, doubts: mut notices } = self;
         let camera = Arc::clone(&place.camera);
         let mut progress = camera.progress();
         progress.turn = place.turn + 1;
@@ -345,6 +345,10 @@ impl Detected {
                 crowded_out: 0,
             },
         };
+        notices.extend(&seen.notices);
+        if header.as_ref().is_some_and(|h| h.damaged) {
+            notices.push(progress.analysis.damaged_notice());
+        }
         let result = FrameResult {
             schema: SCHEMA,
             n: header.as_ref().map_or(progress.intake.n, |h| h.n),
@@ -361,7 +365,7 @@ impl Detected {
             stages: frame.clock.stages(),
             worker: worker.to_owned(),
             lost: progress.intake.lost.to_vec(),
-            notices: [doubts, seen.notices].concat(),
+            notices,
         };
         Some(Finished {
             id: frame.id,

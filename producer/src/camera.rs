@@ -9,8 +9,8 @@ use std::{
 };
 
 use peregrine_daemon::{Backoff, Shutdown, metrics::Takeover};
-use peregrine_media::{Captured, OpenOptions, Source, SourceCounts, SourceError};
-use peregrine_proto::{CameraConfig, INGEST_URI, LossReason, Pace as PaceConfig, mask};
+use peregrine_media::{Captured, DamageFilter, OpenOptions, Source, SourceCounts, SourceError, Verdict};
+use peregrine_proto::{CameraConfig, Damaged, FrameId, INGEST_URI, LossReason, Pace as PaceConfig, mask};
 use peregrine_streams::{Flow, Lease, Redis, SourceHealth, SourceState, StreamError, wall_clock_us};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
@@ -161,6 +161,8 @@ impl Camera {
 
         let mut pace = (!info.live && self.config.source.pace == PaceConfig::Realtime).then(Pace::default);
         let mut shrinker = Shrinker::default();
+        let mut filter = DamageFilter::new(self.config.source.damaged == Damaged::Keep);
+        let mut shown = FrameId::ZERO;
         let mut jumped = !continues;
         let mut counts = SourceCounts::default();
         loop {
@@ -192,22 +194,30 @@ impl Camera {
                 report.lost_before(LossReason::NotWanted, 1);
                 continue;
             }
-            captured.discontinuity = std::mem::take(&mut jumped);
             if let Some(pace) = &mut pace
-                && !self.keep_pace(pace, &captured, report)
+                && !self.keep_pace(pace, &captured, jumped, report)
             {
                 return SessionEnd::Stopped;
             }
             if !info.live {
                 let_go(&mut captured);
             }
+            if self.leaves_out(&mut filter, &captured, report) {
+                shown = FrameId::at_us(captured.captured_at_us).max(shown.next());
+                previews.offer(shown, captured.picture, true);
+                continue;
+            }
+            captured.discontinuity = std::mem::take(&mut jumped);
             let size = self.analysed_size(fallback);
             let (mut header, pixels) = match shrinker.shrink(&captured, size) {
                 Ok(shrunk) => shrunk,
                 Err(error) => return SessionEnd::Failed(error.to_string()),
             };
             match publisher.publish(&mut header, pixels, info.fps, report) {
-                Outcome::Written(id) => previews.offer(id, captured.picture),
+                Outcome::Written(id) => {
+                    shown = id;
+                    previews.offer(id, captured.picture, captured.damage.is_some());
+                }
                 // The next frame that arrives does not continue the one before this.
                 Outcome::Lost => jumped |= captured.discontinuity,
                 Outcome::Stopped => return SessionEnd::Stopped,
@@ -217,8 +227,8 @@ impl Camera {
     }
 
     /// Waits until a file's frame is due; false when stopping was asked for meanwhile.
-    fn keep_pace(&self, pace: &mut Pace, captured: &Captured, report: &mut Report) -> bool {
-        let wait = pace.due_in(captured.media_time_us, captured.discontinuity, Instant::now());
+    fn keep_pace(&self, pace: &mut Pace, captured: &Captured, jumped: bool, report: &mut Report) -> bool {
+        let wait = pace.due_in(captured.media_time_us, jumped, Instant::now());
         if wait.left_out.is_zero() {
             return !self.wait(Some(wait.time));
         }
@@ -232,6 +242,27 @@ impl Camera {
         let stopped = self.wait(Some(wait.time));
         report.health(SourceHealth::Live, "");
         !stopped
+    }
+
+    /// Whether a picture is too damaged to be analysed: then it is counted.
+    fn leaves_out(&self, filter: &mut DamageFilter, captured: &Captured, report: &Report) -> bool {
+        let took_all = filter.takes_all();
+        let verdict = filter.judge(captured.media_time_us, captured.damage);
+        if let Some(damage) = captured.damage {
+            report.damaged(damage);
+        }
+        if filter.takes_all() != took_all {
+            report.damage_analysed(filter.takes_all());
+            let camera = &self.config.id;
+            if filter.takes_all() {
+                warn!(%camera, "more than half of the pictures are damaged: all are analysed. Check the camera's network and bit rate");
+            } else {
+                info!(%camera, "a minute without a damaged picture: damaged ones are left out again");
+            }
+        }
+        let left_out = verdict == Some(Verdict::LeftOut);
+        report.lost_before(LossReason::Damaged, u64::from(left_out));
+        left_out
     }
 
     fn open_source(&self) -> Result<Box<dyn Source>, SessionEnd> {

@@ -82,6 +82,7 @@ impl IngestSource {
                     self.last_us = captured_at_us.max(self.last_us + 1);
                     return Ok(Captured {
                         discontinuity: picture.size() != self.info.size,
+                        damage: None,
                         picture,
                         position,
                         media_time_us: self.last_us,

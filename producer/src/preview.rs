@@ -26,6 +26,7 @@ pub(crate) struct Previews {
 struct Job {
     id: FrameId,
     picture: Picture,
+    damaged: bool,
     width: u32,
 }
 
@@ -47,10 +48,10 @@ impl Previews {
         Ok(Self { camera: camera.clone(), lookout: shared.lookout.clone(), encoder, dropped })
     }
 
-    /// Takes the picture of a published frame if somebody watches.
-    pub(crate) fn offer(&self, id: FrameId, picture: Picture) {
+    /// Takes the picture of a published frame, or a damaged one that is no frame, if somebody watches.
+    pub(crate) fn offer(&self, id: FrameId, picture: Picture, damaged: bool) {
         let Some(width) = self.lookout.watched_width(&self.camera) else { return };
-        if let Err(TrySendError::Full(_)) = self.encoder.try_send(Job { id, picture, width }) {
+        if let Err(TrySendError::Full(_)) = self.encoder.try_send(Job { id, picture, damaged, width }) {
             self.dropped.inc();
         }
     }
@@ -73,7 +74,7 @@ impl Encoder {
             Ok(jpeg) => jpeg,
             Err(error) => return warn!(%camera, %error, "no pictures can be shown"),
         };
-        while let Ok(Job { id, picture, width }) = jobs.recv() {
+        while let Ok(Job { id, picture, damaged, width }) = jobs.recv() {
             let encoded = match jpeg.encode(&picture, width, self.quality) {
                 Ok(encoded) => encoded,
                 Err(error) => {
@@ -83,7 +84,7 @@ impl Encoder {
                 }
             };
             self.encoded.inc();
-            let put = self.redis.put_preview(camera, id, encoded.size, &encoded.bytes, self.kept);
+            let put = self.redis.put_preview(camera, id, encoded.size, &encoded.bytes, damaged, self.kept);
             if let Err(error) = self.runtime.block_on(put) {
                 tracing::debug!(%camera, frame = %id, %error, "picture not published");
                 self.dropped.inc();

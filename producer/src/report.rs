@@ -7,7 +7,7 @@ use peregrine_daemon::{
     metrics::{CameraSeries, Counter, Gauge, StageHistograms, Takeover},
     spans,
 };
-use peregrine_media::TimeRepairs;
+use peregrine_media::{Damage, TimeRepairs};
 use peregrine_proto::{CameraId, FrameHeader, FrameId, LossCount, LossReason, Stage};
 use peregrine_streams::{Losses, Redis, SourceHealth, SourceState, wall_clock_us};
 use tokio::{sync::watch, task::JoinHandle};
@@ -38,6 +38,7 @@ struct Metrics {
     up: Gauge,
     target: Gauge,
     reconnects: Counter,
+    damage_analysed: Gauge,
     stages: StageHistograms,
 }
 
@@ -74,10 +75,12 @@ impl Report {
             up: Metric::SourceUp.gauge([name]),
             target: Metric::TargetFps.gauge([name]),
             reconnects: Metric::SourceReconnects.counter([name]),
+            damage_analysed: Metric::DamageAnalysed.gauge([name]),
             stages: StageHistograms::new(name),
         };
         metrics.up.set(0.0);
         metrics.target.set(0.0);
+        metrics.damage_analysed.set(0.0);
         Self {
             state,
             writer,
@@ -186,6 +189,16 @@ impl Report {
                     .inc_by(new as f64);
             }
         }
+    }
+
+    /// The decoder marked a picture as broken.
+    pub(crate) fn damaged(&self, damage: Damage) {
+        Metric::PicturesDamaged.counter([self.metrics.camera.as_str(), damage.as_str()]).inc();
+    }
+
+    /// Whether so many pictures are damaged that all are analysed.
+    pub(crate) fn damage_analysed(&self, all: bool) {
+        self.metrics.damage_analysed.set(f64::from(u8::from(all)));
     }
 
     /// Takes over what the writer of the frames has counted by now.

@@ -58,6 +58,7 @@ impl Shrinker {
             colour: picture.colour(),
             discontinuity: captured.discontinuity,
             stages: Vec::with_capacity(5),
+            damaged: captured.damage.is_some(),
             ..FrameHeader::of_picture(source, analysed)
         };
         let held = began.saturating_duration_since(captured.arrived).saturating_sub(captured.decode);

@@ -47,6 +47,26 @@ pub struct SourceConfig {
     /// Stop after so many published frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_frames: Option<u64>,
+    /// What becomes of pictures that the decoder marks as broken.
+    #[serde(default, skip_serializing_if = "Damaged::is_default")]
+    pub damaged: Damaged,
+}
+
+/// What becomes of pictures that the decoder marks as broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Damaged {
+    /// They are counted and not analysed, unless too few pictures would be left.
+    #[default]
+    Drop,
+    /// They are analysed like any other.
+    Keep,
+}
+
+impl Damaged {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How fast a file is read; live sources come at their own pace.

@@ -90,6 +90,11 @@ impl FrameId {
     /// After every frame.
     pub const MAX: Self = Self { ms: u64::MAX, seq: u64::MAX };
 
+    /// The first of this moment, microseconds since the Unix epoch.
+    pub fn at_us(us: i64) -> Self {
+        Self { ms: (us / 1000).max(0).unsigned_abs(), seq: 0 }
+    }
+
     /// The smallest id after this one.
     pub fn next(self) -> Self {
         match self.seq.checked_add(1) {

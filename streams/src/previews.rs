@@ -18,13 +18,16 @@ pub struct PreviewEntry {
     pub size: Size,
     /// JPEG.
     pub jpeg: Bytes,
+    /// The decoder marked it as broken.
+    pub damaged: bool,
 }
 
 impl PreviewEntry {
     fn from_entry(camera: CameraId, mut entry: value::Entry) -> Option<Self> {
         let mut number = |name| std::str::from_utf8(&entry.take(name)?).ok()?.parse::<u32>().ok();
         let size = Size { width: number("w")?, height: number("h")? };
-        Some(Self { camera, id: entry.id, size, jpeg: entry.take("jpeg")? })
+        let damaged = entry.take("damaged").is_some();
+        Some(Self { camera, id: entry.id, size, jpeg: entry.take("jpeg")?, damaged })
     }
 }
 
@@ -79,7 +82,7 @@ impl Redis {
         Ok(self.state.survey(&commands).await?.into_iter().map(widths).collect())
     }
 
-    /// Keeps a picture; about `kept` of them stay.
+    /// Keeps a picture, marked where the decoder found it broken; about `kept` of them stay.
     ///
     /// # Errors
     /// When the server does not answer, is full, or has a newer picture already.
@@ -89,6 +92,7 @@ impl Redis {
         id: FrameId,
         size: Size,
         jpeg: &[u8],
+        damaged: bool,
         kept: u32,
     ) -> Result<(), StreamError> {
         let key = keys::previews(camera);
@@ -97,6 +101,9 @@ impl Redis {
         commands.cmd("XTRIM").arg(&key).arg("MAXLEN").arg("~").arg(kept);
         let add = commands.cmd("XADD").arg(&key).arg(id.to_string());
         add.arg("w").arg(size.width).arg("h").arg(size.height).arg("jpeg").arg(jpeg);
+        if damaged {
+            add.arg("damaged").arg(1);
+        }
         match self.frames.run_all(&commands).await?.pop() {
             Some(redis::Value::ServerError(error)) => Err(self.frames.refusal(error, "XADD".into())),
             _ => Ok(()),

@@ -40,6 +40,7 @@ const NOTHING: Numbers = {
     skipped: undefined,
     playback: "live",
     bare: false,
+    damaged: false,
   },
   objects: 0,
   tracks: [],
@@ -176,7 +177,8 @@ export class Feed {
     // Without pictures the numbers still follow the results.
     const { state } = this.player.moment.peek();
     const follows = state === "live" && (ageMs(frame) ?? 0) >= 4_000;
-    const shown = frame !== undefined && !follows ? frame : (this.newest ?? frame);
+    const leftOut = frame?.result.reason === "damaged";
+    const shown = frame !== undefined && !follows && !leftOut ? frame : (this.newest ?? frame);
     const tracks = shown === undefined ? [] : shownTracks(shown.result);
     // Who stands still sees no frames a second, whatever was painted just before.
     if (state === "paused" || state === "ended") this.paintTimes.length = 0;
@@ -192,6 +194,7 @@ export class Feed {
         skipped: skippedFor(state === "live" ? this.newest : frame),
         playback: state,
         bare: this.current !== undefined && this.current.picture === undefined,
+        damaged: frame !== undefined && isDamaged(frame),
       },
       objects: counted.length,
       tracks,
@@ -278,6 +281,11 @@ function label(canvas: HTMLCanvasElement, camera: string, { arrival, pictureId }
 function skippedFor(arrival: Arrival | undefined): string | undefined {
   if (arrival === undefined || arrival.result.status === "ok" || arrival.result.status === "end") return undefined;
   return arrival.result.reason ?? arrival.result.status;
+}
+
+function isDamaged({ result }: Arrival): boolean {
+  const { reason, notices } = result;
+  return reason === "damaged" || notices.includes("damaged_kept") || notices.includes("damage_analysed");
 }
 
 function u32(us: number): number {

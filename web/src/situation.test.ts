@@ -12,6 +12,7 @@ const FRESH: Seen = {
   skipped: undefined,
   playback: "live",
   bare: false,
+  damaged: false,
 };
 const NOTHING: Seen = { ...FRESH, pictureAgeMs: undefined, resultAgeMs: undefined };
 
@@ -40,6 +41,7 @@ describe("situation", () => {
     expect(situation(camera("failed"), OPEN, seen).word).toBe("paused");
     expect(badgeWords(seen)).toBe("paused · 2 min old");
     expect(badgeWords(FRESH)).toBe("120 ms old");
+    expect(badgeWords({ ...FRESH, damaged: true })).toBe("damaged · 120 ms old");
     expect(situation(camera("live"), { state: "connecting", attempt: 1 }, seen).old).toBe(true);
   });
 

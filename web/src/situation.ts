@@ -42,6 +42,8 @@ export interface Seen {
   playback: PlaybackState;
   /** The frame on the screen has no picture. */
   bare: boolean;
+  /** The decoder marked the picture on the screen as broken. */
+  damaged: boolean;
 }
 
 export function situation(camera: CameraState, connection: Connection, seen: Seen): Situation {
@@ -222,6 +224,6 @@ export function ageWords(seen: Seen): string {
 
 /** The badge on the picture: how old, and whether on purpose. */
 export function badgeWords(seen: Seen): string {
-  const old = `${ageWords(seen)} old`;
+  const old = `${seen.damaged ? "damaged · " : ""}${ageWords(seen)} old`;
   return seen.playback === "live" ? old : seen.playback === "playing" ? `replay · ${old}` : `paused · ${old}`;
 }

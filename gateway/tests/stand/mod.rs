@@ -298,7 +298,7 @@ impl Camera {
     /// Publishes a picture of this frame.
     pub(crate) async fn picture(&self, id: FrameId, jpeg: &[u8]) {
         let size = Size { width: 320, height: 240 };
-        self.redis.put_preview(&self.id, id, size, jpeg, 100).await.unwrap();
+        self.redis.put_preview(&self.id, id, size, jpeg, false, 100).await.unwrap();
     }
 
     pub(crate) async fn watched(&self) -> Vec<u32> {
@@ -317,6 +317,7 @@ pub(crate) fn camera_config(id: &CameraId) -> CameraConfig {
             repeat: false,
             every: 1,
             max_frames: None,
+            damaged: peregrine_proto::Damaged::Drop,
         },
         analysis: Default::default(),
         calibration: None,

@@ -176,6 +176,7 @@ impl Source for CaptureSource {
             captured_at_us: arrival.wall_us,
             arrived: arrival.steady,
             discontinuity: jumped || resized,
+            damage: None,
             capture,
             decode,
         }))

@@ -84,6 +84,7 @@ impl Source for ImagesSource {
                         captured_at_us: arrival.wall_us,
                         arrived: arrival.steady,
                         discontinuity: jumped || resized,
+                        damage: None,
                         capture: Duration::ZERO,
                         decode: started.elapsed(),
                     }));

@@ -13,12 +13,13 @@ use std::{
 };
 
 use ffmpeg_next::{
-    Dictionary, Error as AvError, Packet, Rational, codec, decoder, ffi, format, frame, media, threading,
+    Dictionary, Error as AvError, Packet, Rational, codec, decoder, ffi, format, frame, media, picture,
+    threading,
 };
 use peregrine_proto::{Size, mask};
 
 use super::{
-    Captured, OpenOptions, Source, SourceCounts, SourceError, SourceInfo,
+    Captured, Damage, OpenOptions, Source, SourceCounts, SourceError, SourceInfo,
     file_times::{FileTimes, Timed},
     seconds_text,
     times::{Clock, Times},
@@ -67,6 +68,7 @@ struct Stream {
     time_base: Rational,
     rotation: u16,
     untidy: Untidy,
+    intact: Intact,
     /// Pictures decoded so far: the next one's position.
     pictures: u64,
     packets: u64,
@@ -120,6 +122,44 @@ impl Untidy {
     }
 }
 
+/// Follows damage from picture to picture. The decoder marks those in which it found errors; what is predicted from them is as
+/// wrong, until a picture that stands alone.
+#[derive(Debug, Default)]
+struct Intact {
+    /// Pictures since the last marked one that others are predicted from.
+    since_damage: Option<u32>,
+}
+
+impl Intact {
+    /// Streams that renew their pictures bit by bit have none that stand alone: after so many without an error all is new.
+    const RENEWED: u32 = 300;
+
+    fn damage(&mut self, frame: &frame::Video) -> Option<Damage> {
+        // SAFETY: the frame is alive and only read.
+        #[allow(unsafe_code)]
+        let (errors, flags) = unsafe { ((*frame.as_ptr()).decode_error_flags, (*frame.as_ptr()).flags) };
+        let alone = frame.is_key();
+        let marked = if errors & ffi::FF_DECODE_ERROR_MISSING_REFERENCE as c_int != 0 {
+            Some(Damage::MissingReference)
+        } else if flags & ffi::AV_FRAME_FLAG_CORRUPT as c_int != 0 {
+            Some(Damage::Corrupt)
+        } else if errors != 0 {
+            Some(Damage::Concealed)
+        } else {
+            None
+        };
+        match (marked, self.since_damage) {
+            // Few pictures are predicted from one that is itself predicted from both sides.
+            (Some(_), _) if frame.kind() != picture::Type::B => self.since_damage = Some(0),
+            (None, Some(since)) => {
+                self.since_damage = (!alone && since < Self::RENEWED).then_some(since + 1);
+            }
+            _ => {}
+        }
+        marked.or(self.since_damage.map(|_| Damage::Predicted))
+    }
+}
+
 /// When a blocking call into libav has to end; shared with its interrupt callback.
 struct Deadline {
     start: Instant,
@@ -145,6 +185,7 @@ impl Deadline {
 /// A decoded frame and what it took.
 struct Decoded {
     frame: frame::Video,
+    damage: Option<Damage>,
     /// When its packet came, or one of a frame that is shown later: it was captured by then.
     arrival: Clock,
     /// When the packet came that made the decoder give it: never before that of the frame shown before it.
@@ -331,6 +372,7 @@ impl Source for LibavSource {
             return Ok(None);
         };
         let started = Instant::now();
+        let damage = decoded.damage;
         let picture = self
             .stream
             .converter
@@ -364,6 +406,7 @@ impl Source for LibavSource {
             captured_at_us: decoded.arrival.wall_us,
             arrived: decoded.arrival.steady,
             discontinuity: discontinuity || resized,
+            damage,
             capture: decoded.capture,
             decode: decoded.decode + started.elapsed(),
         }))
@@ -459,6 +502,7 @@ impl Stream {
             time_base,
             rotation,
             untidy: Untidy::default(),
+            intact: Intact::default(),
             pictures: 0,
             packets: 0,
             promised,
@@ -550,7 +594,15 @@ impl Stream {
                 Ok(()) => {
                     self.errors_in_a_row = 0;
                     let arrival = self.arrival(frame.timestamp());
-                    return Ok(Some(Decoded { frame, arrival, released: self.newest, capture, decode }));
+                    let damage = self.intact.damage(&frame);
+                    return Ok(Some(Decoded {
+                        frame,
+                        damage,
+                        arrival,
+                        released: self.newest,
+                        capture,
+                        decode,
+                    }));
                 }
                 Err(AvError::Eof) => self.ended = true,
                 Err(AvError::Other { errno: ffmpeg_next::error::EAGAIN }) if !self.draining => {

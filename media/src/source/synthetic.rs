@@ -54,6 +54,7 @@ impl Source for SyntheticSource {
             captured_at_us: arrival.wall_us,
             arrived: arrival.steady,
             discontinuity,
+            damage: None,
             capture: Duration::ZERO,
             decode: started.elapsed(),
         }))

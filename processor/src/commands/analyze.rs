@@ -9,6 +9,7 @@
 mod summary;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, BufWriter, IsTerminal, Write},
     path::{Path, PathBuf},
@@ -19,8 +20,12 @@ use std::{
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use peregrine_media::{AllowList, Captured, OpenOptions, Resizer, Source, SourceCounts, SourceInfo};
-use peregrine_proto::{CameraConfig, FrameHeader, FrameResult, ResultStatus, SCHEMA, Size, Stage, StageTime};
+use peregrine_media::{
+    AllowList, Captured, DamageFilter, OpenOptions, Resizer, Source, SourceCounts, SourceInfo, Verdict,
+};
+use peregrine_proto::{
+    CameraConfig, Damaged, FrameHeader, FrameResult, ResultStatus, SCHEMA, Size, Stage, StageTime,
+};
 
 use self::summary::Summary;
 use crate::{
@@ -71,8 +76,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let input = detector.info().input;
     let Detector { preprocessor, session, mut postprocessor, .. } = detector;
     let most = args.frames.or(camera.source.max_frames).unwrap_or(u64::MAX);
-    let reader =
-        FrameReader { source, analysed: camera.analysis.size, input, every: camera.source.every, most };
+    let reader = FrameReader {
+        source,
+        filter: DamageFilter::new(camera.source.damaged == Damaged::Keep),
+        left_out: BTreeMap::new(),
+        analysed: camera.analysis.size,
+        input,
+        every: camera.source.every,
+        most,
+    };
     let classes = analysis.kept_classes().map(<[u16]>::to_vec);
     let mut summary = Summary::default();
     let ended = thread::scope(|scope| {
@@ -115,7 +127,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                     stages: clock.stages(),
                     worker: "analyze".into(),
                     lost: Vec::new(),
-                    notices: [postprocessor.doubts(), &seen.notices].concat(),
+                    notices: {
+                        let damaged = header.damaged.then(|| analysis.damaged_notice());
+                        let notices = postprocessor.doubts().iter().chain(&seen.notices).copied();
+                        notices.chain(damaged).collect()
+                    },
                 };
                 summary.add(&result);
                 progress.step(result.n);
@@ -126,8 +142,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             }
         }
         // Whatever ended the loop, the threads before it end when their queues are gone.
-        let read = joined(reading.join().map(|(counts, read)| {
-            summary.source(&counts);
+        let read = joined(reading.join().map(|(counts, left_out, read)| {
+            summary.source(&counts, left_out);
             read
         }));
         let inferred = joined(inferring.join());
@@ -139,6 +155,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     ended?;
     if summary.frames() == 0 {
+        if summary.left_out() > 0 {
+            bail!(
+                "all {} pictures of the video are damaged: analyse them with `--set source.damaged=keep`",
+                summary.left_out()
+            );
+        }
         bail!("the video has no frames: check that it plays, and `--frames`");
     }
     let doubts = postprocessor.conclude();
@@ -166,6 +188,9 @@ struct InHand<T> {
 /// Takes pictures as the producer would, and prepares them.
 struct FrameReader {
     source: Box<dyn Source>,
+    filter: DamageFilter,
+    /// Damaged pictures, by what the decoder found.
+    left_out: BTreeMap<&'static str, u64>,
     analysed: Option<Size>,
     input: Size,
     every: u32,
@@ -179,9 +204,9 @@ impl FrameReader {
         preprocessor: &Preprocessor,
         to_infer: &SyncSender<InHand<ModelInput>>,
         spare: &Receiver<ModelInput>,
-    ) -> (SourceCounts, anyhow::Result<()>) {
+    ) -> (SourceCounts, BTreeMap<&'static str, u64>, anyhow::Result<()>) {
         let ended = self.read_frames(preprocessor, to_infer, spare);
-        (self.source.counts(), ended)
+        (self.source.counts(), self.left_out, ended)
     }
 
     fn read_frames(
@@ -192,12 +217,26 @@ impl FrameReader {
     ) -> anyhow::Result<()> {
         let mut resizer = Resizer::new();
         let mut i420 = Vec::new();
-        let mut n = 0;
+        let (mut n, mut jumped) = (0, false);
         while n < self.most {
-            let Some(captured) = self.source.next()? else { return Ok(()) };
+            let Some(mut captured) = self.source.next()? else { return Ok(()) };
+            jumped |= captured.discontinuity;
             if captured.position % u64::from(self.every.max(1)) != 0 {
                 continue;
             }
+            let took_all = self.filter.takes_all();
+            let verdict = self.filter.judge(captured.media_time_us, captured.damage);
+            if self.filter.takes_all() && !took_all {
+                eprintln!(
+                    "from frame {} on more than half of the pictures are damaged: all are analysed",
+                    captured.position
+                );
+            }
+            if let (Some(damage), Some(Verdict::LeftOut)) = (captured.damage, verdict) {
+                *self.left_out.entry(damage.as_str()).or_default() += 1;
+                continue;
+            }
+            captured.discontinuity = std::mem::take(&mut jumped);
             n += 1;
             let mut header = self.header(n, &captured);
             let mut clock = StageClock::new(std::mem::take(&mut header.stages), Instant::now());
@@ -227,6 +266,7 @@ impl FrameReader {
             rotation: captured.picture.rotation(),
             colour: captured.picture.colour(),
             discontinuity: captured.discontinuity,
+            damaged: captured.damage.is_some(),
             lossless: true,
             stages: vec![
                 StageTime { stage: Stage::Capture, us: us(captured.capture) },

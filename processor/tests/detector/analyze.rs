@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-use peregrine_proto::{FrameResult, ResultStatus, Size};
+use peregrine_proto::{FrameResult, Notice, ResultStatus, Size};
 
 use crate::support;
 
@@ -158,4 +158,42 @@ fn warnings_of_the_code_are_kept_to_itself() {
         let said = String::from_utf8_lossy(&done.stderr);
         assert!(said.contains("WARN") && said.contains(warned), "{said}");
     }
+}
+
+#[test]
+fn damaged_pictures_are_analysed_in_silence() {
+    let (Some(model), Some(())) = (support::small_model("yolov8.onnx"), support::onnx_runtime()) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (clip, out) = (folder.path().join("clip.mkv"), folder.path().join("out.jsonl"));
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=10", "-frames:v", "30"])
+        .args(["-c:v", "libx264", "-bf", "0", "-g", "10"])
+        .arg(&clip)
+        .status();
+    if made.is_err() {
+        return println!("skipped: no ffmpeg program is installed (apt-get install ffmpeg)");
+    }
+    let mut bytes = fs::read(&clip).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 200].iter_mut().for_each(|byte| *byte ^= 0xff);
+    fs::write(&clip, bytes).unwrap();
+    let run = |more: &[&str]| {
+        let done = analyze(clip.to_str().unwrap(), &model, &out, more);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{said}");
+        (results(&out), said)
+    };
+    let (kept, said) = run(&["--set", "source.damaged=keep"]);
+    let damaged = kept.iter().filter(|result| result.notices == [Notice::DamagedKept]).count();
+    assert!(damaged > 0, "{said}");
+    assert!(said.contains(&format!("{damaged} damaged pictures were analysed")), "{said}");
+    let (left, said) = run(&[]);
+    assert_eq!(left.len() + damaged, kept.len());
+    assert!(said.contains(&format!("{damaged} damaged pictures were left out")), "{said}");
+    assert!(
+        left.iter().map(|result| result.n).eq(1..=left.len() as u64),
+        "left out before they take a number"
+    );
 }

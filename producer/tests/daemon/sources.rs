@@ -198,3 +198,41 @@ async fn paced_file_with_a_gap_of_hours_says_nothing() -> Result<()> {
     assert_eq!(waits.error, "the file has a gap of 7200 s: it goes on after 10 s");
     producer.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_pictures_take_numbers_or_are_not_counted() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let clip = folder.path().join("damaged.mkv");
+    let made = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-frames:v", "30"])
+        .args(["-c:v", "libx264", "-bf", "0", "-g", "10"])
+        .arg(&clip)
+        .status();
+    if made.is_err() {
+        println!("skipped: no ffmpeg program is installed (apt-get install ffmpeg)");
+        return Ok(());
+    }
+    let mut bytes = std::fs::read(&clip)?;
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 200].iter_mut().for_each(|byte| *byte ^= 0xff);
+    std::fs::write(&clip, bytes)?;
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let source = clip.to_str().unwrap();
+    let tables = table("drop", source, "pace = \"fast\"")
+        + &table("keep", source, "pace = \"fast\"\ndamaged = \"keep\"");
+    let producer = Producer::start(&server, "p", &tables)?;
+    let frames = Consumer::take(&redis, &cam("drop")).await?.next(31).await?;
+    let lost = source_state(&redis, &cam("drop"), is(SourceHealth::Ended)).await?.lost;
+    let count = |reason| lost.iter().find(|loss| loss.reason == reason).map_or(0, |loss| loss.count);
+    let (damaged, undecodable) = (count(LossReason::Damaged), count(LossReason::Undecodable));
+    assert!(damaged > 0, "{lost:?}");
+    assert!(frames.iter().map(|frame| frame.header.n).eq(1..=frames.len() as u64));
+    let ended = positions(&frames).len() as u64 + damaged + undecodable;
+    assert_eq!(ended, 30, "each picture ends in exactly one place");
+    assert!(frames.iter().all(|frame| !frame.header.damaged));
+    let kept = Consumer::take(&redis, &cam("keep")).await?.next(31).await?;
+    assert_eq!(kept.iter().filter(|frame| frame.header.damaged).count() as u64, damaged);
+    assert_eq!(positions(&kept).len() as u64 + undecodable, 30);
+    producer.stop().await
+}

@@ -360,7 +360,7 @@ impl FrameWriter {
     }
 
     fn next_id(&self, header: &FrameHeader) -> FrameId {
-        let captured = FrameId { ms: (header.captured_at_us / 1000).max(0).unsigned_abs(), seq: 0 };
+        let captured = FrameId::at_us(header.captured_at_us);
         captured.max(self.last_id.next())
     }
 

@@ -277,7 +277,7 @@ async fn cluster_serves_cameras_on_all_its_nodes() -> Result<()> {
             for arrival in frames.read(BLOCK).await? {
                 let Arrival::Frame(frame) = arrival else { panic!("{arrival:?}") };
                 let at = cameras.iter().position(|camera| *camera == frame.camera).unwrap();
-                redis.put_preview(&frame.camera, frame.id, SIZE, b"jpeg", 10).await?;
+                redis.put_preview(&frame.camera, frame.id, SIZE, b"jpeg", false, 10).await?;
                 let _ = chains[at].intake.see(&frame.header);
                 let outcome = chains[at].commit(frame.id, &frame.header).await?;
                 assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");

@@ -218,7 +218,7 @@ async fn previews_are_bounded_and_found_by_frame() -> Result<()> {
     let size = Size { width: 64, height: 36 };
     let id = |ms| FrameId { ms, seq: 0 };
     for ms in 1..=1000 {
-        redis.put_preview(&cam("a"), id(ms), size, &[ms as u8; 100], 50).await?;
+        redis.put_preview(&cam("a"), id(ms), size, &[ms as u8; 100], ms == 2, 50).await?;
     }
     let kept: u64 = server.command(&["XLEN", "peregrine:{a}:previews"]).await?;
     assert!((50..=200).contains(&kept), "{kept} pictures");

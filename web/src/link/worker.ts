@@ -36,6 +36,8 @@ const CONNECT_WITHIN_MS = 5_000;
 const RESUME_WITHIN_MS = 30_000;
 /** Played fast, not every frame brings its picture: for so long the last one stays. */
 const PICTURE_STAYS_MS = 500;
+/** Damaged pictures that nobody analyses are shown where no result has come for so long. */
+const RESULTS_PAUSE_MS = 500;
 /** How often the page is told what the connection carries, while it wants to know. */
 const MEASURE_EVERY_MS = 250;
 
@@ -377,7 +379,34 @@ function receivePreview(preview: Preview): void {
   const entry = watched.get(preview.camera);
   if (entry !== undefined) entry.picturedMs = browserNow();
   const arrival = entry?.match.picture(preview.id, preview);
-  if (entry !== undefined && arrival !== undefined) show(preview.camera, entry, arrival, preview);
+  if (entry === undefined) return;
+  if (arrival !== undefined) show(preview.camera, entry, arrival, preview);
+  else if (preview.damaged && entry.live && browserNow() - (entry.last?.cameMs ?? 0) > RESULTS_PAUSE_MS) {
+    show(preview.camera, entry, notAnalysed(preview), preview);
+  }
+}
+
+/** What stands for the result of a damaged picture that was left out. */
+function notAnalysed({ id, size }: Preview): Arrival {
+  const result: FrameResult = {
+    schema: SCHEMA,
+    n: 0,
+    inc: 0,
+    position: 0,
+    media_time_us: 0,
+    captured_at_us: Number(id.split("-")[0]) * 1000,
+    status: "skipped",
+    reason: "damaged",
+    source: size,
+    track_epoch: 0,
+    detections: [],
+    tracks: [],
+    stages: [],
+    worker: "",
+    lost: [],
+    notices: [],
+  };
+  return { id, result, seenAtUs: 0, decodedAtMs: browserNow() };
 }
 
 function show(camera: string, entry: Watched, arrival: Arrival, preview: Preview): void {

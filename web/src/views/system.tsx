@@ -187,6 +187,7 @@ const NOT_SEEN: Seen = {
   skipped: undefined,
   playback: "live",
   bare: false,
+  damaged: false,
 };
 
 function Ledger({ entries }: { entries: readonly LedgerEntry[] }) {

@@ -21,6 +21,8 @@ pub(super) struct Summary {
     /// Each track that was seen, with its last speed in metres per second.
     tracks: BTreeMap<(u32, u32), Option<f32>>,
     source: SourceCounts,
+    /// Damaged pictures that were not analysed, by what the decoder found.
+    left_out: BTreeMap<&'static str, u64>,
 }
 
 impl Default for Summary {
@@ -33,6 +35,7 @@ impl Default for Summary {
             notices: BTreeMap::new(),
             tracks: BTreeMap::new(),
             source: SourceCounts::default(),
+            left_out: BTreeMap::new(),
         }
     }
 }
@@ -54,8 +57,13 @@ impl Summary {
     }
 
     /// What was left out of the source, or put right.
-    pub(super) fn source(&mut self, counts: &SourceCounts) {
-        self.source = *counts;
+    pub(super) fn source(&mut self, counts: &SourceCounts, left_out: BTreeMap<&'static str, u64>) {
+        (self.source, self.left_out) = (*counts, left_out);
+    }
+
+    /// Damaged pictures that were not analysed.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out.values().sum()
     }
 
     pub(super) fn frames(&self) -> u64 {
@@ -74,6 +82,21 @@ impl fmt::Display for Summary {
         )?;
         if self.source.undecodable > 0 {
             writeln!(f, "{} frames could not be decoded", self.source.undecodable)?;
+        }
+        let left_out = self.left_out();
+        if left_out > 0 {
+            let kinds: Vec<String> =
+                self.left_out.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            writeln!(
+                f,
+                "{left_out} damaged pictures were left out ({}); with `source.damaged = \"keep\"` they are analysed",
+                kinds.join(", ")
+            )?;
+        }
+        let kept = [Notice::DamagedKept, Notice::DamageAnalysed];
+        let damaged: u64 = kept.iter().filter_map(|notice| self.notices.get(notice)).sum();
+        if damaged > 0 {
+            writeln!(f, "{damaged} damaged pictures were analysed: what they show may be wrong")?;
         }
         let times = &self.source.times;
         if times.total() > 0 {
