@@ -140,11 +140,9 @@ fn clock_of_a_live_stream_that_is_set_tears_its_frames_apart() {
     if !clip(&plain, "160x120", 75, &["-c:v", "libx264", "-bf", "0", "-g", "25", "-pix_fmt", "yuv420p"]) {
         return;
     }
-    // MPEG-TS over HTTP at its own rate; its clock goes in ticks of a 90,000th of a second.
+    // MPEG-TS over HTTP at its own rate; its clock goes in ticks of a 90,000th of a second. (A muxer does not let it go back.)
     let cases = [
         ("ts=TS+if(gte(N\\,40)\\,20*90000\\,0)", Some(TimeRepair::Jump), 1),
-        ("ts=TS+if(gte(N\\,40)\\,-2*90000\\,0)", Some(TimeRepair::Jump), 1),
-        ("ts=TS+if(gte(N\\,40)\\,-900*90000\\,0)", Some(TimeRepair::Jump), 1),
         ("pts=PTS+if(eq(mod(N\\,25)\\,20)\\,9800*90000\\,0):dts=DTS", None, 3),
         ("ts=TS", None, 0),
     ];
