@@ -210,6 +210,8 @@ metrics! {
     TracksCrowdedOut = "peregrine_tracks_crowded_out_total", Kind::Counter, ["camera"];
     /// The largest distance between a calibration point and the picture of its place on the ground: how well they agree.
     CalibrationResidual = "peregrine_calibration_residual_pixels", Kind::Gauge, ["camera"];
+    /// 1 while the camera's `region` or `calibration` is switched off, because it was drawn on a picture of another shape.
+    DrawnOff = "peregrine_drawn_off", Kind::Gauge, ["camera", "what"];
 
     /// Clients connected over WebSocket.
     Clients = "peregrine_clients", Kind::Gauge, [];

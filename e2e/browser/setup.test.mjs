@@ -132,6 +132,47 @@ describe("setting up", () => {
     assert.deepEqual(page.complaints, []);
   });
 
+  test("what was drawn on a picture of another shape is kept without asking", async () => {
+    await start([camera("gate")]);
+    const gate = place.mock.rest.config("gate");
+    const drawn_on = { width: 640, height: 480 };
+    place.mock.rest.changeElsewhere("gate", {
+      analysis: { ...gate.analysis, region: [[64, 48], [576, 48], [576, 432]], region_drawn_on: drawn_on },
+      calibration: { world_from_image: [[0.02, 0, -6], [0, -0.03, 14], [0, 0.002, 0.1]], drawn_on },
+    }); // prettier-ignore
+    const page = await open("#/camera/gate/setup/region");
+    await live(page, "gate");
+    const asked = page.locator(".drawn-on");
+    const question = (what) => until(() => asked.innerText(), (text) => text.includes(`the ${what} was drawn on a picture of 640 × 480, and this one has another shape, 1280 × 720`), "the question"); // prettier-ignore
+    const answered = () => until(() => asked.count(), (count) => count === 0, "no question"); // prettier-ignore
+    const config = () => place.mock.rest.config("gate");
+    const now = { width: 1280, height: 720 };
+    await question("region");
+    await button(page, "It is still right").click();
+    await answered();
+    await button(page, "Save").click();
+    await saved(page);
+    assert.deepEqual(config().analysis.region_drawn_on, now);
+    near(config().analysis.region, [[128, 72], [1152, 72], [1152, 648]]); // prettier-ignore
+
+    await page.goto(page.url().replace("/region", "/calibration"));
+    await question("calibration");
+    await button(page, "It is still right").click();
+    await answered();
+    await button(page, "Save").click();
+    await until(() => config().calibration.drawn_on.width, (width) => width === 1280, "the new picture"); // prettier-ignore
+    const rows = config().calibration.world_from_image.map(([a, b]) => [Math.round(1e5 * a), Math.round(1e5 * b)]);
+    assert.deepEqual(rows, [[1000, 0], [0, -2000], [0, 133]]); // prettier-ignore
+
+    await page.goto(page.url().replace("/calibration", "/region"));
+    await button(page, "Whole picture").click();
+    for (const corner of [[100, 500], [1100, 500], [700, 200]]) await click(page, corner); // prettier-ignore
+    await button(page, "Save").click();
+    await until(() => config().analysis.region[0][1], (y) => Math.abs(y - 500) < 3, "the new region"); // prettier-ignore
+    assert.deepEqual(config().analysis.region_drawn_on, now);
+    assert.deepEqual(page.complaints, []);
+  });
+
   test("a wrong click, drag or key loses the region", async () => {
     await start([camera("gate")]);
     const page = await open("#/camera/gate/setup/region");

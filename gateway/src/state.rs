@@ -8,7 +8,7 @@ use std::{
 
 use peregrine_daemon::{Health, Shutdown};
 use peregrine_proto::{
-    CameraConfig, CameraHealth, CameraId, CameraState, Cameras, Problem, ServerMessage, mask,
+    CameraConfig, CameraHealth, CameraId, CameraState, Cameras, PictureShape, Problem, ServerMessage, mask,
 };
 use peregrine_streams::{
     Holder, Progress, Redis, Role, SourceHealth, SourceState, StreamError, wall_clock_us,
@@ -276,6 +276,7 @@ fn describe(observed: Observed, fps_in: f32, fps_out: f32, owned: bool) -> Known
         camera: observed.camera,
         health,
         error: error.map(|error| mask(&error).into_owned()),
+        region: config.as_ref().map(|c| region_in(c, &source)).unwrap_or_default(),
         source: source.size,
         source_fps: source.fps as f32,
         // What stands still gives no frames, whatever the last count says.
@@ -284,10 +285,20 @@ fn describe(observed: Observed, fps_in: f32, fps_out: f32, owned: bool) -> Known
         backlog: u32::try_from(observed.progress.backlog).unwrap_or(u32::MAX),
         owner: observed.owner.map(|owner| owner.worker),
         model: observed.model,
-        region: config.as_ref().map(|c| c.analysis.region.clone()).unwrap_or_default(),
         calibrated: config.as_ref().is_some_and(|c| c.calibration.is_some()),
     };
     Known { state, config }
+}
+
+/// The region in the pixels of the source's picture of now; none where it was drawn on one of another shape.
+fn region_in(config: &CameraConfig, source: &SourceState) -> Vec<[f32; 2]> {
+    let region = &config.analysis.region;
+    let (Some(on), Some(size)) = (config.analysis.region_drawn_on, source.size) else {
+        return region.clone();
+    };
+    let now = PictureShape::new(size, source.pixel_aspect.unwrap_or(on.pixel_aspect));
+    let Some([sx, sy]) = on.scale_to(&now) else { return Vec::new() };
+    region.iter().map(|[x, y]| [(f64::from(*x) * sx) as f32, (f64::from(*y) * sy) as f32]).collect()
 }
 
 /// How a camera is doing, and a sentence about it where something is to be done. `owned`: somebody analyses it, or did so a moment ago.
@@ -322,7 +333,7 @@ fn health(observed: &Observed, owned: bool) -> (CameraHealth, Option<String>) {
 
 #[cfg(test)]
 mod tests {
-    use peregrine_proto::SourceConfig;
+    use peregrine_proto::{Size, SourceConfig};
 
     use super::*;
 
@@ -343,6 +354,7 @@ mod tests {
             every: 1,
             max_frames: None,
             damaged: peregrine_proto::Damaged::Drop,
+            pixel_aspect: None,
         };
         let camera = CameraId::new("yard").unwrap();
         let (name, analysis) = (String::new(), Default::default());
@@ -359,6 +371,21 @@ mod tests {
             owner: holder(owner, "w1"),
             progress: Progress { backlog, results },
         }
+    }
+
+    #[test]
+    fn region_lies_elsewhere_in_a_picture_of_another_size() {
+        let mut config = observed(None, true, true, 0, 0).config.unwrap();
+        config.analysis.region = vec![[0.0, 0.0], [640.0, 0.0], [640.0, 480.0]];
+        config.analysis.region_drawn_on = Some(PictureShape::new(Size { width: 640, height: 480 }, 1.0));
+        let on = |width, height, pixel_aspect| {
+            let size = Some(Size { width, height });
+            region_in(&config, &SourceState { size, pixel_aspect, ..SourceState::default() })
+        };
+        assert_eq!(region_in(&config, &SourceState::default()), config.analysis.region);
+        assert_eq!(on(1280, 960, None)[2], [1280.0, 960.0]);
+        assert_eq!(on(320, 480, Some(2.0))[2], [320.0, 480.0]);
+        assert_eq!(on(640, 360, Some(1.0)), Vec::<[f32; 2]>::new());
     }
 
     #[test]

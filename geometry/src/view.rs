@@ -324,7 +324,11 @@ mod tests {
                 // From another origin than the camera's.
                 ground: [(x + 3.0) * sides[0] * factors[0], (y + 7.0) * sides[1] * factors[1]],
             });
-            Calibration::new(&CalibrationConfig { points: points.into(), world_from_image: None })
+            Calibration::new(&CalibrationConfig {
+                points: points.into(),
+                world_from_image: None,
+                drawn_on: None,
+            })
         }
     }
 
@@ -430,6 +434,7 @@ mod tests {
         let matrix = |scale: f64| CalibrationConfig {
             points: Vec::new(),
             world_from_image: Some([[0.01 * scale, 0.0, 0.0], [0.0, -0.01 * scale, 0.0], [0.0, 0.0, 1.0]]),
+            drawn_on: None,
         };
         let view = |scale| View::of(&Calibration::new(&matrix(scale)).unwrap(), PICTURE).unwrap();
         let found = view(1.0);
@@ -455,7 +460,7 @@ mod tests {
         let ground = [[-13.497, -4.257], [-9.496, -12.485], [-15.882, -15.616], [-19.747, -8.511]];
         let points = image.into_iter().zip(ground);
         let points = points.map(|(image, ground)| CalibrationPoint { image, ground }).collect();
-        let config = CalibrationConfig { points, world_from_image: None };
+        let config = CalibrationConfig { points, world_from_image: None, drawn_on: None };
         let found = View::of(&Calibration::new(&config).unwrap(), Size { width: 768, height: 576 }).unwrap();
         assert_eq!(found.doubts, []);
         near(found.camera_height_m, 7.0, 0.1);

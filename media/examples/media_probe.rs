@@ -63,5 +63,6 @@ fn source_config(uri: &str) -> SourceConfig {
         every: 1,
         max_frames: None,
         damaged: peregrine_proto::Damaged::Drop,
+        pixel_aspect: None,
     }
 }

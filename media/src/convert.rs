@@ -30,9 +30,8 @@ impl Converter {
     /// When libav cannot convert the frame's pixel format.
     pub(crate) fn picture(&mut self, frame: frame::Video) -> Result<Picture, ffmpeg_next::Error> {
         let colour = colour_of(&frame);
-        let pixel_aspect = pixel_aspect_of(&frame);
         if is_plain(&frame) {
-            return Ok(Picture::from_frame(frame, colour, pixel_aspect));
+            return Ok(Picture::from_frame(frame, colour));
         }
         let scaler = match &mut self.scaler {
             Some(scaler) if scaler.takes(&frame, colour) => scaler,
@@ -40,7 +39,7 @@ impl Converter {
         };
         let mut converted = frame::Video::empty();
         scaler.context.run(&frame, &mut converted)?;
-        Ok(Picture::from_frame(converted, colour, pixel_aspect))
+        Ok(Picture::from_frame(converted, colour))
     }
 }
 
@@ -114,13 +113,4 @@ fn colour_of(frame: &frame::Video) -> Colour {
     let full_format = matches!(frame.format(), YUVJ411P | YUVJ420P | YUVJ422P | YUVJ440P | YUVJ444P);
     let full = full_format || frame.color_range() == color::Range::JPEG;
     Colour { matrix, range: if full { ColourRange::Full } else { ColourRange::Limited } }
-}
-
-fn pixel_aspect_of(frame: &frame::Video) -> f32 {
-    let ratio = frame.aspect_ratio();
-    if ratio.numerator() > 0 && ratio.denominator() > 0 {
-        ratio.numerator() as f32 / ratio.denominator() as f32
-    } else {
-        1.0
-    }
 }

@@ -39,7 +39,8 @@ impl Jpeg {
         Ok(Self { compressor, resizer: Resizer::smooth(), small: Vec::new(), converted: Vec::new() })
     }
 
-    /// Encodes the picture at most `max_width` pixels wide (aspect kept, never enlarged), quality 1 to 100.
+    /// Encodes the picture in its true shape, at most `max_width` pixels wide, quality 1 to 100. It is never enlarged, but
+    /// that pixels which are not square are stretched along their shorter side.
     ///
     /// # Errors
     /// When the picture is larger than JPEG can hold.
@@ -49,7 +50,7 @@ impl Jpeg {
         max_width: u32,
         quality: u8,
     ) -> Result<JpegPicture, JpegError> {
-        let size = viewing_size(picture.size(), max_width);
+        let size = viewing_size(picture, max_width);
         let error = |why: String| JpegError { size, why };
         let mut planes = picture.planes();
         if size != picture.size() {
@@ -82,14 +83,16 @@ impl Jpeg {
     }
 }
 
-/// The source's size where it is narrow enough, else an even size of the wanted width.
-fn viewing_size(source: Size, max_width: u32) -> Size {
-    let width = max_width.max(16) & !1;
-    if source.width <= max_width.max(16) {
-        return source;
+/// The source's size where it is narrow enough and its pixels are square, else an even size of the true shape.
+fn viewing_size(picture: &Picture, max_width: u32) -> Size {
+    let most = max_width.max(16);
+    let [width, height] = picture.shown_size();
+    if picture.pixel_aspect() == 1.0 && width <= f64::from(most) {
+        return picture.size();
     }
-    let height = f64::from(source.height) * f64::from(width) / f64::from(source.width);
-    Size { width, height: (2.0 * (height / 2.0).round()).max(2.0) as u32 }
+    let scale = (f64::from(most & !1) / width).min(1.0);
+    let even = |exact: f64| (2.0 * (exact / 2.0).round()).max(2.0) as u32;
+    Size { width: even(width * scale), height: even(height * scale) }
 }
 
 fn split(bytes: &[u8], size: Size) -> [Plane<'_>; 3] {

@@ -1,5 +1,5 @@
 use ffmpeg_next::frame;
-use peregrine_proto::{Colour, Size};
+use peregrine_proto::{Colour, PIXEL_ASPECTS, Size};
 
 /// A decoded picture: planar YUV 4:2:0, the planes where the decoder put them. Rotation is already applied.
 pub struct Picture {
@@ -8,6 +8,22 @@ pub struct Picture {
     pixel_aspect: f32,
     rotation: u16,
     pixels: Pixels,
+}
+
+/// How a stored picture becomes the one to be seen: mirrored left to right where it says so, then turned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Orientation {
+    /// Left and right change places.
+    pub(crate) mirrored: bool,
+    /// Clockwise: 0, 90, 180 or 270.
+    pub(crate) degrees: u16,
+}
+
+impl Orientation {
+    /// Whether width and height change places.
+    pub(crate) fn is_sideways(self) -> bool {
+        matches!(self.degrees, 90 | 270)
+    }
 }
 
 /// Where the planes lie.
@@ -64,6 +80,12 @@ pub(crate) fn tight_len(size: Size) -> usize {
     plane_sizes(size).iter().map(|(w, h)| w * h).sum()
 }
 
+/// Width and height with square pixels: the side along which they are shorter is stretched.
+pub(crate) fn shown_size(size: Size, pixel_aspect: f32) -> [f64; 2] {
+    let aspect = f64::from(pixel_aspect);
+    [f64::from(size.width) * aspect.max(1.0), f64::from(size.height) / aspect.min(1.0)]
+}
+
 impl Picture {
     /// A picture from tight I420 bytes: Y, then U and V, each rounded up to half the size, rows without padding.
     ///
@@ -83,9 +105,9 @@ impl Picture {
     }
 
     /// Wraps a frame whose format and strides were checked: `yuv420p` or `yuvj420p`, no negative stride.
-    pub(crate) fn from_frame(frame: frame::Video, colour: Colour, pixel_aspect: f32) -> Self {
+    pub(crate) fn from_frame(frame: frame::Video, colour: Colour) -> Self {
         let size = Size { width: frame.width(), height: frame.height() };
-        Self { size, colour, pixel_aspect, rotation: 0, pixels: Pixels::Frame(frame) }
+        Self { size, colour, pixel_aspect: 1.0, rotation: 0, pixels: Pixels::Frame(frame) }
     }
 
     /// Width and height of the picture as it should be seen, in pixels.
@@ -103,7 +125,20 @@ impl Picture {
         self.pixel_aspect
     }
 
-    /// Clockwise degrees by which the stored picture was turned: 0, 90, 180 or 270.
+    /// The picture with another width of its pixels over their height, where one is given: streams that are squeezed do
+    /// not always say so. What no camera has counts as square.
+    pub fn with_pixel_aspect(self, pixel_aspect: Option<f32>) -> Self {
+        let plausible = |aspect: f32| if PIXEL_ASPECTS.contains(&aspect) { aspect } else { 1.0 };
+        Self { pixel_aspect: pixel_aspect.map_or(self.pixel_aspect, plausible), ..self }
+    }
+
+    /// Width and height of the picture with square pixels: the side along which they are shorter is stretched.
+    pub(crate) fn shown_size(&self) -> [f64; 2] {
+        shown_size(self.size, self.pixel_aspect)
+    }
+
+    /// Clockwise degrees by which the stored picture was turned, after it was mirrored where it had to be: 0, 90, 180 or
+    /// 270.
     pub fn rotation(&self) -> u16 {
         self.rotation
     }
@@ -129,33 +164,36 @@ impl Picture {
         }
     }
 
-    /// The picture turned clockwise by 90, 180 or 270 degrees; by anything else it stays as it is.
-    pub(crate) fn turned(self, degrees: u16) -> Self {
-        if !matches!(degrees, 90 | 180 | 270) {
+    /// The picture as it is to be seen; as it is where it is stored so.
+    pub(crate) fn oriented(self, orientation: Orientation) -> Self {
+        if orientation == Orientation::default() {
             return self;
         }
         let mut bytes = Vec::with_capacity(tight_len(self.size));
         for plane in self.planes() {
-            turn_plane(plane, degrees, &mut bytes);
+            orient_plane(plane, orientation, &mut bytes);
         }
-        let upright = degrees == 180;
-        let (width, height) = (self.size.width, self.size.height);
+        let sideways = orientation.is_sideways();
+        let Size { width, height } = self.size;
         Self {
-            size: if upright { self.size } else { Size { width: height, height: width } },
-            pixel_aspect: if upright { self.pixel_aspect } else { 1.0 / self.pixel_aspect },
-            rotation: degrees,
+            size: if sideways { Size { width: height, height: width } } else { self.size },
+            pixel_aspect: if sideways { 1.0 / self.pixel_aspect } else { self.pixel_aspect },
+            rotation: orientation.degrees,
             colour: self.colour,
             pixels: Pixels::Tight(bytes),
         }
     }
 }
 
-/// Appends the plane, turned clockwise, without padding.
-fn turn_plane(plane: Plane<'_>, degrees: u16, out: &mut Vec<u8>) {
+/// Appends the plane, mirrored and turned, without padding.
+fn orient_plane(plane: Plane<'_>, Orientation { mirrored, degrees }: Orientation, out: &mut Vec<u8>) {
     let (width, height) = (plane.width, plane.height);
-    if degrees == 180 {
-        for y in (0..height).rev() {
-            out.extend(plane.row(y).iter().rev());
+    if !matches!(degrees, 90 | 270) {
+        let upside_down = degrees == 180;
+        for y in 0..height {
+            let row = plane.row(if upside_down { height - 1 - y } else { y });
+            // Turned by 180 degrees a row runs backwards, and mirrored forwards again.
+            if mirrored == upside_down { out.extend(row) } else { out.extend(row.iter().rev()) }
         }
         return;
     }
@@ -169,8 +207,12 @@ fn turn_plane(plane: Plane<'_>, degrees: u16, out: &mut Vec<u8>) {
         for y in 0..height {
             let row = plane.row(y);
             for x in columns.clone() {
-                let to =
-                    if degrees == 90 { x * height + height - 1 - y } else { (width - 1 - x) * height + y };
+                let column = if mirrored { width - 1 - x } else { x };
+                let to = if degrees == 90 {
+                    column * height + height - 1 - y
+                } else {
+                    (width - 1 - column) * height + y
+                };
                 turned[to] = row[x];
             }
         }

@@ -7,13 +7,14 @@ use peregrine_proto::Size;
 
 use crate::{
     Picture, Plane,
-    picture::{plane_sizes, tight_len},
+    picture::{plane_sizes, shown_size, tight_len},
 };
 
-/// The size at which a picture is analysed by a model: as large as fits its input, aspect kept, never larger than the
-/// source, both dimensions even. Rounds as a letterbox does, to the nearest even number.
-pub fn fit(source: Size, model_input: Size) -> Size {
-    let (w, h) = (f64::from(source.width.max(1)), f64::from(source.height.max(1)));
+/// The size at which a picture is analysed by a model: as large as fits its input, in its true shape as far as no side
+/// gets longer than the source's, both dimensions even. Rounds as a letterbox does, to the nearest even number.
+/// `pixel_aspect` is the width of the source's pixels over their height.
+pub fn fit(source: Size, pixel_aspect: f32, model_input: Size) -> Size {
+    let [w, h] = shown_size(source, pixel_aspect).map(|side| side.max(1.0));
     let scale = (f64::from(model_input.width) / w).min(f64::from(model_input.height) / h).min(1.0);
     let even = |exact: f64, most: u32| {
         let nearest = 2.0 * (exact / 2.0).round();

@@ -17,7 +17,7 @@ mod paint;
 mod record;
 mod traffic;
 
-use peregrine_proto::{CalibrationConfig, Colour, ColourMatrix, ColourRange, Size};
+use peregrine_proto::{CalibrationConfig, Colour, ColourMatrix, ColourRange, PictureShape, Size};
 use serde::{Deserialize, Serialize};
 
 use crate::{Picture, picture::tight_len};
@@ -160,7 +160,11 @@ impl Scene {
 
     /// How its pixels map to the ground: the exact homography.
     pub fn calibration(&self) -> CalibrationConfig {
-        CalibrationConfig { points: Vec::new(), world_from_image: Some(self.camera.world_from_image()) }
+        CalibrationConfig {
+            points: Vec::new(),
+            world_from_image: Some(self.camera.world_from_image()),
+            drawn_on: Some(PictureShape::new(self.config.size, 1.0)),
+        }
     }
 
     /// The picture of a frame.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use clips::*;
-use peregrine_media::{AllowList, OpenOptions, SourceError, open, synthetic};
+use peregrine_media::{AllowList, OpenOptions, Plane, SourceError, open, synthetic};
 use peregrine_proto::{ColourMatrix, ColourRange, Size};
 
 #[test]
@@ -351,6 +351,61 @@ fn turned_pictures_differ_from_the_ffmpeg_programs() {
     }
 }
 
+/// What a picture looks like whose track has a display matrix: its pixel at (x, y) is shown at (a·x + c·y, b·x + d·y).
+fn displayed(plane: Plane<'_>, [a, b, c, d]: [i32; 4]) -> Vec<u8> {
+    let (w, h) = (plane.width as i32, plane.height as i32);
+    let (width, height) = ((a * w + c * h).abs(), (b * w + d * h).abs());
+    let mut shown = vec![0; (width * height) as usize];
+    for y in 0..h {
+        for (x, value) in (0..w).zip(plane.row(y as usize)) {
+            // The centres of pixels, doubled, and moved to where the picture begins.
+            let (cx, cy) = (2 * x + 1, 2 * y + 1);
+            let to_x = (a * cx + c * cy - 1).div_euclid(2) + if a + c < 0 { width } else { 0 };
+            let to_y = (b * cx + d * cy - 1).div_euclid(2) + if b + d < 0 { height } else { 0 };
+            shown[(to_y * width + to_x) as usize] = *value;
+        }
+    }
+    shown
+}
+
+#[test]
+fn pictures_are_not_turned_and_mirrored_as_their_matrix_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    if !clip(&path, "64x48", 1, &H264) {
+        return;
+    }
+    let bytes = fs::read(&path).unwrap();
+    let header = bytes.windows(4).position(|name| name == b"tkhd").unwrap();
+    let upright = open_path(&path).next().unwrap().unwrap().picture;
+    for matrix in [
+        [1, 0, 0, 1],
+        [-1, 0, 0, 1],
+        [1, 0, 0, -1],
+        [-1, 0, 0, -1],
+        [0, 1, -1, 0],
+        [0, -1, 1, 0],
+        [0, 1, 1, 0],
+        [0, -1, -1, 0],
+    ] {
+        let [a, b, c, d] = matrix;
+        let mut turned = bytes.clone();
+        let rows = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30];
+        let at = header + 40;
+        for (index, value) in rows.into_iter().enumerate() {
+            turned[at + 4 * index..at + 4 * index + 4].copy_from_slice(&value.to_be_bytes());
+        }
+        fs::write(&path, turned).unwrap();
+        let mut source = open_path(&path);
+        let announced = source.info().size;
+        let picture = source.next().unwrap().unwrap().picture;
+        assert_eq!(picture.size(), announced, "{matrix:?}");
+        assert_eq!(picture.size().width == 48, a == 0, "{matrix:?}");
+        let expected: Vec<u8> = upright.planes().into_iter().flat_map(|p| displayed(p, matrix)).collect();
+        assert!(tight(&picture) == expected, "{matrix:?}");
+    }
+}
+
 #[test]
 fn colour_description_is_lost() {
     let folder = tempfile::tempdir().unwrap();
@@ -397,8 +452,18 @@ fn pixel_aspect_is_lost() {
     if !clip(&path, "160x120", 1, &arguments) {
         return;
     }
-    let aspect = open_path(&path).next().unwrap().unwrap().picture.pixel_aspect();
-    assert!((aspect - 16.0 / 11.0).abs() < 1e-3, "{aspect}");
+    let aspect = |path: &Path| open_path(path).next().unwrap().unwrap().picture.pixel_aspect();
+    assert!((aspect(&path) - 16.0 / 11.0).abs() < 1e-3, "{}", aspect(&path));
+    // Where only the container says it: 160x120 to be shown as 2:1.
+    let container = folder.path().join("container.mkv");
+    assert!(clip(&path, "160x120", 1, &H264));
+    let (from, to) = (path.to_str().unwrap(), container.to_str().unwrap());
+    ffmpeg(&["-i", from, "-c", "copy", "-aspect", "2:1", to]);
+    assert!((aspect(&container) - 1.5).abs() < 1e-3, "{}", aspect(&container));
+    // Turned, a wide pixel is a high one.
+    let turned = folder.path().join("turned.mp4");
+    ffmpeg(&["-i", to, "-c", "copy", "-metadata:s:v:0", "rotate=90", turned.to_str().unwrap()]);
+    assert!((aspect(&turned) - 1.0 / 1.5).abs() < 1e-3, "{}", aspect(&turned));
 }
 
 #[test]

@@ -114,8 +114,36 @@ fn usual_sizes_do_not_fit_as_a_letterbox_does() {
         (size(320, 240), 416, size(320, 240)),
         (size(321, 241), 416, size(320, 240)),
     ] {
-        assert_eq!(fit(source, size(model, model)), fitted, "{source} into {model}");
+        assert_eq!(fit(source, 1.0, size(model, model)), fitted, "{source} into {model}");
     }
+}
+
+#[test]
+fn squeezed_picture_is_analysed_squeezed_or_enlarged() {
+    for (source, pixel_aspect, fitted) in [
+        // Half-wide, as recorders keep it: all columns that there are.
+        (size(384, 576), 2.0, size(384, 312)),
+        (size(960, 1080), 2.0, size(416, 234)),
+        // One field: half as high.
+        (size(704, 288), 6.0 / 11.0, size(416, 288)),
+        // PAL and NTSC for a 4:3 screen.
+        (size(720, 576), 16.0 / 15.0, size(416, 312)),
+        (size(720, 480), 8.0 / 9.0, size(416, 312)),
+    ] {
+        assert_eq!(fit(source, pixel_aspect, size(416, 416)), fitted, "{source} of {pixel_aspect}");
+    }
+}
+
+#[test]
+fn squeezed_picture_is_shown_squeezed() {
+    let shown = |source: Size, pixel_aspect: f32, width: u32| {
+        let picture = waves(source).with_pixel_aspect(Some(pixel_aspect));
+        Jpeg::new().unwrap().encode(&picture, width, 80).unwrap().size
+    };
+    assert_eq!(shown(size(160, 240), 2.0, 640), size(320, 240));
+    assert_eq!(shown(size(160, 240), 2.0, 200), size(200, 150));
+    assert_eq!(shown(size(160, 60), 0.5, 640), size(160, 120));
+    assert_eq!(shown(size(160, 60), 0.0, 640), size(160, 60), "no camera has such pixels");
 }
 
 proptest! {
@@ -124,7 +152,7 @@ proptest! {
         w in 2_u32..5000, h in 2_u32..5000, mw in 16_u32..2000, mh in 16_u32..2000,
     ) {
         let (source, model) = (size(w, h), size(mw, mh));
-        let fitted = fit(source, model);
+        let fitted = fit(source, 1.0, model);
         prop_assert!(fitted.width.is_multiple_of(2) && fitted.height.is_multiple_of(2));
         prop_assert!(fitted.width >= 2 && fitted.height >= 2);
         prop_assert!(fitted.width <= mw && fitted.height <= mh, "{fitted} into {model}");

@@ -4,23 +4,24 @@
 use std::collections::BTreeSet;
 
 use peregrine_geometry::Calibration;
-use peregrine_proto::{CameraConfig, Damaged, Detection, Notice, Size, Stage, Track, TrackState};
+use peregrine_proto::{
+    CameraConfig, Damaged, Detection, Notice, PictureShape, Size, Stage, Track, TrackState,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     class_groups::{ClassGroups, class_id},
-    region::Region,
+    drawn::{Change, Drawn, DrawnNews, Memory},
     speed::{OnGround, SpeedEstimator, foot_point},
     track::{Tracked, Tracker, Tracks},
 };
 
-/// The tracker, the speed filters and the region of one camera.
+/// The tracker and the speed filters of one camera, and what was drawn on its picture.
 #[derive(Debug, Clone)]
 pub struct CameraAnalysis {
     tracker: Tracker,
     speeds: SpeedEstimator,
-    calibration: Option<Calibration>,
-    region: Region,
+    drawn: Drawn,
     /// Ids of the kept classes; none for all.
     classes: Option<Vec<u16>>,
     confidence: f32,
@@ -41,6 +42,8 @@ pub struct Analysed {
     pub notices: Vec<Notice>,
     /// Tracks given up early, or not begun, because there were `max_tracks` already.
     pub crowded_out: u32,
+    /// What is to be logged once: the region or the calibration was switched off, or on again.
+    pub news: Vec<DrawnNews>,
 }
 
 /// Why a checkpoint could not be taken up; the camera then starts anew.
@@ -53,11 +56,14 @@ pub enum RestoreError {
 
 /// A checkpoint, written and read as MessagePack.
 #[derive(Serialize, Deserialize)]
-struct Checkpoint<T, S, C> {
+struct Checkpoint<T, S, C, D: Default> {
     tracker: T,
     speeds: S,
     /// What the speeds were measured with: with another calibration they are worth nothing.
     calibration: C,
+    /// What the pictures were like. Releases before 0.2 did not write it.
+    #[serde(default)]
+    drawn: D,
 }
 
 impl CameraAnalysis {
@@ -108,8 +114,7 @@ impl CameraAnalysis {
         Ok(Self {
             tracker: Tracker::new(analysis, groups),
             speeds: SpeedEstimator::default(),
-            calibration,
-            region: Region::new(&analysis.region),
+            drawn: Drawn::new(config, calibration),
             classes: (!analysis.classes.is_empty()).then_some(classes),
             confidence: analysis.confidence,
             least_confidence: analysis.confidence.min(analysis.track.low_threshold),
@@ -134,17 +139,15 @@ impl CameraAnalysis {
         let malformed = |error: &dyn std::fmt::Display| RestoreError::Malformed(error.to_string());
         let mut reader = rmp_serde::Deserializer::new(state);
         reader.set_max_depth(16);
-        let checkpoint: Checkpoint<_, SpeedEstimator, Option<CalibrationPrint>> =
+        let checkpoint: Checkpoint<_, SpeedEstimator, Option<CalibrationPrint>, Memory> =
             Deserialize::deserialize(&mut reader).map_err(|error| malformed(&error))?;
         if !reader.get_ref().is_empty() {
             return Err(malformed(&"bytes follow it"));
         }
         self.tracker.restore(checkpoint.tracker);
-        self.speeds = if checkpoint.calibration == self.calibration_print() {
-            checkpoint.speeds
-        } else {
-            SpeedEstimator::default()
-        };
+        let same = checkpoint.calibration == self.calibration_print();
+        let speeds_hold = self.drawn.recall(checkpoint.drawn, same);
+        self.speeds = if speeds_hold { checkpoint.speeds } else { SpeedEstimator::default() };
         Ok(())
     }
 
@@ -154,6 +157,7 @@ impl CameraAnalysis {
             tracker: self.tracker.state(),
             speeds: &self.speeds,
             calibration: self.calibration_print(),
+            drawn: *self.drawn.memory(),
         };
         // Writing these types into memory cannot fail.
         rmp_serde::to_vec(&checkpoint).unwrap_or_default()
@@ -183,22 +187,27 @@ impl CameraAnalysis {
     /// Distance in pixels between each calibration point and the picture of its ground position: how well the points
     /// agree. Empty without points.
     pub fn calibration_residuals_px(&self) -> &[f64] {
-        self.calibration.as_ref().map_or(&[], Calibration::residuals_px)
+        self.drawn.calibration().map_or(&[], Calibration::residuals_px)
     }
 
     /// Takes in the next frame. `detections` are all of the detector's above [`Self::least_confidence`], in
-    /// source pixels; `source` is the size of the picture. `stage_done` is called after `track`, `speed` and `zones`:
-    /// the caller reads the clock, never this code. A `discontinuity` (loop, seek, reconnect) starts a new epoch.
+    /// source pixels; `picture` is what the source gives now. `stage_done` is called after `track`, `speed` and `zones`:
+    /// the caller reads the clock, never this code. A `discontinuity` (loop, seek, reconnect) starts a new epoch, and so does
+    /// a picture of another shape; with another size of the same shape the tracks go on in its pixels.
     pub fn update(
         &mut self,
         media_time_us: i64,
         discontinuity: bool,
-        source: Size,
+        picture: PictureShape,
         detections: &[Detection],
         mut stage_done: impl FnMut(Stage),
     ) -> Analysed {
-        if discontinuity && self.tracker.has_begun() {
+        let mut news = Vec::new();
+        let change = self.drawn.see(picture, &mut news);
+        if (discontinuity || change == Change::Other) && self.tracker.has_begun() {
             self.tracker.restart(0);
+        } else if let Change::Scaled(scale) = change {
+            self.tracker.scale(scale);
         }
         let kept = |detection: &&Detection| {
             self.classes.as_ref().is_none_or(|classes| classes.contains(&detection.class_id))
@@ -210,15 +219,17 @@ impl CameraAnalysis {
             .copied()
             .collect();
         detections.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+        let source = Size { width: picture.width, height: picture.height };
         let Tracks { tracks, crowded_out, doubtful, .. } =
             self.tracker.update(media_time_us, Some(source), &detections);
         stage_done(Stage::Track);
 
-        let picture = [f64::from(source.width), f64::from(source.height)];
-        let homography = self.calibration.as_ref().and_then(|calibration| calibration.homography(picture));
-        let on_ground = match &homography {
+        let on_ground = match self.drawn.homography() {
             Some(homography) => self.speeds.update(media_time_us, &tracks, &detections, source, homography),
-            None => vec![OnGround::default(); tracks.len()],
+            None => {
+                self.speeds = SpeedEstimator::default();
+                vec![OnGround::default(); tracks.len()]
+            }
         };
         stage_done(Stage::Speed);
 
@@ -231,8 +242,9 @@ impl CameraAnalysis {
             .map(|(track, on_ground)| self.report(track, on_ground, reported))
             .collect();
         stage_done(Stage::Zones);
-        let notices = doubtful.then_some(Notice::Doubtful).into_iter().collect();
-        Analysed { track_epoch: self.tracker.epoch(), detections, tracks, notices, crowded_out }
+        let doubtful = doubtful.then_some(Notice::Doubtful);
+        let notices = self.drawn.notices().into_iter().chain(doubtful).collect();
+        Analysed { track_epoch: self.tracker.epoch(), detections, tracks, notices, crowded_out, news }
     }
 
     fn report(&self, track: &Tracked, on_ground: OnGround, reported: usize) -> Track {
@@ -248,13 +260,13 @@ impl CameraAnalysis {
                 .and_then(|index| u16::try_from(index).ok()),
             ground_m: on_ground.position_m.map(|position| position.map(|metres| metres as f32)),
             speed: on_ground.speed.filter(|_| track.state != TrackState::Removed),
-            in_region: self.region.contains(foot_point(track.xyxy)),
+            in_region: self.drawn.in_region(foot_point(track.xyxy)),
             class_share: Some(track.class_share),
         }
     }
 
     fn calibration_print(&self) -> Option<CalibrationPrint> {
-        self.calibration.as_ref().map(Calibration::world_from_image)
+        self.drawn.calibration().map(Calibration::world_from_image)
     }
 }
 
@@ -295,7 +307,7 @@ mod tests {
 
     use super::*;
 
-    const SOURCE: Size = Size { width: 768, height: 576 };
+    const SOURCE: PictureShape = PictureShape { width: 768, height: 576, pixel_aspect: 1.0 };
 
     fn names() -> Vec<String> {
         ["person", "bicycle", "car", "motorcycle", "bus", "truck"].map(str::to_owned).into()
@@ -368,7 +380,7 @@ mod tests {
     #[test]
     fn walking_person_has_a_walking_speed() {
         let mut analysis = CameraAnalysis::new(&config(CALIBRATED), &names()).unwrap();
-        let homography = analysis.calibration.clone().unwrap().homography([768.0, 576.0]).unwrap();
+        let homography = analysis.drawn.calibration().unwrap().homography([768.0, 576.0]).unwrap();
         let mut last = None;
         for frame in 0..40 {
             // 1.2 m/s along the ground's X axis.
@@ -483,6 +495,148 @@ mod tests {
         let mut same = CameraAnalysis::new(&config(CALIBRATED), &names()).unwrap();
         same.restore(&state).unwrap();
         assert!(update(&mut same, 20, &[person_at(320.0, 400.0, 0.9)]).tracks[0].speed.is_some());
+    }
+
+    const DRAWN_ON: &str = "drawn_on = { width = 768, height = 576 }\n";
+    const REGION: &str = "[analysis]\nregion = [[0, 300], [400, 300], [400, 576], [0, 576]]\n";
+
+    fn shape(width: u32, height: u32, pixel_aspect: f32) -> PictureShape {
+        PictureShape { width, height, pixel_aspect }
+    }
+
+    /// A person who walks 1.2 m/s along the ground's X axis, seen in pictures of any size.
+    struct Walk {
+        analysis: CameraAnalysis,
+        homography: peregrine_geometry::Homography,
+        frame: i64,
+    }
+
+    impl Walk {
+        fn new(toml: &str) -> Self {
+            let config = config(toml);
+            let calibration = Calibration::new(config.calibration.as_ref().unwrap()).unwrap();
+            let homography = calibration.homography([768.0, 576.0]).unwrap();
+            Self { analysis: CameraAnalysis::new(&config, &names()).unwrap(), homography, frame: 0 }
+        }
+
+        /// The next frames; the last one's result, and the news of all.
+        fn see(&mut self, frames: u32, picture: PictureShape) -> (Analysed, Vec<String>) {
+            let [sx, sy] = [picture.width as f32 / 768.0, picture.height as f32 / 576.0];
+            let mut news = Vec::new();
+            let mut last = None;
+            for _ in 0..frames {
+                let [x, y] = self.homography.image([-18.0 + 1.2 * self.frame as f64 / 7.0, -10.0]).unwrap();
+                let seen = person_at(x as f32, y as f32, 0.9);
+                let [l, t, r, b] = seen.xyxy;
+                let seen = Detection { xyxy: [l * sx, t * sy, r * sx, b * sy], ..seen };
+                let found = self.analysis.update(self.frame * 142_857, false, picture, &[seen], |_| {});
+                news.extend(found.news.iter().map(ToString::to_string));
+                last = Some(found);
+                self.frame += 1;
+            }
+            (last.unwrap(), news)
+        }
+    }
+
+    #[test]
+    fn another_size_of_the_same_shape_changes_ids_or_speeds() {
+        let matrix = {
+            let calibration = Calibration::new(config(CALIBRATED).calibration.as_ref().unwrap()).unwrap();
+            format!("[calibration]\nworld_from_image = {:?}\n", calibration.world_from_image())
+        };
+        for calibrated in [CALIBRATED, &matrix] {
+            let mut walk = Walk::new(&format!("{REGION}{calibrated}{DRAWN_ON}"));
+            let (found, _) = walk.see(15, SOURCE);
+            assert!(found.tracks[0].in_region);
+            for picture in [shape(1536, 1152, 1.0), shape(384, 288, 1.0), shape(384, 576, 2.0), SOURCE] {
+                let (found, news) = walk.see(4, picture);
+                let track = found.tracks[0];
+                assert_eq!((found.track_epoch, track.track_id, news), (0, 1, Vec::new()), "{picture}");
+                let speed = track.speed.unwrap();
+                assert!((speed.speed_mps - 1.2).abs() < 0.02, "{picture}: {speed:?}");
+                let [x, y] = track.ground_m.unwrap();
+                let at = -18.0 + 1.2 * (walk.frame - 1) as f32 / 7.0;
+                assert!((x - at).abs() < 0.05 && (y + 10.0).abs() < 0.05, "{picture}: {x} {y}");
+                let right = track.xyxy[0] + track.xyxy[2] > 800.0 * picture.width as f32 / 768.0;
+                assert_eq!(track.in_region, !right, "{picture}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_shape_has_speeds_or_is_not_told_once() {
+        let toml =
+            format!("{REGION}region_drawn_on = {{ width = 768, height = 576 }}\n{CALIBRATED}{DRAWN_ON}");
+        let mut walk = Walk::new(&toml);
+        walk.see(15, SOURCE);
+        for other in [shape(768, 432, 1.0), shape(576, 768, 1.0), shape(768, 576, 2.0)] {
+            let (found, news) = walk.see(15, other);
+            let track = found.tracks[0];
+            assert_eq!((track.speed, track.ground_m, track.in_region), (None, None, true), "{other}");
+            assert_eq!(track.state, TrackState::Tracked);
+            assert_eq!(found.notices, [Notice::RegionOff, Notice::CalibrationOff]);
+            assert_eq!(news.len(), 2, "{news:?}");
+            let said = format!("it was drawn on 768x576, and the picture now has another shape, {other};");
+            assert!(news[0].starts_with("the region is off") && news[0].contains(&said), "{news:?}");
+            assert!(news[1].starts_with("the calibration is off") && news[1].contains(&said), "{news:?}");
+        }
+        let (found, news) = walk.see(15, shape(1536, 1152, 1.0));
+        assert_eq!(news[0], "the region fits the picture again, 1536x1152");
+        assert_eq!(news[1], "the calibration fits the picture again, 1536x1152");
+        assert_eq!((found.track_epoch, found.notices), (4, Vec::new()));
+        assert!((found.tracks[0].speed.unwrap().speed_mps - 1.2).abs() < 0.02);
+    }
+
+    #[test]
+    fn drawn_without_a_size_is_not_of_the_first_picture_for_good() {
+        let mut walk = Walk::new(&format!("{REGION}{CALIBRATED}"));
+        let (_, news) = walk.see(15, SOURCE);
+        assert_eq!(news.len(), 2, "{news:?}");
+        assert!(
+            news[0].contains("region does not say what picture it was drawn on: taken to be one of 768x576")
+        );
+        // Another processor goes on with the same camera.
+        let state = walk.analysis.state();
+        walk.analysis = CameraAnalysis::new(&config(&format!("{REGION}{CALIBRATED}")), &names()).unwrap();
+        walk.analysis.restore(&state).unwrap();
+        let (found, news) = walk.see(1, shape(1536, 1152, 1.0));
+        assert_eq!((found.track_epoch, news), (0, Vec::new()));
+        assert!((found.tracks[0].speed.unwrap().speed_mps - 1.2).abs() < 0.02);
+        assert_eq!(walk.see(1, shape(640, 360, 1.0)).0.tracks[0].speed, None);
+        // Drawn anew: of the picture of now.
+        let state = walk.analysis.state();
+        let anew = REGION.replace("400", "401");
+        walk.analysis = CameraAnalysis::new(&config(&format!("{anew}{CALIBRATED}")), &names()).unwrap();
+        walk.analysis.restore(&state).unwrap();
+        let (_, news) = walk.see(1, shape(640, 360, 1.0));
+        assert!(news[0].contains("taken to be one of 640x360") && news[1].contains("is off"), "{news:?}");
+    }
+
+    #[test]
+    fn size_that_contradicts_the_calibration_is_taken_for_its_own() {
+        let mut walk = Walk::new(CALIBRATED);
+        let (found, news) = walk.see(15, shape(384, 288, 1.0));
+        assert_eq!((found.tracks[0].speed, found.tracks[0].ground_m), (None, None));
+        assert!(news[0].contains("seems to be drawn on one of another size than 384x288"), "{news:?}");
+        let (found, news) = walk.see(15, SOURCE);
+        assert!(news[0].contains("taken to be one of 768x576"), "{news:?}");
+        assert!((found.tracks[0].speed.unwrap().speed_mps - 1.2).abs() < 0.02);
+        let mut walk = Walk::new(&format!("{CALIBRATED}drawn_on = {{ width = 384, height = 288 }}\n"));
+        assert!(walk.see(15, shape(384, 288, 1.0)).1.is_empty(), "whoever says it knows it");
+    }
+
+    #[test]
+    fn checkpoint_of_a_release_that_knew_no_sizes_loses_its_tracks() {
+        let mut walk = Walk::new(CALIBRATED);
+        walk.see(15, SOURCE);
+        let tracker = walk.analysis.tracker.state();
+        let old = (tracker, &walk.analysis.speeds, walk.analysis.calibration_print());
+        let old = rmp_serde::to_vec(&old).unwrap();
+        walk.analysis = CameraAnalysis::new(&config(CALIBRATED), &names()).unwrap();
+        walk.analysis.restore(&old).unwrap();
+        let (found, news) = walk.see(1, SOURCE);
+        assert_eq!((found.track_epoch, found.tracks[0].track_id, news.len()), (0, 1, 1));
+        assert!(found.tracks[0].speed.is_some());
     }
 
     proptest! {

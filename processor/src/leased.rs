@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use crate::{
     camera_analysis::{Analysed, CameraAnalysis},
+    drawn::{DrawnNews, DrawnThing},
     journey::{Detected, NotAnalysed, StageClock},
     model::Wanted,
     offload::Room,
@@ -152,6 +153,9 @@ impl LeasedCamera {
         let mut analysis = CameraAnalysis::new(config, class_names)?;
         let residual = analysis.calibration_residuals_px().iter().copied().fold(0.0, f64::max);
         Metric::CalibrationResidual.gauge([config.id.as_str()]).set(residual);
+        for what in DrawnThing::ALL {
+            Metric::DrawnOff.gauge([config.id.as_str(), what.as_str()]).set(0.0);
+        }
         let restored = match checkpoint.state.is_empty() {
             true => false,
             false => analysis
@@ -304,6 +308,18 @@ impl LeasedCamera {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Says that the region or the calibration was switched off, or on again.
+    fn tell(&self, news: &DrawnNews) {
+        let camera = self.id();
+        if news.is_warning() {
+            warn!(%camera, "{news}");
+        } else {
+            info!(%camera, "{news}");
+        }
+        let off = Metric::DrawnOff.gauge([camera.as_str(), news.what.as_str()]);
+        off.set(if news.is_warning() { 1.0 } else { 0.0 });
+    }
+
     /// Which detections the camera wants.
     pub(crate) fn wanted(&self, source: Size) -> Wanted<'_> {
         let nms_iou = self.config.analysis.nms_iou;
@@ -335,7 +351,7 @@ impl Detected {
                 let (time, jump) = (header.media_time_us, header.discontinuity);
                 progress
                     .analysis
-                    .update(time, jump, header.source, &detections, |stage| frame.clock.lap(stage))
+                    .update(time, jump, header.picture(), &detections, |stage| frame.clock.lap(stage))
             }
             _ => Analysed {
                 track_epoch: progress.analysis.track_epoch(),
@@ -343,12 +359,14 @@ impl Detected {
                 tracks: Vec::new(),
                 notices: Vec::new(),
                 crowded_out: 0,
+                news: Vec::new(),
             },
         };
         notices.extend(&seen.notices);
         if header.as_ref().is_some_and(|h| h.damaged) {
             notices.push(progress.analysis.damaged_notice());
         }
+        seen.news.iter().for_each(|news| camera.tell(news));
         let result = FrameResult {
             schema: SCHEMA,
             n: header.as_ref().map_or(progress.intake.n, |h| h.n),

@@ -16,6 +16,7 @@ pub mod track;
 
 mod commit;
 mod config;
+mod drawn;
 mod help;
 mod journey;
 mod leased;
@@ -25,4 +26,5 @@ mod read;
 mod run;
 
 pub use config::Config;
+pub use drawn::{DrawnEvent, DrawnNews, DrawnThing};
 pub use run::run;

@@ -110,7 +110,7 @@ impl Preprocessor {
         if input.size != self.input {
             return Err(PreprocessError::OtherModel { found: input.size, wanted: self.input });
         }
-        let area = self.place(analysed);
+        let area = self.place(shown_size(header));
         if input.picture != Some(area) {
             input.pixels.fill(self.pad);
             input.picture = Some(area);
@@ -134,10 +134,9 @@ impl Preprocessor {
         Ok(())
     }
 
-    /// Where a picture of this size goes: as large as fits, aspect kept. Both placements round as their models' own
-    /// code does: YOLOX rounds the size down, Ultralytics to the nearest, and its left and top margins down.
-    fn place(&self, picture: Size) -> Area {
-        let (width, height) = (f64::from(picture.width), f64::from(picture.height));
+    /// Where a picture of this width and height goes: as large as fits, aspect kept. Both placements round as their models'
+    /// own code does: YOLOX rounds the size down, Ultralytics to the nearest, and its left and top margins down.
+    fn place(&self, [width, height]: [f64; 2]) -> Area {
         let scale = (f64::from(self.input.width) / width).min(f64::from(self.input.height) / height);
         let round = |exact: f64, most: u32| {
             let side = match self.placement {
@@ -157,6 +156,19 @@ impl Preprocessor {
         };
         Area { left, top, width, height }
     }
+}
+
+/// Width and height of the picture in its true shape: the analysed size, with the side stretched along which its pixels
+/// are shorter. Analysed sizes are whole and even numbers: what deviates by no more than that counts as square.
+fn shown_size(header: &FrameHeader) -> [f64; 2] {
+    let FrameHeader { analysed, scale: [x, y], .. } = header;
+    let (width, height) = (f64::from(analysed.width), f64::from(analysed.height));
+    let aspect = f64::from(header.picture().pixel_aspect) * x / y;
+    let rounding = 1.0 / width + 1.0 / height;
+    if (aspect - 1.0).abs() <= rounding {
+        return [width, height];
+    }
+    [width * aspect.max(1.0), height / aspect.min(1.0)]
 }
 
 impl ModelInput {

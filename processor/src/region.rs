@@ -12,6 +12,16 @@ impl Region {
         Self { corners: corners.iter().map(|corner| corner.map(f64::from)).collect() }
     }
 
+    /// Whether it has no corners.
+    pub fn is_everything(&self) -> bool {
+        self.corners.is_empty()
+    }
+
+    /// The same region where pixels go `scale` times into these along x and y.
+    pub fn scaled(&self, [sx, sy]: [f64; 2]) -> Self {
+        Self { corners: self.corners.iter().map(|&[x, y]| [x * sx, y * sy]).collect() }
+    }
+
     /// Whether a point lies in the region. Its boundary belongs to it. Where the polygon crosses itself, a point is
     /// inside when a ray from it leaves through an odd number of sides (the even-odd rule).
     pub fn contains(&self, point: [f64; 2]) -> bool {

@@ -327,7 +327,7 @@ mod tests {
     fn homography() -> Homography {
         let ground = [[-6.0, 12.0], [6.0, 12.0], [6.0, 50.0], [-6.0, 50.0]];
         let points = ground.map(|ground| CalibrationPoint { image: project(ground), ground });
-        let config = CalibrationConfig { points: points.into(), world_from_image: None };
+        let config = CalibrationConfig { points: points.into(), world_from_image: None, drawn_on: None };
         Calibration::new(&config).unwrap().homography([1280.0, 720.0]).unwrap()
     }
 

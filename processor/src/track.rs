@@ -196,6 +196,17 @@ impl Tracker {
         self.state.doubtful_us = None;
     }
 
+    /// Goes on in another picture of the same scene: what was at `[x, y]` is at `[x * sx, y * sy]` there.
+    pub fn scale(&mut self, [sx, sy]: [f64; 2]) {
+        let by = [sx as f32, sy as f32];
+        for track in &mut self.state.tracks {
+            track.filter.scale([sx, sy]);
+            for sighting in track.unconfirmed.iter_mut().flat_map(|unconfirmed| &mut unconfirmed.sightings) {
+                sighting.xyxy = std::array::from_fn(|side| sighting.xyxy[side] * by[side % 2]);
+            }
+        }
+    }
+
     /// Takes in the next frame's detections, in any order; `picture` is the size of what they were seen in. Those of
     /// scores below `low_threshold` and those that are no boxes are left out. A time before the last frame's starts a new epoch.
     pub fn update(&mut self, media_time_us: i64, picture: Option<Size>, detections: &[Detection]) -> Tracks {

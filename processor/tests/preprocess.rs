@@ -46,19 +46,20 @@ fn noise(size: Size, seed: u64) -> Vec<u8> {
     (0..w * h + 2 * w.div_ceil(2) * h.div_ceil(2)).map(|_| next()).collect()
 }
 
-/// The picture as OpenCV makes it: rows of red, green and blue bytes.
-fn opencv_rgb(picture: Size, i420: &[u8], input: Size, top_left: bool) -> Vec<[u8; 3]> {
+/// The picture as OpenCV makes it: rows of red, green and blue bytes. `aspect` is the width of its pixels over their height.
+fn opencv_rgb(picture: Size, aspect: f64, i420: &[u8], input: Size, top_left: bool) -> Vec<[u8; 3]> {
     let flat = Mat::from_slice(i420).unwrap();
     let yuv = flat.reshape(1, picture.height as i32 * 3 / 2).unwrap();
     let mut rgb = Mat::default();
     imgproc::cvt_color_def(&yuv, &mut rgb, imgproc::COLOR_YUV2RGB_I420).unwrap();
-    let scale = (f64::from(input.width) / f64::from(picture.width))
-        .min(f64::from(input.height) / f64::from(picture.height));
-    let fit = |side: u32| {
-        let exact = f64::from(side) * scale;
+    let (width, height) =
+        (f64::from(picture.width) * aspect.max(1.0), f64::from(picture.height) / aspect.min(1.0));
+    let scale = (f64::from(input.width) / width).min(f64::from(input.height) / height);
+    let fit = |side: f64| {
+        let exact = side * scale;
         if top_left { (exact + 1e-6) as i32 } else { exact.round() as i32 }.max(1)
     };
-    let (width, height) = (fit(picture.width), fit(picture.height));
+    let (width, height) = (fit(width), fit(height));
     let mut scaled = Mat::default();
     let to = core::Size::new(width, height);
     imgproc::resize(&rgb, &mut scaled, to, 0.0, 0.0, imgproc::INTER_LINEAR).unwrap();
@@ -108,7 +109,28 @@ proptest! {
         let placement = if top_left { Placement::TopLeft } else { Placement::Centre };
         let i420 = noise(picture, seed);
         let ours = ours(&Preprocessor::new(&info(input, placement)), &header(picture, picture, BT601), &i420);
-        let theirs = opencv_rgb(picture, &i420, input, top_left);
+        let theirs = opencv_rgb(picture, 1.0, &i420, input, top_left);
+        for (i, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+            prop_assert_eq!(ours, &theirs.map(f32::from), "pixel {}", i);
+        }
+    }
+
+    #[test]
+    fn a_squeezed_picture_differs_from_opencv(
+        width in even(16..140),
+        height in even(16..140),
+        input_width in 8u32..130,
+        input_height in 8u32..130,
+        aspect in prop::sample::select(vec![2.0f32, 0.5, 16.0 / 11.0, 0.4, 1.5]),
+        top_left: bool,
+        seed: u64,
+    ) {
+        let (picture, input) = (size(width, height), size(input_width, input_height));
+        let placement = if top_left { Placement::TopLeft } else { Placement::Centre };
+        let i420 = noise(picture, seed);
+        let header = FrameHeader { pixel_aspect: aspect, ..header(picture, picture, BT601) };
+        let ours = ours(&Preprocessor::new(&info(input, placement)), &header, &i420);
+        let theirs = opencv_rgb(picture, f64::from(aspect), &i420, input, top_left);
         for (i, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
             prop_assert_eq!(ours, &theirs.map(f32::from), "pixel {}", i);
         }
@@ -123,7 +145,7 @@ proptest! {
         let mut cut: Vec<u8> = rows.flat_map(|row| &row[..odd.width as usize]).copied().collect();
         cut.extend_from_slice(chroma);
         let ours = ours(&Preprocessor::new(&info(odd, Placement::Centre)), &header(odd, odd, BT601), &cut);
-        let theirs = opencv_rgb(whole, &i420, whole, false);
+        let theirs = opencv_rgb(whole, 1.0, &i420, whole, false);
         let rows = theirs.chunks(whole.width as usize).take(odd.height as usize);
         let theirs = rows.flat_map(|row| &row[..odd.width as usize]);
         for (ours, theirs) in ours.iter().zip(theirs) {
@@ -195,6 +217,20 @@ fn boxes_come_back_to_another_place_of_the_source() {
     let whole = input.letterbox().to_source([0.0, 69.0, 320.0, 251.0]);
     for (found, wanted) in whole.iter().zip([0.0, 0.0, 640.0, 362.0]) {
         assert!((found - wanted).abs() < 1e-3, "{whole:?}");
+    }
+}
+
+#[test]
+fn boxes_of_a_squeezed_picture_come_back_stretched() {
+    // 384x576 with pixels twice as wide as high is analysed at 384x312, and lies in 416x416 as 416x312 from row 52 on.
+    let (source, analysed) = (size(384, 576), size(384, 312));
+    let preprocessor = Preprocessor::new(&info(size(416, 416), Placement::Centre));
+    let mut input = preprocessor.new_input();
+    let header = FrameHeader { pixel_aspect: 2.0, ..header(source, analysed, BT601) };
+    preprocessor.run(&header, &noise(analysed, 3), &mut input).unwrap();
+    let half = input.letterbox().to_source([0.0, 52.0, 208.0, 208.0]);
+    for (found, wanted) in half.iter().zip([0.0, 0.0, 192.0, 288.0]) {
+        assert!((found - wanted).abs() < 1e-3, "{half:?}");
     }
 }
 

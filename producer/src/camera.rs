@@ -194,6 +194,7 @@ impl Camera {
                 report.lost_before(LossReason::NotWanted, 1);
                 continue;
             }
+            captured.picture = captured.picture.with_pixel_aspect(self.config.source.pixel_aspect);
             if let Some(pace) = &mut pace
                 && !self.keep_pace(pace, &captured, jumped, report)
             {

@@ -81,7 +81,7 @@ impl IngestSource {
                     let captured_at_us = i64::try_from(frame.id.ms).unwrap_or(i64::MAX / 1000) * 1000;
                     self.last_us = captured_at_us.max(self.last_us + 1);
                     return Ok(Captured {
-                        discontinuity: picture.size() != self.info.size,
+                        discontinuity: false,
                         damage: None,
                         picture,
                         position,

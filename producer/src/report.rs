@@ -163,6 +163,7 @@ impl Report {
         self.change(|state| {
             state.position = Some(header.position);
             (state.size, state.analysed, state.fps) = (Some(header.source), Some(header.analysed), fps);
+            state.pixel_aspect = Some(header.pixel_aspect);
         });
     }
 

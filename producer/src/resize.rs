@@ -13,19 +13,19 @@ pub(crate) const FALLBACK_INPUT: Size = Size { width: 640, height: 640 };
 pub(crate) enum AnalysedSize {
     /// As the camera's configuration says.
     Fixed(Size),
-    /// As large as fits a model's input, aspect kept.
+    /// As large as fits a model's input, in its true shape.
     Fitted(Size),
 }
 
 impl AnalysedSize {
     /// Even, and never larger than the source.
-    pub(crate) fn of(self, source: Size) -> Size {
+    pub(crate) fn of(self, source: Size, pixel_aspect: f32) -> Size {
         let even = |wanted: u32, most: u32| (wanted.min(most) & !1).max(2);
         match self {
             Self::Fixed(size) => {
                 Size { width: even(size.width, source.width), height: even(size.height, source.height) }
             }
-            Self::Fitted(input) => fit(source, input),
+            Self::Fitted(input) => fit(source, pixel_aspect, input),
         }
     }
 }
@@ -47,7 +47,7 @@ impl Shrinker {
         let began = Instant::now();
         let picture = &captured.picture;
         let source = picture.size();
-        let analysed = size.of(source);
+        let analysed = size.of(source, picture.pixel_aspect());
         self.resizer.resize(picture, analysed, &mut self.pixels)?;
         let mut header = FrameHeader {
             position: captured.position,
@@ -80,9 +80,12 @@ mod tests {
     #[test]
     fn analysed_size_is_odd_or_larger_than_the_source() {
         let size = |width, height| Size { width, height };
-        assert_eq!(AnalysedSize::Fixed(size(417, 235)).of(size(1920, 1080)), size(416, 234));
-        assert_eq!(AnalysedSize::Fixed(size(4000, 300)).of(size(641, 481)), size(640, 300));
-        assert_eq!(AnalysedSize::Fitted(size(416, 416)).of(size(1920, 1080)), size(416, 234));
-        assert_eq!(AnalysedSize::Fitted(size(640, 640)).of(size(320, 240)), size(320, 240));
+        assert_eq!(AnalysedSize::Fixed(size(417, 235)).of(size(1920, 1080), 1.0), size(416, 234));
+        assert_eq!(AnalysedSize::Fixed(size(4000, 300)).of(size(641, 481), 1.0), size(640, 300));
+        assert_eq!(AnalysedSize::Fitted(size(416, 416)).of(size(1920, 1080), 1.0), size(416, 234));
+        assert_eq!(AnalysedSize::Fitted(size(640, 640)).of(size(320, 240), 1.0), size(320, 240));
+        // Half as wide as it should be: not a column is lost, and rows only as the model's input wants it.
+        assert_eq!(AnalysedSize::Fitted(size(416, 416)).of(size(384, 576), 2.0), size(384, 312));
+        assert_eq!(AnalysedSize::Fitted(size(416, 416)).of(size(960, 1080), 2.0), size(416, 234));
     }
 }

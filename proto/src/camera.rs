@@ -1,6 +1,6 @@
 //! A camera's configuration: TOML in files, JSON in Redis and over REST. The same words everywhere.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,10 @@ pub struct SourceConfig {
     /// Stop after so many published frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_frames: Option<u64>,
+    /// Width of a pixel over its height in the picture as it is seen, for streams that are squeezed and do not say so, or
+    /// say it wrongly: 2.0 for a recorder's half-wide picture. What the stream says where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pixel_aspect: Option<f32>,
     /// What becomes of pictures that the decoder marks as broken.
     #[serde(default, skip_serializing_if = "Damaged::is_default")]
     pub damaged: Damaged,
@@ -100,6 +104,9 @@ pub struct AnalysisConfig {
     pub groups: Option<BTreeMap<String, Vec<String>>>,
     /// Polygon in source pixels; tracks say whether their foot point lies in it. Empty for the whole picture.
     pub region: Vec<[f32; 2]>,
+    /// The picture that the region was drawn on. Where it is not given, the first one that is analysed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region_drawn_on: Option<PictureShape>,
     /// The tracker's thresholds.
     pub track: TrackConfig,
 }
@@ -113,6 +120,7 @@ impl Default for AnalysisConfig {
             nms_iou: 0.5,
             groups: None,
             region: Vec::new(),
+            region_drawn_on: None,
             track: TrackConfig::default(),
         }
     }
@@ -163,6 +171,22 @@ pub struct CalibrationConfig {
     /// Or the homography itself, row by row, source pixels (homogeneous) to metres.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub world_from_image: Option<[[f64; 3]; 3]>,
+    /// The picture whose pixels these are. Where it is not given, the first one that is analysed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawn_on: Option<PictureShape>,
+}
+
+/// Size of a picture with the shape of its pixels. What was drawn on one is scaled to another of the same true shape.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PictureShape {
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Width of a pixel over its height.
+    #[serde(default = "square", skip_serializing_if = "is_square")]
+    pub pixel_aspect: f32,
 }
 
 /// A point of the ground, in the picture and in the world.
@@ -180,8 +204,50 @@ const MOST_NAME: usize = 120;
 /// Most characters of a source's address.
 const MOST_URI: usize = 4096;
 
+/// Widths of a pixel over its height that cameras and recorders have.
+pub const PIXEL_ASPECTS: RangeInclusive<f32> = 0.1..=10.0;
+/// True aspect ratios that differ by no more than this share are one shape: sizes are whole, often even, numbers.
+const SAME_SHAPE: f64 = 0.01;
+
 fn one() -> u32 {
     1
+}
+
+fn square() -> f32 {
+    1.0
+}
+
+fn is_square(pixel_aspect: &f32) -> bool {
+    *pixel_aspect == 1.0
+}
+
+impl PictureShape {
+    /// A picture of this size, with pixels of this width over their height.
+    pub fn new(size: Size, pixel_aspect: f32) -> Self {
+        Self { width: size.width, height: size.height, pixel_aspect }
+    }
+
+    /// How often its pixels go into another picture's along x and y: a point at `[x, y]` here is at `[x * sx, y * sy]` there.
+    /// None where the other has another true shape.
+    pub fn scale_to(&self, other: &Self) -> Option<[f64; 2]> {
+        let aspect =
+            |shape: &Self| f64::from(shape.width) * f64::from(shape.pixel_aspect) / f64::from(shape.height);
+        let ratio = aspect(other) / aspect(self);
+        let same = ratio.max(1.0 / ratio) <= 1.0 + SAME_SHAPE;
+        let per = |there: u32, here: u32| f64::from(there) / f64::from(here);
+        same.then(|| [per(other.width, self.width), per(other.height, self.height)])
+    }
+}
+
+/// As people say it: `704x288`, and `704x288 with pixels 0.55 times as wide as high`.
+impl std::fmt::Display for PictureShape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)?;
+        if is_square(&self.pixel_aspect) {
+            return Ok(());
+        }
+        write!(f, " with pixels {:.2} times as wide as high", self.pixel_aspect)
+    }
 }
 
 impl CameraConfig {
@@ -212,6 +278,29 @@ impl CameraConfig {
             check(
                 fps.is_finite() && fps > 0.0 && fps <= 1000.0,
                 format!("source.fps is {fps}: use a rate above 0 and up to 1000"),
+            );
+        }
+        if let Some(aspect) = self.source.pixel_aspect {
+            check(
+                PIXEL_ASPECTS.contains(&aspect),
+                format!(
+                    "source.pixel_aspect is {aspect}: use the width of a pixel over its height, 0.1 to 10"
+                ),
+            );
+        }
+        let drawn_on = [
+            ("analysis.region_drawn_on", self.analysis.region_drawn_on),
+            ("calibration.drawn_on", self.calibration.as_ref().and_then(|calibration| calibration.drawn_on)),
+        ];
+        for (name, shape) in drawn_on.into_iter().filter_map(|(name, shape)| Some((name, shape?))) {
+            let fine = (1..=16_384).contains(&shape.width) && (1..=16_384).contains(&shape.height);
+            check(fine, format!("{name} is {}x{}: use 1x1 to 16384x16384", shape.width, shape.height));
+            let aspect = shape.pixel_aspect;
+            check(
+                PIXEL_ASPECTS.contains(&aspect),
+                format!(
+                    "{name}.pixel_aspect is {aspect}: use the width of a pixel over its height, 0.1 to 10"
+                ),
             );
         }
         check(
@@ -277,5 +366,60 @@ impl CameraConfig {
             }
         }
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(width: u32, height: u32, pixel_aspect: f32) -> PictureShape {
+        PictureShape { width, height, pixel_aspect }
+    }
+
+    #[test]
+    fn true_shapes_within_a_hundredth_are_the_same() {
+        let vga = shape(640, 480, 1.0);
+        for (other, scale) in [
+            (shape(1280, 960, 1.0), Some([2.0, 2.0])),
+            (shape(320, 240, 1.0), Some([0.5, 0.5])),
+            // PAL, NTSC and half-wide pictures for the same screen.
+            (shape(720, 576, 16.0 / 15.0), Some([1.125, 1.2])),
+            (shape(720, 480, 8.0 / 9.0), Some([1.125, 1.0])),
+            (shape(320, 480, 2.0), Some([0.5, 1.0])),
+            (shape(640, 476, 1.0), Some([1.0, 476.0 / 480.0])),
+            (shape(640, 474, 1.0), None),
+            (shape(640, 360, 1.0), None),
+            (shape(480, 640, 1.0), None),
+            (shape(640, 480, 1.1), None),
+        ] {
+            assert_eq!(vga.scale_to(&other), scale, "{other}");
+            assert_eq!(other.scale_to(&vga).is_some(), scale.is_some(), "{other}");
+        }
+    }
+
+    #[test]
+    fn picture_shapes_that_are_none_are_refused_by_name() {
+        let config = |rest: &str| -> CameraConfig {
+            let calibration = r#""world_from_image": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]"#;
+            let text = format!(
+                r#"{{"id": "a", "source": {{"uri": "x", "pixel_aspect": 2.0}}, "calibration": {{{calibration}, "drawn_on": {rest}}}}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        assert_eq!(config(r#"{"width": 640, "height": 480}"#).problems(), Vec::<String>::new());
+        let said = config(r#"{"width": 0, "height": 480, "pixel_aspect": 200.0}"#).problems();
+        assert!(said[0].contains("calibration.drawn_on is 0x480"), "{said:?}");
+        assert!(said[1].contains("calibration.drawn_on.pixel_aspect is 200"), "{said:?}");
+        let mut squeezed = config(r#"{"width": 640, "height": 480}"#);
+        squeezed.source.pixel_aspect = Some(0.0);
+        assert!(squeezed.problems()[0].contains("source.pixel_aspect is 0"));
+    }
+
+    #[test]
+    fn square_pixels_are_not_written() {
+        let text = serde_json::to_string(&shape(640, 480, 1.0)).unwrap();
+        assert_eq!(text, r#"{"width":640,"height":480}"#);
+        assert_eq!(serde_json::from_str::<PictureShape>(&text).unwrap(), shape(640, 480, 1.0));
     }
 }

@@ -1,4 +1,4 @@
-use crate::{SCHEMA, Stage, StageTime, wire_enum, wire_struct};
+use crate::{PIXEL_ASPECTS, PictureShape, SCHEMA, Stage, StageTime, wire_enum, wire_struct};
 
 wire_struct! {
     /// A size in pixels.
@@ -171,6 +171,12 @@ impl FrameHeader {
             stages: Vec::new(),
             damaged: false,
         }
+    }
+
+    /// The source picture's size and the shape of its pixels; pixels that no camera has count as square.
+    pub fn picture(&self) -> PictureShape {
+        let plausible = PIXEL_ASPECTS.contains(&self.pixel_aspect);
+        PictureShape::new(self.source, if plausible { self.pixel_aspect } else { 1.0 })
     }
 
     /// The bytes that the pixels must have.

@@ -127,7 +127,7 @@ wire_struct! {
         pub owner: Option<String>,
         /// The model that its results are of: `/api/models` has its class names. None while no processor has announced one.
         pub model: Option<String>,
-        /// Region of interest, source pixels.
+        /// Region of interest, pixels of `source`; empty also where it was drawn on a picture of another shape.
         pub region: Vec<[f32; 2]>,
         /// Whether speeds are measured.
         pub calibrated: bool,

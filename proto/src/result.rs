@@ -98,11 +98,12 @@ wire_struct! {
         pub class_id: u16,
         /// Index into `detections` of the one matched in this frame.
         pub detection: Option<u16>,
-        /// Foot point on the ground plane in metres, where the camera is calibrated.
+        /// Foot point on the ground plane in metres, where the camera is calibrated for the picture.
         pub ground_m: Option<[f32; 2]>,
         /// Speed, once known.
         pub speed: Option<Speed>,
-        /// Whether the foot point lies in the camera's region (always true without one).
+        /// Whether the foot point lies in the camera's region (always true without one, and while it is off because it was drawn on
+        /// a picture of another shape).
         pub in_region: bool,
         /// Share of the track's sightings that had this class, 0 to 1; none where nobody counted.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -18,6 +18,8 @@ pub struct SourceState {
     pub error: String,
     /// Size of the source picture.
     pub size: Option<Size>,
+    /// Width of its pixels over their height; none from a producer that did not say.
+    pub pixel_aspect: Option<f32>,
     /// Size of the analysed picture.
     pub analysed: Option<Size>,
     /// Frames per second that the source gives.

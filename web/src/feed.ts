@@ -6,6 +6,7 @@ import { journey, type Journey } from "./journey";
 import { browserNow } from "./link/clock";
 import type { Arrival, Ask, Painted } from "./link/messages";
 import { Player } from "./player";
+import { type PictureShape, shapeOf } from "./setup/shape";
 import type { Seen } from "./situation";
 import type { LossCount, Notice, Playback, Track } from "./wire";
 
@@ -30,6 +31,8 @@ export interface Numbers {
   lost: readonly LossCount[];
   notices: readonly Notice[];
   paintedPerSecond: number;
+  /** The source's picture on the screen, by its result and its preview; undefined before the first. */
+  picture: PictureShape | undefined;
 }
 
 const NOTHING: Numbers = {
@@ -51,6 +54,7 @@ const NOTHING: Numbers = {
   lost: [],
   notices: [],
   paintedPerSecond: 0,
+  picture: undefined,
 };
 
 interface Frame {
@@ -73,6 +77,7 @@ export class Feed {
   private current: Frame | undefined;
   private next: Frame | undefined;
   private newest: Arrival | undefined;
+  private shape: PictureShape | undefined;
   private paintedAtMs = 0;
   private watchedSinceMs = browserNow();
   private readonly paintTimes: number[] = [];
@@ -152,7 +157,11 @@ export class Feed {
     if (frame === undefined) return;
     const { arrival, picture } = frame;
     if (picture === undefined) paintGround(surface.picture, arrival.result.source);
-    else paintPicture(surface.picture, picture);
+    else {
+      paintPicture(surface.picture, picture);
+      const shape = shapeOf(arrival.result.source, picture);
+      if (JSON.stringify(shape) !== JSON.stringify(this.shape)) this.shape = shape;
+    }
     const boxes = this.paintOverlay(surface, arrival);
     label(surface.picture, this.camera, frame, boxes);
     if (fresh === undefined) return;
@@ -217,6 +226,7 @@ export class Feed {
       lost: shown?.result.lost ?? [],
       notices: shown?.result.notices ?? [],
       paintedPerSecond: this.paintTimes.length / 2,
+      picture: this.shape,
     };
   }
 

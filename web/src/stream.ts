@@ -106,7 +106,7 @@ export class StreamFeed {
       const scene = { step, map: this.map, trails: this.trails, speed: (mps: number) => `${speed(mps, unit)} ${unit}` };
       drawAbove(context, width, height, pixelRatio, scene, view, labels);
     } else {
-      const options = { classes: [], region: [], unit, labels };
+      const options = { classes: [], region: [], regionOn: null, unit, labels };
       drawOverlay(context, width, height, pixelRatio, step.result, this.boxTrails, options);
     }
     // Says on the element itself what it shows, for tests and for automation.

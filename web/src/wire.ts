@@ -268,11 +268,11 @@ export interface Track {
   class_id: number;
   /** Index into `detections` of the one matched in this frame. */
   detection: number | null;
-  /** Foot point on the ground plane in metres, where the camera is calibrated. */
+  /** Foot point on the ground plane in metres, where the camera is calibrated for the picture. */
   ground_m: [number, number] | null;
   /** Speed, once known. */
   speed: Speed | null;
-  /** Whether the foot point lies in the camera's region (always true without one). */
+  /** Whether the foot point lies in the camera's region (always true without one, and while it is off because it was drawn on a picture of another shape). */
   in_region: boolean;
   /** Share of the track's sightings that had this class, 0 to 1; none where nobody counted. */
   class_share: number | null;
@@ -641,7 +641,7 @@ export interface CameraState {
   owner: string | null;
   /** The model that its results are of: `/api/models` has its class names. None while no processor has announced one. */
   model: string | null;
-  /** Region of interest, source pixels. */
+  /** Region of interest, pixels of `source`; empty also where it was drawn on a picture of another shape. */
   region: [number, number][];
   /** Whether speeds are measured. */
   calibrated: boolean;

@@ -83,7 +83,7 @@ pub(crate) fn try_out(Trial { points, world_from_image, picture }: Trial) -> Res
     {
         return Err(format!("picture is {width}x{height}: use 16x16 to 16384x16384"));
     }
-    let config = CalibrationConfig { points, world_from_image };
+    let config = CalibrationConfig { points, world_from_image, drawn_on: None };
     let calibration = Calibration::new(&config).map_err(|error| error.to_string())?;
     let residuals_px = calibration.residuals_px().to_vec();
     let squares: f64 = residuals_px.iter().map(|residual| residual * residual).sum();

@@ -318,6 +318,7 @@ pub(crate) fn camera_config(id: &CameraId) -> CameraConfig {
             every: 1,
             max_frames: None,
             damaged: peregrine_proto::Damaged::Drop,
+            pixel_aspect: None,
         },
         analysis: Default::default(),
         calibration: None,

@@ -37,7 +37,6 @@ pub(super) struct CaptureSource {
     frames: Receiver<FromCapture>,
     position: u64,
     ended: bool,
-    last_size: Option<Size>,
 }
 
 /// What is captured, and through which of OpenCV's backends.
@@ -102,7 +101,6 @@ impl CaptureSource {
             frames,
             position: 0,
             ended: false,
-            last_size: None,
         };
         match source.receive()? {
             Some(FromCapture::Opened(info)) => source.info = info,
@@ -168,14 +166,13 @@ impl Source for CaptureSource {
         let position = self.position;
         self.position += 1;
         let (media_time_us, jumped) = self.times.of(position, None, arrival, &mut TimeRepairs::default());
-        let resized = self.last_size.replace(picture.size()).is_some_and(|last| last != picture.size());
         Ok(Some(Captured {
             picture,
             position,
             media_time_us,
             captured_at_us: arrival.wall_us,
             arrived: arrival.steady,
-            discontinuity: jumped || resized,
+            discontinuity: jumped,
             damage: None,
             capture,
             decode,

@@ -27,7 +27,6 @@ pub(super) struct ImagesSource {
     converter: Converter,
     next: usize,
     counts: SourceCounts,
-    last_size: Option<Size>,
 }
 
 impl ImagesSource {
@@ -56,7 +55,6 @@ impl ImagesSource {
             converter,
             next: 0,
             counts: SourceCounts::default(),
-            last_size: None,
         })
     }
 }
@@ -75,15 +73,13 @@ impl Source for ImagesSource {
                 Ok(picture) => {
                     let (media_time_us, jumped) =
                         self.times.of(position, None, arrival, &mut self.counts.times);
-                    let size = picture.size();
-                    let resized = self.last_size.replace(size).is_some_and(|last| last != size);
                     return Ok(Some(Captured {
                         picture,
                         position,
                         media_time_us,
                         captured_at_us: arrival.wall_us,
                         arrived: arrival.steady,
-                        discontinuity: jumped || resized,
+                        discontinuity: jumped,
                         damage: None,
                         capture: Duration::ZERO,
                         decode: started.elapsed(),

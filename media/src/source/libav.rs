@@ -24,7 +24,7 @@ use super::{
     seconds_text,
     times::{Clock, Times},
 };
-use crate::convert::Converter;
+use crate::{convert::Converter, picture::Orientation};
 
 /// Containers that hold one video each. Lists of other files (`concat`, `hls`, `image2`, `sdp`, …) are left out: through
 /// them a file in an allowed folder could open what is not allowed.
@@ -55,7 +55,6 @@ pub(super) struct LibavSource {
     broken: Option<SourceError>,
     counts: SourceCounts,
     said_b_frames: bool,
-    last_size: Option<Size>,
 }
 
 /// One pass over the stream, from opening to its end.
@@ -66,7 +65,7 @@ struct Stream {
     deadline: Arc<Deadline>,
     index: usize,
     time_base: Rational,
-    rotation: u16,
+    orientation: Orientation,
     untidy: Untidy,
     intact: Intact,
     /// Pictures decoded so far: the next one's position.
@@ -265,7 +264,6 @@ impl LibavSource {
             broken: None,
             counts: SourceCounts::default(),
             said_b_frames: false,
-            last_size: None,
         })
     }
 
@@ -373,6 +371,7 @@ impl Source for LibavSource {
         };
         let started = Instant::now();
         let damage = decoded.damage;
+        let pixel_aspect = self.stream.pixel_aspect(&decoded.frame);
         let picture = self
             .stream
             .converter
@@ -381,7 +380,8 @@ impl Source for LibavSource {
                 uri: self.shown.clone(),
                 why: format!("its pixel format cannot be converted: {error}"),
             })?
-            .turned(self.stream.rotation);
+            .with_pixel_aspect(pixel_aspect)
+            .oriented(self.stream.orientation);
         if had_clock && self.timing.is_by_arrival() {
             tracing::warn!(
                 source = self.shown,
@@ -397,7 +397,6 @@ impl Source for LibavSource {
                  off in the camera's encoder"
             );
         }
-        let resized = self.last_size.replace(picture.size()).is_some_and(|last| last != picture.size());
         self.info.size = picture.size();
         Ok(Some(Captured {
             picture,
@@ -405,7 +404,7 @@ impl Source for LibavSource {
             media_time_us,
             captured_at_us: decoded.arrival.wall_us,
             arrived: decoded.arrival.steady,
-            discontinuity: discontinuity || resized,
+            discontinuity,
             damage,
             capture: decoded.capture,
             decode: decoded.decode + started.elapsed(),
@@ -421,7 +420,6 @@ impl Source for LibavSource {
         self.timing = self.stream.timing(self.fps, &self.info);
         self.timing.mark_discontinuity();
         (self.next, self.broken) = (0, None);
-        self.last_size = None;
         Ok(())
     }
 
@@ -488,7 +486,8 @@ impl Stream {
             .open_as(codec)
             .map_err(|error| unusable(format!("its {} decoder does not start: {error}", codec.name())))?;
 
-        let (index, time_base, rotation) = (stream.index(), stream.time_base(), rotation(&stream, shown));
+        let (index, time_base, orientation) =
+            (stream.index(), stream.time_base(), orientation(&stream, shown));
         // The index of MP4 is exact; other containers write estimates.
         let exact = input.format().name().contains("mp4");
         let promised = u64::try_from(stream.frames()).ok().filter(|frames| exact && *frames > 0);
@@ -500,7 +499,7 @@ impl Stream {
             deadline,
             index,
             time_base,
-            rotation,
+            orientation,
             untidy: Untidy::default(),
             intact: Intact::default(),
             pictures: 0,
@@ -530,8 +529,11 @@ impl Stream {
                 ((*parameters.as_ptr()).width, (*parameters.as_ptr()).height)
             };
             let (width, height) = (width.max(0) as u32, height.max(0) as u32);
-            let sideways = matches!(self.rotation, 90 | 270);
-            size = if sideways { Size { width: height, height: width } } else { Size { width, height } };
+            size = if self.orientation.is_sideways() {
+                Size { width: height, height: width }
+            } else {
+                Size { width, height }
+            };
             rate = [stream.avg_frame_rate(), stream.rate()]
                 .iter()
                 .map(|rate| f64::from(*rate))
@@ -555,6 +557,19 @@ impl Stream {
         #[allow(unsafe_code)]
         let flags = unsafe { (*self.input.format().as_ptr()).flags };
         flags & ffi::AVFMT_NOTIMESTAMPS != 0
+    }
+
+    /// Width of the frame's pixels over their height, by the container where it says so, else by the stream itself.
+    fn pixel_aspect(&mut self, frame: &frame::Video) -> Option<f32> {
+        let mut stream = self.input.stream_mut(self.index)?;
+        // SAFETY: stream and frame are valid and only read; the call does not look at the container.
+        #[allow(unsafe_code)]
+        let ratio = unsafe {
+            let (stream, frame) = (stream.as_mut_ptr(), frame.as_ptr().cast_mut());
+            Rational::from(ffi::av_guess_sample_aspect_ratio(std::ptr::null_mut(), stream, frame))
+        };
+        let said = ratio.numerator() > 0 && ratio.denominator() > 0;
+        said.then(|| ratio.numerator() as f32 / ratio.denominator() as f32)
     }
 
     fn timing(&self, fps: Option<f64>, info: &SourceInfo) -> Timing {
@@ -800,26 +815,25 @@ fn codec_name(parameters: &codec::Parameters) -> String {
     if tag.is_empty() || name != "none" { name.to_owned() } else { format!("`{tag}`") }
 }
 
-/// Clockwise degrees by which the pictures have to be turned, from the track's display matrix.
-fn rotation(stream: &format::stream::Stream<'_>, shown: &str) -> u16 {
+/// How the pictures have to be turned and mirrored, from the track's display matrix.
+fn orientation(stream: &format::stream::Stream<'_>, shown: &str) -> Orientation {
     let matrix = stream
         .side_data()
         .find(|data| data.kind() == codec::packet::side_data::Type::DisplayMatrix)
         .map(|data| data.data().to_vec());
-    let Some(matrix) = matrix.filter(|matrix| matrix.len() >= 36) else { return 0 };
+    let Some(matrix) = matrix.filter(|matrix| matrix.len() >= 36) else { return Orientation::default() };
     let value = |i: usize| f64::from(i32::from_ne_bytes([0, 1, 2, 3].map(|b| matrix[4 * i + b])));
+    // A step to the right in the stored picture goes by (a, b) in the one to be seen, a step down by (c, d).
     let (a, b, c, d) = (value(0), value(1), value(3), value(4));
-    let degrees = b.atan2(a).to_degrees().rem_euclid(360.0);
+    let mirrored = a * d - b * c < 0.0;
+    let side = if mirrored { -1.0 } else { 1.0 };
+    let degrees = (side * b).atan2(side * a).to_degrees().rem_euclid(360.0);
     let quarter = (degrees / 90.0).round() * 90.0;
-    if (degrees - quarter).abs() > 1.0 || a * d - b * c < 0.0 {
-        tracing::warn!(
-            source = shown,
-            degrees,
-            "rotation is no multiple of 90 degrees, or mirrored: ignored"
-        );
-        return 0;
+    if (degrees - quarter).abs() > 1.0 {
+        tracing::warn!(source = shown, degrees, "rotation is no multiple of 90 degrees: ignored");
+        return Orientation::default();
     }
-    quarter as u16 % 360
+    Orientation { mirrored, degrees: quarter as u16 % 360 }
 }
 
 /// A time as Matroska writes it, `00:01:02.500000000`, in microseconds.

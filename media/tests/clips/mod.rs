@@ -53,6 +53,7 @@ pub(crate) fn config(uri: &str, fps: Option<f64>) -> SourceConfig {
         every: 1,
         max_frames: None,
         damaged: Damaged::Drop,
+        pixel_aspect: None,
     }
 }
 

@@ -30,6 +30,7 @@ use peregrine_proto::{
 use self::summary::Summary;
 use crate::{
     camera_analysis::CameraAnalysis,
+    drawn::DrawnNews,
     journey::StageClock,
     model::{Detector, ModelConfig, ModelInput, Preprocessor, RawOutput, Session, Wanted},
 };
@@ -80,6 +81,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         source,
         filter: DamageFilter::new(camera.source.damaged == Damaged::Keep),
         left_out: BTreeMap::new(),
+        pixel_aspect: camera.source.pixel_aspect,
         analysed: camera.analysis.size,
         input,
         every: camera.source.every,
@@ -107,10 +109,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 let seen = analysis.update(
                     header.media_time_us,
                     header.discontinuity,
-                    header.source,
+                    header.picture(),
                     &detections,
                     |stage| clock.lap(stage),
                 );
+                seen.news.iter().for_each(|news| progress.say(news));
                 let result = FrameResult {
                     schema: SCHEMA,
                     n: header.n,
@@ -191,6 +194,8 @@ struct FrameReader {
     filter: DamageFilter,
     /// Damaged pictures, by what the decoder found.
     left_out: BTreeMap<&'static str, u64>,
+    /// Where the stream does not say it, or wrongly.
+    pixel_aspect: Option<f32>,
     analysed: Option<Size>,
     input: Size,
     every: u32,
@@ -221,6 +226,7 @@ impl FrameReader {
         while n < self.most {
             let Some(mut captured) = self.source.next()? else { return Ok(()) };
             jumped |= captured.discontinuity;
+            captured.picture = captured.picture.with_pixel_aspect(self.pixel_aspect);
             if captured.position % u64::from(self.every.max(1)) != 0 {
                 continue;
             }
@@ -254,7 +260,9 @@ impl FrameReader {
 
     fn header(&self, n: u64, captured: &Captured) -> FrameHeader {
         let source = captured.picture.size();
-        let analysed = self.analysed.unwrap_or_else(|| peregrine_media::fit(source, self.input));
+        let analysed = self
+            .analysed
+            .unwrap_or_else(|| peregrine_media::fit(source, captured.picture.pixel_aspect(), self.input));
         let us = |took: Duration| took.as_micros().try_into().unwrap_or(u32::MAX);
         FrameHeader {
             n,
@@ -416,6 +424,12 @@ impl Progress {
                 None => eprintln!("{frames} frames, {:.1}/s", self.bar.per_sec()),
             }
         }
+    }
+
+    /// Says something without disturbing the bar.
+    fn say(&self, news: &DrawnNews) {
+        let kind = if news.is_warning() { "warning" } else { "note" };
+        self.bar.suspend(|| eprintln!("{kind}: {news}"));
     }
 
     fn done(&self) {

@@ -80,7 +80,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 fn measure(session: &Session) -> anyhow::Result<Vec<Line>> {
     let Session { fps, width, height, homography_px_to_m, scale_spread, tracks } = session;
     anyhow::ensure!(fps.is_finite() && *fps > 0.0, "fps is {fps}: it must be above 0");
-    let config = CalibrationConfig { points: Vec::new(), world_from_image: Some(*homography_px_to_m) };
+    let config =
+        CalibrationConfig { points: Vec::new(), world_from_image: Some(*homography_px_to_m), drawn_on: None };
     let homography = Calibration::new(&config)?.homography([*width, *height]).context(
         "homography_px_to_m has its horizon at the picture's lower edge: is it from pixels to metres?",
     )?;

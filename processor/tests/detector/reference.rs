@@ -133,7 +133,7 @@ fn published(clip: &Path, input: Size) -> Vec<(FrameHeader, Vec<u8>)> {
             continue;
         }
         let picture = captured.picture;
-        let analysed = fit(picture.size(), input);
+        let analysed = fit(picture.size(), picture.pixel_aspect(), input);
         let mut i420 = Vec::new();
         resizer.resize(&picture, analysed, &mut i420).unwrap();
         let colour = Colour { matrix: ColourMatrix::Bt601, range: ColourRange::Limited };

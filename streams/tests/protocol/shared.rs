@@ -168,6 +168,7 @@ async fn source_state_comes_back_as_it_was_written() -> Result<()> {
         state: SourceHealth::Reconnecting,
         error: "cannot open \"x\": it's gone".into(),
         size: Some(Size { width: 1920, height: 1080 }),
+        pixel_aspect: Some(2.0),
         analysed: None,
         fps: 7.5,
         position: Some(42),

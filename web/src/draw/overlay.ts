@@ -5,8 +5,10 @@ import { Trails } from "./trails";
 
 export interface OverlayOptions {
   classes: readonly string[];
-  /** Region of interest in source pixels. */
+  /** Region of interest, in pixels of `regionOn`. */
   region: readonly (readonly [number, number])[];
+  /** The picture that the region lies on; that of the result where it is null. */
+  regionOn: { width: number; height: number } | null;
   unit: SpeedUnit;
   /** A tile has room for boxes only. */
   labels: boolean;
@@ -39,7 +41,9 @@ export function drawOverlay(
   canvas.clearRect(0, 0, width, height);
   const sx = width / Math.max(1, result.source.width);
   const sy = height / Math.max(1, result.source.height);
-  drawRegion(canvas, width, height, sx, sy, pixelRatio, options.region);
+  const on = options.regionOn ?? result.source;
+  const [rx, ry] = [width / Math.max(1, on.width), height / Math.max(1, on.height)];
+  if (!result.notices.includes("region_off")) drawRegion(canvas, width, height, rx, ry, pixelRatio, options.region);
   const tracks = shownTracks(result);
   canvas.lineJoin = "round";
   canvas.lineCap = "round";

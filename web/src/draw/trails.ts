@@ -13,14 +13,18 @@ export class Trails {
 
   private readonly points = new Map<number, TrailPoint[]>();
   private epoch = -1;
+  private size = { width: 0, height: 0 };
   private lastUs = Number.NEGATIVE_INFINITY;
 
   /** Takes the results in their order. */
   add(result: FrameResult): void {
     if (result.status !== "ok") return;
-    if (result.track_epoch !== this.epoch || result.media_time_us < this.lastUs) {
+    const { width, height } = result.source;
+    const otherPixels = width !== this.size.width || height !== this.size.height;
+    if (result.track_epoch !== this.epoch || result.media_time_us < this.lastUs || otherPixels) {
       this.points.clear();
       this.epoch = result.track_epoch;
+      this.size = { width, height };
     }
     this.lastUs = result.media_time_us;
     for (const track of result.tracks) {

@@ -2,12 +2,14 @@ import { expect, it } from "vitest";
 
 import type { CameraConfig, Point } from "./config";
 import {
+  calibrationOn,
   calibrationPoints,
   configOf,
   draftOf,
   missingWords,
   NEW_DRAFT,
   problemsOf,
+  regionOn,
   suggestId,
   verdict,
   withoutCredentials,
@@ -127,4 +129,39 @@ it("a poor fit is called good", () => {
   expect(verdict(30, 6, 1280).word).toBe("poor");
   expect(verdict(0, 4, 1280).word).toBe("check");
   expect(verdict(NaN, 6, 1280).word).toBe("poor");
+});
+
+it("what was drawn on another picture lies elsewhere on this one", () => {
+  const [drawn, now] = [
+    { width: 1280, height: 720 },
+    { width: 640, height: 720, pixel_aspect: 2 },
+  ];
+  const config = {
+    ...FULL,
+    analysis: { ...FULL.analysis, region_drawn_on: drawn },
+    calibration: { ...FULL.calibration, drawn_on: drawn },
+  };
+  const draft = draftOf(config);
+  expect(configOf(draft, config)).toEqual(config);
+  const moved = { ...draft, ...regionOn(draft, now), calibration: calibrationOn(draft.calibration, now) };
+  const saved = configOf(moved, config);
+  expect(saved.analysis?.region).toEqual(CORNERS.map(([x, y]) => [x / 2, y]));
+  expect(saved.analysis?.region_drawn_on).toEqual(now);
+  expect(saved.calibration?.points?.[1]).toEqual({ image: [450, 600], ground: [1, 1] });
+  expect(saved.calibration?.drawn_on).toEqual(now);
+});
+
+it("a matrix is of the picture that it is said to be right on", () => {
+  const matrix = [
+    [1, 2, 3],
+    [4, 5, 6],
+    [7, 8, 9],
+  ];
+  const config = { ...FULL, calibration: { world_from_image: matrix, drawn_on: { width: 640, height: 480 } } };
+  const draft = draftOf(config);
+  const now = { width: 1280, height: 1920 };
+  const saved = configOf({ ...draft, calibration: calibrationOn(draft.calibration, now) }, config);
+  // [640, 480] on the old picture is [1280, 1920] on the new one: the same ground.
+  expect(saved.calibration?.world_from_image).toEqual(matrix.map(([a = 0, b = 0, c]) => [a / 2, b / 4, c]));
+  expect(saved.calibration?.drawn_on).toEqual(now);
 });

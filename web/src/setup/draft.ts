@@ -4,6 +4,7 @@ import { count } from "../format";
 import type { CalibrationConfig, CalibrationPoint, CameraConfig, Point } from "./config";
 import { type NumberRange, numberText, readNumber } from "./number";
 import { crossesItself } from "./polygon";
+import { type PictureShape, stretch, stretched } from "./shape";
 
 export interface Draft {
   id: string;
@@ -15,6 +16,8 @@ export interface Draft {
   confidence: number;
   /** Source pixels. */
   region: readonly Point[];
+  /** The picture that the region was drawn on; undefined where nobody said. */
+  regionOn: PictureShape | undefined;
   calibration: CalibrationDraft;
 }
 
@@ -24,6 +27,8 @@ export type CalibrationMode = "none" | "rectangle" | "points" | "matrix";
 /** Both ways keep what they have when the other one is chosen. */
 export interface CalibrationDraft {
   mode: CalibrationMode;
+  /** The picture whose pixels the corners, the points and the matrix are in; undefined where nobody said. */
+  drawnOn: PictureShape | undefined;
   /** A rectangle on the ground: its corners as clicked, near left, near right, far right, far left. */
   corners: readonly Point[];
   /** From near left to near right, metres, as typed. */
@@ -49,6 +54,7 @@ const DEFAULT_CONFIDENCE = 0.35;
 
 const NO_CALIBRATION: CalibrationDraft = {
   mode: "none",
+  drawnOn: undefined,
   corners: [],
   widthM: "",
   lengthM: "",
@@ -63,6 +69,7 @@ export const NEW_DRAFT: Draft = {
   classes: [],
   confidence: DEFAULT_CONFIDENCE,
   region: [],
+  regionOn: undefined,
   calibration: NO_CALIBRATION,
 };
 
@@ -75,7 +82,8 @@ export function draftOf({ id, name = "", source, analysis = {}, calibration }: C
     classes: analysis.classes ?? [],
     confidence: analysis.confidence ?? DEFAULT_CONFIDENCE,
     region: analysis.region ?? [],
-    calibration: calibrationDraftOf(calibration),
+    regionOn: analysis.region_drawn_on,
+    calibration: { ...calibrationDraftOf(calibration), drawnOn: calibration?.drawn_on },
   };
 }
 
@@ -91,7 +99,14 @@ function calibrationDraftOf(calibration: CalibrationConfig | undefined): Calibra
     JSON.stringify(corners) === JSON.stringify([[0, 0], [width, 0], [width, length], [0, length]]); // prettier-ignore
   if (given.length === 4 && width > 0 && length > 0 && isRectangle([a, b, c, d])) {
     const corners = given.map(({ image }) => image);
-    return { mode: "rectangle", corners, widthM: numberText(width), lengthM: numberText(length), points };
+    return {
+      ...NO_CALIBRATION,
+      mode: "rectangle",
+      corners,
+      widthM: numberText(width),
+      lengthM: numberText(length),
+      points,
+    };
   }
   return { ...NO_CALIBRATION, mode: "points", points };
 }
@@ -99,20 +114,55 @@ function calibrationDraftOf(calibration: CalibrationConfig | undefined): Calibra
 /** The configuration that the draft asks for; what this page does not know stays as it is in `before`. */
 export function configOf(draft: Draft, before: CameraConfig | undefined): CameraConfig {
   const { calibration: kept, ...rest } = before ?? { id: draft.id, source: { uri: draft.uri } };
-  const calibration = draft.calibration.mode === "matrix" ? kept : pointsConfig(draft.calibration);
+  const { drawnOn } = draft.calibration;
+  const calibration = draft.calibration.mode === "matrix" ? matrixOn(kept, drawnOn) : pointsConfig(draft.calibration);
+  const region_drawn_on = draft.region.length > 0 ? draft.regionOn : undefined;
   return {
     ...rest,
     id: draft.id.trim(),
     name: draft.name.trim(),
     source: { ...rest.source, uri: draft.uri.trim(), loop: draft.loop },
-    analysis: { ...rest.analysis, classes: draft.classes, confidence: draft.confidence, region: draft.region },
+    analysis: {
+      ...rest.analysis,
+      classes: draft.classes,
+      confidence: draft.confidence,
+      region: draft.region,
+      region_drawn_on,
+    },
     ...(calibration === undefined ? {} : { calibration }),
   };
 }
 
 function pointsConfig(calibration: CalibrationDraft): CalibrationConfig | undefined {
   const points = calibrationPoints(calibration);
-  return points === undefined ? undefined : { points };
+  return points === undefined ? undefined : { points, drawn_on: calibration.drawnOn };
+}
+
+/** A matrix in the pixels of another picture of the scene. */
+export function matrixOn(
+  calibration: CalibrationConfig | undefined,
+  picture: PictureShape | undefined,
+): CalibrationConfig | undefined {
+  const { world_from_image: matrix, drawn_on: before } = calibration ?? {};
+  if (matrix === undefined || picture === undefined) return calibration;
+  const by = [...stretch(before, picture), 1];
+  return { world_from_image: matrix.map((row) => row.map((value, i) => value / (by[i] ?? 1))), drawn_on: picture };
+}
+
+/** The calibration as it lies on a picture; what is drawn from here on is drawn on that one. */
+export function calibrationOn(calibration: CalibrationDraft, picture: PictureShape): CalibrationDraft {
+  const by = stretch(calibration.drawnOn, picture);
+  return {
+    ...calibration,
+    drawnOn: picture,
+    corners: stretched(calibration.corners, by),
+    points: calibration.points.map((point) => ({ ...point, image: stretched([point.image], by)[0] ?? point.image })),
+  };
+}
+
+/** The region as it lies on a picture, and that picture. */
+export function regionOn(draft: Draft, picture: PictureShape): Pick<Draft, "region" | "regionOn"> {
+  return { region: stretched(draft.region, stretch(draft.regionOn, picture)), regionOn: picture };
 }
 
 /** The points of the ground as soon as they are complete: each with its metres, and four or more. */

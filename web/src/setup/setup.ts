@@ -8,11 +8,13 @@ import {
   configOf,
   type Draft,
   draftOf,
+  matrixOn,
   NEW_DRAFT,
   problemsOf,
   withoutCredentials,
 } from "./draft";
 import { begin, edit, type History, redo, settle, undo } from "./history";
+import type { PictureShape } from "./shape";
 import { numberText } from "./number";
 
 export type Doing = "loading" | "ready" | "failed" | "saving";
@@ -154,9 +156,9 @@ export class Setup {
     }
   }
 
-  /** A calibration that was given as a matrix, which this page only shows. */
-  savedMatrix(): readonly (readonly number[])[] | undefined {
-    return this.saved.value?.config.calibration?.world_from_image;
+  /** A calibration that was given as a matrix, which this page only shows: as it lies on a picture. */
+  savedMatrix(picture?: PictureShape): readonly (readonly number[])[] | undefined {
+    return matrixOn(this.saved.value?.config.calibration, picture)?.world_from_image;
   }
 
   private fail(error: unknown, doing: Doing): void {

@@ -5,6 +5,7 @@ import type { OverlayOptions } from "../draw/overlay";
 import { sentence } from "../notices";
 import { session } from "../session";
 import { speedUnit } from "../settings";
+import { aspectOf } from "../setup/shape";
 import { badgeWords, type Situation } from "../situation";
 import type { CameraState } from "../wire";
 import { State } from "./shapes";
@@ -26,14 +27,14 @@ export function Picture({ camera, situation, large, children }: PictureProps) {
   const options = useRef<OverlayOptions>(NO_OPTIONS);
   const id = camera.camera;
   const feed = session.feed(id);
-  const { seen, notices } = feed.numbers.value;
+  const { seen, notices, picture: shape } = feed.numbers.value;
   const [notice] = notices;
   const classes = session.models.classes(camera.model);
 
   useEffect(() => {
-    options.current = { classes, region: camera.region, unit: speedUnit.value, labels: large };
+    options.current = { classes, region: camera.region, regionOn: camera.source, unit: speedUnit.value, labels: large };
     feed.redraw();
-  }, [classes, camera.region, speedUnit.value, large, feed]);
+  }, [classes, camera.region, camera.source, speedUnit.value, large, feed]);
 
   useEffect(() => {
     const elements = { frame: frame.current, picture: picture.current, overlay: overlay.current };
@@ -71,7 +72,8 @@ export function Picture({ camera, situation, large, children }: PictureProps) {
     };
   }, [feed, id, large]);
 
-  const ratio = camera.source === null ? 16 / 9 : camera.source.width / Math.max(1, camera.source.height);
+  const known = shape ?? camera.source;
+  const ratio = known === null ? 16 / 9 : aspectOf(known);
   const has = seen.pictureAgeMs !== undefined;
   return (
     <div
@@ -116,4 +118,4 @@ export function Picture({ camera, situation, large, children }: PictureProps) {
   );
 }
 
-const NO_OPTIONS: OverlayOptions = { classes: [], region: [], unit: "km/h", labels: false };
+const NO_OPTIONS: OverlayOptions = { classes: [], region: [], regionOn: null, unit: "km/h", labels: false };

@@ -5,8 +5,9 @@ import { plural } from "../format";
 import { session } from "../session";
 import type { Part } from "../setup/draft";
 import { Setup } from "../setup/setup";
+import { type PictureShape, shapeWords } from "../setup/shape";
 import { type Situation, situation } from "../situation";
-import type { CameraState, Size } from "../wire";
+import type { CameraState } from "../wire";
 import { Empty } from "./empty";
 import { Picture } from "./picture";
 import { CalibrationEditor, CalibrationPanel, type Calibrating, useCalibrating } from "./setup/calibration";
@@ -29,7 +30,8 @@ export function SetupView({ camera: id, part }: { camera: string; part: Part }) 
   useEffect(() => setup.start(), [setup]);
   useEffect(() => listenToUndo(setup), [setup]);
   const camera = session.cameras.value?.find((each) => each.camera === id);
-  const calibrating = useCalibrating(setup, camera?.source ?? null);
+  const picture = session.feed(id).numbers.value.picture ?? camera?.source ?? undefined;
+  const calibrating = useCalibrating(setup, picture);
   const judgement = useJudgement(setup, camera ?? null, calibrating);
   const error = setup.error.value;
   if (setup.doing.value === "failed") {
@@ -75,7 +77,7 @@ export function SetupView({ camera: id, part }: { camera: string; part: Part }) 
             </div>
           </div>
         ) : (
-          <EditedPicture {...{ setup, camera, part, calibrating }} situation={doing} />
+          <EditedPicture {...{ setup, camera, picture, part, calibrating }} situation={doing} />
         )}
       </div>
       <aside class="side" aria-label="Settings">
@@ -99,10 +101,8 @@ export function SetupView({ camera: id, part }: { camera: string; part: Part }) 
         <section class="card panel" aria-label={PARTS.find((each) => each.part === part)?.name}>
           {part === "source" && <SourceForm setup={setup} />}
           {part === "source" && <Remove setup={setup} />}
-          {part === "region" && <RegionPanel setup={setup} />}
-          {part === "calibration" && (
-            <CalibrationPanel setup={setup} size={camera?.source ?? null} calibrating={calibrating} />
-          )}
+          {part === "region" && <RegionPanel setup={setup} picture={picture} />}
+          {part === "calibration" && <CalibrationPanel setup={setup} picture={picture} calibrating={calibrating} />}
         </section>
         <SaveBar
           setup={setup}
@@ -124,15 +124,15 @@ export function SetupView({ camera: id, part }: { camera: string; part: Part }) 
 interface EditedPictureProps {
   setup: Setup;
   camera: CameraState;
+  picture: PictureShape | undefined;
   situation: Situation;
   part: Part;
   calibrating: Calibrating;
 }
 
 /** The picture with what is drawn on it; for the calibration it stands still. */
-function EditedPicture({ setup, camera, situation: doing, part, calibrating }: EditedPictureProps) {
+function EditedPicture({ setup, camera, picture, situation: doing, part, calibrating }: EditedPictureProps) {
   const [moving, setMoving] = useState(false);
-  const { source: size } = camera;
   const has = session.feed(camera.camera).numbers.value.frameId !== undefined;
   const still = part === "calibration" && has && !moving;
   // The region is drawn by the editor.
@@ -141,9 +141,9 @@ function EditedPicture({ setup, camera, situation: doing, part, calibrating }: E
     <>
       <Picture camera={shown} situation={still ? { ...doing, help: undefined, old: false } : doing} large>
         {still && <Still />}
-        {size !== null && has && part === "region" && <RegionEditor setup={setup} size={size} />}
-        {size !== null && has && part === "calibration" && (
-          <CalibrationEditor setup={setup} size={size} calibrating={calibrating} />
+        {picture !== undefined && has && part === "region" && <RegionEditor setup={setup} picture={picture} />}
+        {picture !== undefined && has && part === "calibration" && (
+          <CalibrationEditor setup={setup} picture={picture} calibrating={calibrating} />
         )}
       </Picture>
       <p class="picture-words" hidden={part === "source"}>
@@ -162,7 +162,7 @@ function EditedPicture({ setup, camera, situation: doing, part, calibrating }: E
             </button>
           </>
         )}
-        {has && part === "region" && sizeWords(size)}
+        {has && part === "region" && sizeWords(picture)}
       </p>
     </>
   );
@@ -170,8 +170,8 @@ function EditedPicture({ setup, camera, situation: doing, part, calibrating }: E
 
 const NO_REGION: [number, number][] = [];
 
-function sizeWords(size: Size | null): string {
-  return size === null ? "" : `${size.width} × ${size.height} pixels. Points are kept in the source's pixels.`;
+function sizeWords(picture: PictureShape | undefined): string {
+  return picture === undefined ? "" : `${shapeWords(picture)} pixels. Points are kept in the source's pixels.`;
 }
 
 /** The picture of this moment over the live one. */

@@ -6,6 +6,7 @@ import type { Point } from "../../setup/config";
 import {
   type CalibrationDraft,
   type CalibrationMode,
+  calibrationOn,
   calibrationPoints,
   COORDINATE_M,
   LEAST_POINTS,
@@ -17,10 +18,11 @@ import { type Fit, useFit } from "../../setup/fit";
 import { type Grid, type Ground, groundGrid, groundOf, metresBetween } from "../../setup/ground";
 import { moveCorner, removeCorner } from "../../setup/polygon";
 import type { Setup } from "../../setup/setup";
+import type { PictureShape } from "../../setup/shape";
 import { headOf } from "../../setup/view";
-import type { Size } from "../../wire";
 import { Icon, Mark } from "../shapes";
-import { Editor, type HandleSpec, svgPoints } from "./editor";
+import { DrawnOn } from "./drawn";
+import { Editor, type HandleSpec, type Scale, svgPoints } from "./editor";
 import { NumberField } from "./fields";
 
 const CORNER_NAMES = ["near left", "near right", "far right", "far left"];
@@ -36,14 +38,17 @@ export interface Calibrating {
 }
 
 /** Asks the gateway for the homography of the draft's points whenever they change. */
-export function useCalibrating(setup: Setup, size: Size | null): Calibrating {
-  const { calibration } = setup.draft.value;
+export function useCalibrating(setup: Setup, picture: PictureShape | undefined): Calibrating {
+  const { calibration: draft } = setup.draft.value;
+  const calibration = picture === undefined ? draft : calibrationOn(draft, picture);
   const points = calibrationPoints(calibration);
-  const saved = calibration.mode === "matrix" ? setup.savedMatrix() : undefined;
+  const saved = calibration.mode === "matrix" ? setup.savedMatrix(picture) : undefined;
   const given = saved === undefined ? points && { points } : { world_from_image: saved };
-  const fit = useFit(given && { ...given, picture: size });
+  const fit = useFit(
+    given && { ...given, picture: picture === undefined ? null : { width: picture.width, height: picture.height } },
+  );
   const [ends, setRuler] = useState<readonly Point[]>();
-  const { width, height } = size ?? { width: 1, height: 1 };
+  const { width, height } = picture ?? { width: 1, height: 1 };
   const matrix = fit.calibrated?.world_from_image;
   const ground = useMemo(() => {
     // Whoever gave a matrix had the ground at the bottom of the picture.
@@ -60,15 +65,20 @@ export function useCalibrating(setup: Setup, size: Size | null): Calibrating {
 
 interface EditorProps {
   setup: Setup;
-  size: Size;
+  picture: PictureShape;
   calibrating: Calibrating;
 }
 
 /** Points of the ground, the grid that they make of it, and a ruler on it. */
-export function CalibrationEditor({ setup, size, calibrating: { fit, ground, grid, ruler, setRuler } }: EditorProps) {
-  const { calibration } = setup.draft.value;
-  const { mode, corners, points } = calibration;
-  const change = changes(setup);
+export function CalibrationEditor({
+  setup,
+  picture,
+  calibrating: { fit, ground, grid, ruler, setRuler },
+}: EditorProps) {
+  const { mode, corners, points } = calibrationOn(setup.draft.value.calibration, picture);
+  const change = (part: Partial<CalibrationDraft>, about?: string): void => {
+    setup.change({ calibration: { ...calibrationOn(setup.draft.value.calibration, picture), ...part } }, about);
+  };
   const cornerHandles = corners.map((at, i): HandleSpec => ({
     name: `Corner ${i + 1}, ${CORNER_NAMES[i] ?? ""},`,
     text: String(i + 1),
@@ -110,7 +120,7 @@ export function CalibrationEditor({ setup, size, calibrating: { fit, ground, gri
   const takesMore = (mode === "rectangle" && corners.length < 4) || mode === "points";
   return (
     <Editor
-      size={size}
+      size={picture}
       label="Calibration: a click or Enter adds a point of the ground at the crosshair, arrow keys move it"
       handles={[...own, ...(ground === undefined ? [] : rulerHandles)]}
       {...(takesMore ? { add } : {})}
@@ -133,7 +143,7 @@ export function CalibrationEditor({ setup, size, calibrating: { fit, ground, gri
   );
 }
 
-function GridLines({ grid, scale }: { grid: Grid; scale: number }) {
+function GridLines({ grid, scale }: { grid: Grid; scale: Scale }) {
   const path = grid.lines.map(([from, to]) => `M${svgPoints([from], scale)}L${svgPoints([to], scale)}`).join("");
   return (
     <>
@@ -147,14 +157,14 @@ interface RulerProps {
   ground: Ground;
   view: SeenFrom | null;
   ends: readonly Point[];
-  scale: number;
+  scale: Scale;
 }
 
 /** A length on the ground; a post at each end is as tall as a person. */
 function Ruler({ ground, view, ends, scale }: RulerProps) {
   const [from, to] = ends;
   if (from === undefined || to === undefined) return null;
-  const [x, y] = [((from[0] + to[0]) / 2) * scale, ((from[1] + to[1]) / 2) * scale];
+  const [x, y] = [((from[0] + to[0]) / 2) * scale[0], ((from[1] + to[1]) / 2) * scale[1]];
   return (
     <>
       {ends.map((foot, i) => {
@@ -176,11 +186,11 @@ function rulerWords(ground: Ground, [from, to]: readonly Point[]): string {
 
 interface PanelProps {
   setup: Setup;
-  size: Size | null;
+  picture: PictureShape | undefined;
   calibrating: Calibrating;
 }
 
-export function CalibrationPanel({ setup, size, calibrating }: PanelProps) {
+export function CalibrationPanel({ setup, picture, calibrating }: PanelProps) {
   const { calibration } = setup.draft.value;
   const { mode, corners, points, widthM, lengthM } = calibration;
   const change = changes(setup);
@@ -214,6 +224,20 @@ export function CalibrationPanel({ setup, size, calibrating }: PanelProps) {
           Without a calibration there are no speeds. The simplest way is a rectangle on the ground whose sides you know:
           a parking bay, a court, a stretch of road between two lines.
         </p>
+      )}
+      {picture !== undefined && mode !== "none" && (mode === "matrix" || corners.length > 0 || points.length > 0) && (
+        <DrawnOn
+          what="calibration"
+          on={calibration.drawnOn}
+          picture={picture}
+          again={() => {
+            const mode = calibration.mode === "matrix" ? "rectangle" : calibration.mode;
+            change({ mode, corners: [], points: [], drawnOn: undefined });
+          }}
+          keep={() => {
+            change(calibrationOn(calibration, picture));
+          }}
+        />
       )}
       {mode === "matrix" && <p>This camera was given a matrix. Choose another way to replace it.</p>}
       {mode === "rectangle" && (
@@ -259,7 +283,7 @@ export function CalibrationPanel({ setup, size, calibrating }: PanelProps) {
           </button>
         </p>
       )}
-      <Result calibration={calibration} size={size} calibrating={calibrating} />
+      <Result calibration={calibration} picture={picture} calibrating={calibrating} />
       {mode === "points" && <Points setup={setup} fit={calibrating.fit} />}
     </>
   );
@@ -347,15 +371,15 @@ function Residual({ px, worst, most }: { px: number | undefined; worst: boolean;
 
 interface ResultProps {
   calibration: CalibrationDraft;
-  size: Size | null;
+  picture: PictureShape | undefined;
   calibrating: Calibrating;
 }
 
 /** What the fit is worth. The room for it is always there: nothing moves when it comes. */
-function Result({ calibration, size, calibrating: { fit, ground, grid, ruler } }: ResultProps) {
+function Result({ calibration, picture, calibrating: { fit, ground, grid, ruler } }: ResultProps) {
   const n = calibrationPoints(calibration)?.length ?? 0;
   const { calibrated, error } = fit;
-  const judged = calibrated && n > 0 && verdict(calibrated.rms_px, n, size?.width ?? 1280);
+  const judged = calibrated && n > 0 && verdict(calibrated.rms_px, n, picture?.width ?? 1280);
   const tone = judged ? { good: "good", check: "warn", poor: "bad" }[judged.word] : undefined;
   return (
     <div class="fit" data-testid="fit">

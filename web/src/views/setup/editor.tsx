@@ -17,6 +17,9 @@ export interface HandleSpec {
   remove?: () => void;
 }
 
+/** Screen pixels per source pixel, along x and y: source pixels need not be square. */
+export type Scale = Point;
+
 interface EditorProps {
   /** The source picture's, in whose pixels all points are. */
   size: Size;
@@ -27,8 +30,8 @@ interface EditorProps {
   add?: (at: Point, reach: number) => void;
   /** What follows is a step of its own. */
   settle: () => void;
-  /** What is drawn, in SVG; `scale` is screen pixels per source pixel. */
-  children: (scale: number) => ComponentChildren;
+  /** What is drawn, in SVG. */
+  children: (scale: Scale) => ComponentChildren;
 }
 
 /** Screen pixels that a click may miss an edge by. */
@@ -39,21 +42,25 @@ const KEY_STEP = 0.01;
 /** Points on a picture by mouse, finger or keyboard: click adds, drag moves, Delete removes. */
 export function Editor({ size, label, handles, add, settle, children }: EditorProps) {
   const surface = useRef<HTMLDivElement>(null);
-  const width = useWidth(surface);
-  const scale = width / Math.max(1, size.width);
+  const shown = useShownSize(surface);
+  const scale: Scale = [shown[0] / Math.max(1, size.width), shown[1] / Math.max(1, size.height)];
+  const known = scale[0] > 0 && scale[1] > 0;
   const [crosshair, setCrosshair] = useState<Point>([size.width / 2, size.height / 2]);
 
   const onKeyDown = (event: KeyboardEvent): void => {
     if (event.target !== surface.current) return;
     const by = arrow(event, size);
     if (by !== undefined) setCrosshair(within([crosshair[0] + by[0], crosshair[1] + by[1]], size));
-    else if (event.key === "Enter" || event.key === " ") add?.(crosshair, REACH_PX / scale);
+    else if (event.key === "Enter" || event.key === " ") add?.(crosshair, REACH_PX / scale[0]);
     else if (event.key === "Delete" || event.key === "Backspace") handles.findLast(({ remove }) => remove)?.remove?.();
     else if (event.key === "Escape") surface.current?.blur();
     else return;
     event.preventDefault();
   };
-  const place = ([x, y]: Point): { left: string; top: string } => ({ left: `${x * scale}px`, top: `${y * scale}px` });
+  const place = ([x, y]: Point): { left: string; top: string } => ({
+    left: `${x * scale[0]}px`,
+    top: `${y * scale[1]}px`,
+  });
   return (
     <div
       ref={surface}
@@ -62,13 +69,13 @@ export function Editor({ size, label, handles, add, settle, children }: EditorPr
       tabIndex={0}
       aria-label={label}
       onClick={({ target, offsetX, offsetY }) => {
-        if (target === surface.current && scale > 0) {
-          add?.(within([offsetX / scale, offsetY / scale], size), REACH_PX / scale);
+        if (target === surface.current && known) {
+          add?.(within([offsetX / scale[0], offsetY / scale[1]], size), REACH_PX / scale[0]);
         }
       }}
       onKeyDown={onKeyDown}
     >
-      <svg aria-hidden="true">{scale > 0 && children(scale)}</svg>
+      <svg aria-hidden="true">{known && children(scale)}</svg>
       <span class="crosshair" style={place(crosshair)}>
         <span class="hidden-words" role="status">
           {`column ${Math.round(crosshair[0])}, row ${Math.round(crosshair[1])}`}
@@ -93,7 +100,7 @@ export function Editor({ size, label, handles, add, settle, children }: EditorPr
 interface HandleProps {
   handle: HandleSpec;
   size: Size;
-  scale: number;
+  scale: Scale;
   settle: () => void;
   /** The handle is about to be gone, and the focus with it. */
   left: () => void;
@@ -130,7 +137,7 @@ function Handle({ handle, size, scale, settle, left }: HandleProps) {
     <button
       type="button"
       class={`handle ${kind}`}
-      style={{ left: `${at[0] * scale}px`, top: `${at[1] * scale}px` }}
+      style={{ left: `${at[0] * scale[0]}px`, top: `${at[1] * scale[1]}px` }}
       aria-label={`${name} at column ${Math.round(at[0])}, row ${Math.round(at[1])}`}
       title={`${name}: drag, or arrow keys${remove === undefined ? "" : "; Delete removes it"}`}
       onPointerDown={(event) => {
@@ -141,7 +148,7 @@ function Handle({ handle, size, scale, settle, left }: HandleProps) {
       onPointerMove={(event) => {
         if (drag.current === undefined) return;
         const { from, clientX, clientY } = drag.current;
-        const [dx, dy] = [(event.clientX - clientX) / scale, (event.clientY - clientY) / scale];
+        const [dx, dy] = [(event.clientX - clientX) / scale[0], (event.clientY - clientY) / scale[1]];
         const to = within([from[0] + dx, from[1] + dy], size);
         if (to[0] !== at[0] || to[1] !== at[1]) move(to);
       }}
@@ -171,23 +178,23 @@ function arrow({ key, shiftKey }: KeyboardEvent, { width }: Size): Point | undef
   }
 }
 
-/** The width of an element in screen pixels, 0 before it is known. */
-function useWidth(element: { current: HTMLElement | null }): number {
-  const [width, setWidth] = useState(0);
+/** Width and height of an element in screen pixels, 0 before they are known. */
+function useShownSize(element: { current: HTMLElement | null }): Point {
+  const [size, setSize] = useState<Point>([0, 0]);
   useEffect(() => {
     if (element.current === null) return undefined;
     const resized = new ResizeObserver(([entry]) => {
-      if (entry !== undefined) setWidth(entry.contentRect.width);
+      if (entry !== undefined) setSize([entry.contentRect.width, entry.contentRect.height]);
     });
     resized.observe(element.current);
     return () => {
       resized.disconnect();
     };
   }, [element]);
-  return width;
+  return size;
 }
 
 /** Points as an SVG path or polygon takes them. */
-export function svgPoints(points: readonly Point[], scale: number): string {
-  return points.map(([x, y]) => `${(x * scale).toFixed(1)},${(y * scale).toFixed(1)}`).join(" ");
+export function svgPoints(points: readonly Point[], [sx, sy]: Scale): string {
+  return points.map(([x, y]) => `${(x * sx).toFixed(1)},${(y * sy).toFixed(1)}`).join(" ");
 }

@@ -1,17 +1,22 @@
 import { plural } from "../../format";
-import { addCorner, crossesItself, moveCorner, removeCorner } from "../../setup/polygon";
 import type { Point } from "../../setup/config";
+import { regionOn } from "../../setup/draft";
+import { addCorner, crossesItself, moveCorner, removeCorner } from "../../setup/polygon";
 import type { Setup } from "../../setup/setup";
-import type { Size } from "../../wire";
+import type { PictureShape } from "../../setup/shape";
 import { Mark } from "../shapes";
+import { DrawnOn } from "./drawn";
 import { Editor, svgPoints } from "./editor";
 
 /** The region of interest on the live picture. */
-export function RegionEditor({ setup, size }: { setup: Setup; size: Size }) {
-  const { region } = setup.draft.value;
+export function RegionEditor({ setup, picture }: { setup: Setup; picture: PictureShape }) {
+  const { region } = regionOn(setup.draft.value, picture);
+  const change = (corners: readonly Point[], about?: string): void => {
+    setup.change({ region: corners, regionOn: picture }, about);
+  };
   return (
     <Editor
-      size={size}
+      size={picture}
       label="Region: a click or Enter adds a corner at the crosshair, arrow keys move it, Delete removes the last corner"
       handles={region.map((at, i) => ({
         name: `Corner ${i + 1}`,
@@ -19,14 +24,14 @@ export function RegionEditor({ setup, size }: { setup: Setup; size: Size }) {
         at,
         kind: "corner",
         move: (to) => {
-          setup.change({ region: moveCorner(region, i, to) }, `corner ${i}`);
+          change(moveCorner(region, i, to), `corner ${i}`);
         },
         remove: () => {
-          setup.change({ region: removeCorner(region, i) });
+          change(removeCorner(region, i));
         },
       }))}
       add={(at, reach) => {
-        setup.change({ region: addCorner(region, at, reach) });
+        change(addCorner(region, at, reach));
       }}
       settle={() => {
         setup.settle();
@@ -42,8 +47,9 @@ function outlineOf(region: readonly Point[]): string {
   return region.length >= 3 ? "closed" : "";
 }
 
-export function RegionPanel({ setup }: { setup: Setup }) {
-  const { region } = setup.draft.value;
+export function RegionPanel({ setup, picture }: { setup: Setup; picture: PictureShape | undefined }) {
+  const draft = setup.draft.value;
+  const { region } = draft;
   return (
     <>
       <p>
@@ -57,7 +63,7 @@ export function RegionPanel({ setup }: { setup: Setup }) {
           class="button second"
           disabled={region.length === 0}
           onClick={() => {
-            setup.change({ region: [] });
+            setup.change({ region: [], regionOn: undefined });
           }}
         >
           Whole picture
@@ -68,6 +74,19 @@ export function RegionPanel({ setup }: { setup: Setup }) {
           <Mark shape="cross" />
           <span>The region's edges cross: move a corner, or begin with the whole picture again.</span>
         </p>
+      )}
+      {picture !== undefined && region.length > 0 && (
+        <DrawnOn
+          what="region"
+          on={draft.regionOn}
+          picture={picture}
+          again={() => {
+            setup.change({ region: [], regionOn: undefined });
+          }}
+          keep={() => {
+            setup.change(regionOn(draft, picture));
+          }}
+        />
       )}
       <p class="hint">
         By keyboard: Tab to the picture, arrow keys move the crosshair (Shift: by one pixel), Enter adds a corner. Tab
