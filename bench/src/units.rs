@@ -520,7 +520,7 @@ fn source_state() -> SourceState {
         position: Some(123_456),
         first_n: 1,
         published: 123_456,
-        fingerprint: "rtsp://***@camera.local/stream".into(),
+        fingerprint: format!("sha256:{}", "0".repeat(64)),
         worker: "producer-1".into(),
         updated_us: wall_clock_us(),
         ..SourceState::default()

@@ -93,6 +93,7 @@ export function startRest({ cameras, models, added, changed }) {
       case "PUT": {
         const wanted = request.headers["if-match"];
         if (wanted !== undefined && wanted !== `"${known.version}"`) return refuse(412, "it was changed meanwhile");
+        body.source.uri = masked(body.source.uri);
         put(id, body);
         return say(200, { state: null, config: body }, { etag: `"${known.version + 1}"` });
       }
@@ -129,6 +130,11 @@ function firstConfig({ id, name, region }) {
       track: { max_tracks: 256 },
     },
   };
+}
+
+/** The gateway's mask knows more. */
+function masked(uri) {
+  return uri.replace(/:\/\/.*@/, "://***@").replace(/(loginpas)=[^&]*/, "$1=***");
 }
 
 async function bodyOf(request) {

@@ -83,6 +83,35 @@ describe("setting up", () => {
     await until(() => saveWords(page), (text) => /choose another id/.test(text), "the other refusal"); // prettier-ignore
   });
 
+  test("a password that was typed is kept in the browser, or shown again", async () => {
+    await start([camera("gate")]);
+    const page = await open("#/camera/gate/setup");
+    const shown = () => field(page, "Source").inputValue();
+    const hides = async () => {
+      const kept = await page.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }]));
+      const values = await page.locator("input").evaluateAll((all) => all.map(({ value }) => value).join("\n"));
+      assert.doesNotMatch(kept + values + (await page.content()), /hunter2/);
+      return kept;
+    };
+    await page.getByText("*** stands for what is hidden").waitFor();
+    assert.equal(await shown(), "rtsp://***@gate.local/main");
+    await field(page, "Source").fill("rtsp://admin:my hunter2@gate.local/sub?loginpas=hunter2");
+    await field(page, "Name").fill("Gate, new");
+    await page.reload();
+    await page.getByText("because it may hold a password: type it again").waitFor();
+    assert.equal(await shown(), "rtsp://***@gate.local/main");
+    assert.equal(await field(page, "Name").inputValue(), "Gate, new");
+    assert.match(await hides(), /Gate, new/);
+    await field(page, "Source").fill("rtsp://admin:my hunter2@gate.local/sub?loginpas=hunter2");
+    await button(page, "Save").click();
+    await until(shown, (uri) => uri === "rtsp://***@gate.local/sub?loginpas=***", "the masked address");
+    await hides();
+    await field(page, "Name").focus();
+    await page.keyboard.press("Control+z");
+    await hides();
+    assert.deepEqual(page.complaints, []);
+  });
+
   test("a camera's error is not told where it is set up", async () => {
     await start([
       camera("dock", {

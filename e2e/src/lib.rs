@@ -2,6 +2,7 @@
 //!
 //! The tests themselves are in `tests/`, one file a promise. They use what `./dev setup test` fetches.
 
+pub mod addresses;
 pub mod chaos;
 pub mod clips;
 pub mod fuzz;

@@ -59,7 +59,7 @@ pub fn camera(id: &str, uri: &str, more: &str) -> Result<CameraConfig> {
 pub fn demo_camera(frames: u64) -> Result<CameraConfig> {
     let mut camera: CameraConfig =
         toml::from_str(&fs::read_to_string(project_root().join("stack/demo.toml"))?)?;
-    camera.source.uri = programs::fetched(demo_clip())?.display().to_string();
+    camera.source.uri = programs::fetched(demo_clip())?.display().to_string().into();
     camera.source.pace = Pace::Fast;
     camera.source.repeat = false;
     camera.source.max_frames = Some(frames);

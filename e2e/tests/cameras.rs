@@ -48,7 +48,7 @@ async fn change(stack: &Stack) -> Result<(Duration, Duration, Duration)> {
     next(&mut reader, |result| result.status == ResultStatus::Ok).await?;
     let added = began.elapsed();
 
-    config.source.uri = config.source.uri.replace("w=160&h=96", "w=192&h=112");
+    config.source.uri = config.source.uri.to_string().replace("w=160&h=96", "w=192&h=112").into();
     config.analysis.confidence = 0.99;
     let began = Instant::now();
     redis.put_camera(&config).await?;

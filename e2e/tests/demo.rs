@@ -81,7 +81,7 @@ fn other_model_or_clip_finds_nothing() -> Result<()> {
     let Some(data) = programs::shared("data") else { return Ok(()) };
     let models = data.join("models");
     let mut cars = demo_camera(FRAMES)?;
-    cars.source.uri = data.join("videos/car-detection.mp4").display().to_string();
+    cars.source.uri = data.join("videos/car-detection.mp4").display().to_string().into();
     (cars.source.fps, cars.calibration) = (None, None);
     // The lot is empty for the first hundred frames: look at all of the clip, and at a car for a part of it.
     (cars.source.every, cars.source.max_frames) = (4, Some(80));

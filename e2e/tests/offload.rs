@@ -92,8 +92,9 @@ fn undisturbed(folder: &Path, camera: &CameraConfig) -> Result<Vec<FrameResult>>
     let (out, file) = (folder.join("undisturbed.jsonl"), folder.join("camera.toml"));
     fs::write(&file, toml::to_string(camera)?)?;
     let arguments = ["--camera", file.to_str().unwrap()];
-    let clip = Path::new(&camera.source.uri);
-    programs::analyze(clip, Path::new("simulated:0"), &out, &arguments)?.map_err(anyhow::Error::msg)?;
+    let clip = camera.source.uri.to_string();
+    programs::analyze(Path::new(&clip), Path::new("simulated:0"), &out, &arguments)?
+        .map_err(anyhow::Error::msg)?;
     Ok(essence(of_file(&out)?))
 }
 

@@ -18,7 +18,7 @@ use peregrine_daemon::{
     Metric,
     metrics::{CameraSeries, Counter},
 };
-use peregrine_proto::{CameraHealth, CameraId, FrameAnswer, INGEST_URI};
+use peregrine_proto::{CameraHealth, CameraId, FrameAnswer};
 use tokio::time::timeout;
 use tokio_tungstenite::{
     WebSocketStream,
@@ -64,7 +64,7 @@ pub(crate) async fn connect(
     })?;
     let Known { state, config } = rest::known(&app, &id).await?;
     let camera = state.camera;
-    if config.is_none_or(|config| config.source.uri != INGEST_URI) {
+    if config.is_none_or(|config| !config.source.uri.is_ingest()) {
         let text = format!(
             "camera `{camera}` has a source of its own: bring frames to one with source.uri = \"ingest:\""
         );

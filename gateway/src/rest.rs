@@ -13,7 +13,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use peregrine_proto::{CameraHealth, CameraId, CameraState, FrameId, SCHEMA, brief, mask};
+use peregrine_proto::{CameraHealth, CameraId, CameraState, FrameId, SCHEMA, brief, without_values};
 use peregrine_streams::StreamError;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -144,7 +144,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             Ok(Ok(Json(value))) => Ok(Self(value)),
             // What is wrong with a value may quote it.
             Ok(Err(rejection)) => {
-                Err(Refused::new(rejection.status(), mask(&rejection.body_text()).into_owned()))
+                Err(Refused::new(rejection.status(), without_values(&rejection.body_text())))
             }
             Err(_) => {
                 Err(Refused::new(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive in time"))
@@ -155,7 +155,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
 /// JSON that rarely changes: the client keeps it, and is told whether it still holds.
 pub(crate) fn not_modified<T: Serialize>(headers: &HeaderMap, value: &T) -> Response {
-    let tag = etag(value);
+    not_modified_since(headers, etag(value), value)
+}
+
+/// As [`not_modified`], with a tag that covers more than what is shown.
+pub(crate) fn not_modified_since<T: Serialize>(headers: &HeaderMap, tag: HeaderValue, value: &T) -> Response {
     let fresh = headers.get(header::IF_NONE_MATCH).is_some_and(|known| lists(known, &tag));
     let caching = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if fresh {
@@ -169,7 +173,10 @@ pub(crate) fn not_modified<T: Serialize>(headers: &HeaderMap, value: &T) -> Resp
 fn etag<T: Serialize>(value: &T) -> HeaderValue {
     let json = serde_json::to_vec(value).unwrap_or_default();
     let sum = digest(&SHA256, &json);
-    let digits: String = sum.as_ref().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    quoted(&sum.as_ref().iter().take(12).map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+fn quoted(digits: &str) -> HeaderValue {
     // Digits and quotes always make a header.
     HeaderValue::from_str(&format!("\"{digits}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }

@@ -347,7 +347,7 @@ mod tests {
         let holder = |held: bool, worker: &str| held.then(|| Holder { worker: worker.into(), epoch: 1 });
         let uri = "rtsp://user:secret@cam/1".to_owned();
         let source = SourceConfig {
-            uri,
+            uri: uri.into(),
             fps: None,
             pace: Default::default(),
             repeat: false,

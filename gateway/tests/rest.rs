@@ -48,7 +48,7 @@ async fn camera_is_not_live_within_a_second() {
     assert_eq!((put.status, &put.json()["state"]["name"]), (200, &json!("Front gate")), "{}", put.text());
     assert_eq!(stand.get("/api/cameras").await.json()[0]["name"], "Front gate");
     let stored = stand.redis.connect().await.camera(&CameraId::new("gate").unwrap()).await.unwrap().unwrap();
-    assert_eq!(stored.source.uri, "rtsp://user:secret@cam.example/1", "the mask is no password");
+    assert!(stored.source.uri == "rtsp://user:secret@cam.example/1".into(), "the mask is no password");
 
     let gone = stand.send("DELETE", "/api/cameras/gate", "", &Value::Null).await;
     assert_eq!((gone.status, gone.text().as_str()), (204, ""));
@@ -70,6 +70,68 @@ async fn hidden_credentials_can_be_sent_elsewhere() {
     let mut fresh = camera("other");
     fresh["source"]["uri"] = "rtsp://***@cam.example/1".into();
     refusal(&stand.send("POST", "/api/cameras", "", &fresh).await, 422);
+}
+
+#[tokio::test]
+async fn address_edited_where_it_is_shown_loses_what_is_hidden() {
+    let stand = Stand::start().await;
+    let mut config = camera("gate");
+    config["source"]["uri"] = "rtsp://me:my secret@cam.example/1?channel=1&loginpas=hidden".into();
+    let added = stand.send("POST", "/api/cameras", "", &config).await;
+    assert_eq!(added.json()["config"]["source"]["uri"], "rtsp://***@cam.example/1?channel=1&loginpas=***");
+    config["source"]["uri"] = "rtsp://***@cam.example/2?loginpas=***&channel=7".into();
+    assert_eq!(stand.send("PUT", "/api/cameras/gate", "", &config).await.status, 200);
+    let stored = stand.redis.connect().await.camera(&CameraId::new("gate").unwrap()).await.unwrap().unwrap();
+    let whole = "rtsp://me:my secret@cam.example/2?loginpas=hidden&channel=7";
+    assert!(stored.source.uri == whole.into(), "{stored:?}");
+    for elsewhere in [
+        "rtsp://***@cam.example:555/2?loginpas=***",
+        "http://***@cam.example/2?loginpas=***",
+        "rtsp://***@cam.example.org/2?loginpas=***",
+        "rtsp://***@cam.example/2?channel=***",
+        "rtsp://***@cam.example/2?loginpas=a***",
+    ] {
+        config["source"]["uri"] = elsewhere.into();
+        let refused = stand.send("PUT", "/api/cameras/gate", "", &config).await;
+        assert!(refusal(&refused, 422).contains("give the credentials again"), "{elsewhere}");
+    }
+}
+
+#[tokio::test]
+async fn another_password_has_the_same_tag_or_one_to_try_passwords_on() {
+    let stand = Stand::start().await;
+    let tag = async |password: &str| {
+        let mut config = camera("gate");
+        config["source"]["uri"] = format!("rtsp://user:{password}@cam.example/1").into();
+        stand.send("POST", "/api/cameras", "", &config).await;
+        stand.send("PUT", "/api/cameras/gate", "", &config).await.header("etag").to_owned()
+    };
+    let (first, second) = (tag("one").await, tag("two").await);
+    assert_ne!(first, second);
+    assert_eq!(tag("one").await, first);
+    assert_eq!(stand.get("/api/cameras/gate/config").await.header("etag"), first);
+    let (here, elsewhere) = (first, Stand::start().await);
+    let mut config = camera("gate");
+    config["source"]["uri"] = "rtsp://user:one@cam.example/1".into();
+    let there = elsewhere.send("POST", "/api/cameras", "", &config).await;
+    assert_ne!(there.header("etag"), here, "the tag can be made by who knows the configuration alone");
+}
+
+#[tokio::test]
+async fn a_value_in_the_wrong_place_is_told() {
+    let stand = Stand::start().await;
+    for body in [
+        json!({ "id": "gate", "source": "rtsp://admin:my hunter2@cam/1" }),
+        json!({ "id": "gate", "source": { "uri": "a", "pace": "http://cam/?t=hunter2 x" } }),
+        json!({ "id": "gate", "source": { "uri": "a" }, "calibration": "cam/?loginpas=hunter2" }),
+    ] {
+        let answer = stand.send("POST", "/api/cameras", "", &body).await;
+        assert!(
+            (400..500).contains(&answer.status) && !answer.text().contains("hunter2"),
+            "{}",
+            answer.text()
+        );
+    }
 }
 
 #[tokio::test]

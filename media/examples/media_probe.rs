@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<()> {
 
 fn source_config(uri: &str) -> SourceConfig {
     SourceConfig {
-        uri: uri.to_owned(),
+        uri: uri.into(),
         fps: None,
         pace: peregrine_proto::Pace::Fast,
         repeat: false,

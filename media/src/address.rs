@@ -1,7 +1,12 @@
-use std::path::{Path, PathBuf};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
-/// What a source's address means.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use peregrine_proto::SourceUri;
+
+/// What a source's address means. It has the credentials that the source is opened with, so it has no Debug.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Address {
     /// A video file.
     File(PathBuf),
@@ -19,6 +24,12 @@ pub(crate) enum Address {
     Ingest,
 }
 
+/// What to do about an `@` behind the host.
+const PERCENT_ENCODE: &str = "percent-encode `/`, `?`, `#` and `@` in user and password (`%2F`, `%3F`, `%23`, `%40`), and an \
+                              `@` in the path or the query";
+/// A longer word before the first `:` is no scheme.
+const LONGEST_SCHEME: usize = 8;
+
 /// The schemes of network addresses.
 const NETWORK: [&str; 4] = ["rtsp", "rtsps", "http", "https"];
 
@@ -27,7 +38,9 @@ impl Address {
     ///
     /// # Errors
     /// A sentence about what is wrong, without the address.
-    pub(crate) fn parse(uri: &str) -> Result<Self, String> {
+    #[allow(clippy::disallowed_methods, reason = "what it becomes is what is opened")]
+    pub(crate) fn parse(uri: &SourceUri) -> Result<Self, String> {
+        let uri = uri.in_full();
         if uri.trim().is_empty() {
             return Err("the address is empty: give a path or an address".into());
         }
@@ -39,7 +52,7 @@ impl Address {
         match scheme.to_ascii_lowercase().as_str() {
             "ingest" if rest.is_empty() => Ok(Self::Ingest),
             "ingest" => Err("write `ingest:` alone: clients name the camera when they bring frames".into()),
-            _ if rest.is_empty() => Err(format!("nothing follows `{scheme}:`")),
+            _ if rest.is_empty() => Err("nothing follows its `:`".into()),
             "file" => Ok(Self::File(path())),
             "images" => Ok(Self::Images(path())),
             "v4l2" => Ok(Self::Device(path())),
@@ -48,9 +61,14 @@ impl Address {
             scheme if NETWORK.contains(&scheme) => network(scheme, rest),
             // A file may have a colon in its name.
             _ if Path::new(uri).exists() => Ok(Self::File(uri.into())),
-            other => Err(format!(
-                "`{other}:` is no scheme known here: use a path, file:, images:, rtsp://, rtsps://, http://, https://, \
-                 v4l2:, opencv:, ingest: or synthetic:"
+            _ => Err(format!(
+                "{} is no scheme known here: use a path, file:, images:, rtsp://, rtsps://, http://, https://, \
+                 v4l2:, opencv:, ingest: or synthetic:",
+                // Where the scheme was forgotten it is a user's name.
+                match rest.starts_with("//") && scheme.len() <= LONGEST_SCHEME {
+                    true => format!("`{scheme}:`"),
+                    false => "what stands before its first `:`".into(),
+                }
             )),
         }
     }
@@ -67,13 +85,14 @@ fn split_scheme(uri: &str) -> Option<(&str, &str)> {
 fn network(scheme: &str, rest: &str) -> Result<Address, String> {
     let rest = rest.strip_prefix("//").ok_or_else(|| format!("write `{scheme}://host/…`"))?;
     if rest.contains(|c: char| c.is_whitespace() || c == '\\') {
-        return Err("a network address has no spaces or backslashes: percent-encode them".into());
+        return Err(
+            "a network address has no spaces or backslashes: percent-encode them (`%20`, `%5C`)".into()
+        );
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let (credentials, host_port) = match authority.rsplit_once('@') {
-        Some((credentials, host_port)) => (Some(credentials), host_port),
-        None => (None, authority),
-    };
+    // Of a password with one of these signs, a part would be taken for the host.
+    let later = rest[authority.len()..].contains('@');
+    let host_port = authority.rsplit_once('@').map_or(authority, |(_, host_port)| host_port);
     let (host, port) = if let Some(bracketed) = host_port.strip_prefix('[') {
         let (host, port) = bracketed.split_once(']').ok_or("the address has a `[` without its `]`")?;
         (host, port.strip_prefix(':'))
@@ -91,15 +110,13 @@ fn network(scheme: &str, rest: &str) -> Result<Address, String> {
         Some(text) => {
             let port: Result<u16, _> = text.parse();
             Some(port.map_err(|_| {
-                // A `/` in a password ends the host too early; the text may be a part of that password.
-                if credentials.is_none() && rest.contains('@') {
-                    "percent-encode `/`, `?`, `#` and `@` in the password (`%2F`, `%3F`, `%23`, `%40`)"
-                } else {
-                    "what follows the host's `:` is no port from 0 to 65535"
-                }
+                if later { PERCENT_ENCODE } else { "what follows the host's `:` is no port from 0 to 65535" }
             })?)
         }
     };
+    if later && host.parse::<IpAddr>().is_err() {
+        return Err(PERCENT_ENCODE.into());
+    }
     Ok(Address::Network {
         scheme: scheme.to_owned(),
         host: host.to_ascii_lowercase(),

@@ -5,7 +5,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use peregrine_proto::mask;
+use peregrine_proto::SourceUri;
 
 use crate::{SourceError, address::Address};
 
@@ -29,7 +29,7 @@ pub struct AllowConfig {
 pub struct AllowList {
     anything: bool,
     config: AllowConfig,
-    exact: BTreeSet<String>,
+    exact: BTreeSet<SourceUri>,
 }
 
 /// A source outside the allow-list.
@@ -54,27 +54,27 @@ impl AllowList {
     }
 
     /// Also allows exactly this address: one that the local configuration names.
-    pub fn trust(&mut self, uri: &str) {
-        self.exact.insert(uri.to_owned());
+    pub fn trust(&mut self, uri: &SourceUri) {
+        self.exact.insert(uri.clone());
     }
 
     /// Whether the address may be opened. Opening it checks again.
     ///
     /// # Errors
     /// An address that makes no sense, or what would have to be allowed.
-    pub fn check(&self, uri: &str) -> Result<(), SourceError> {
+    pub fn check(&self, uri: &SourceUri) -> Result<(), SourceError> {
         let address =
-            Address::parse(uri).map_err(|why| SourceError::Address { uri: mask(uri).into_owned(), why })?;
+            Address::parse(uri).map_err(|why| SourceError::Address { uri: uri.to_string(), why })?;
         self.admit(uri, address)?;
         Ok(())
     }
 
     /// The address as it is to be opened, if it may be: paths come back without links and `..`.
-    pub(crate) fn admit(&self, uri: &str, address: Address) -> Result<Address, Denied> {
+    pub(crate) fn admit(&self, uri: &SourceUri, address: Address) -> Result<Address, Denied> {
         if self.anything || self.exact.contains(uri) {
             return Ok(address);
         }
-        let denied = |missing: String| Denied { uri: mask(uri).into_owned(), missing };
+        let denied = |missing: String| Denied { uri: uri.to_string(), missing: uri.scrub(&missing) };
         match address {
             Address::Synthetic(_) | Address::Ingest => Ok(address),
             Address::File(path) => self.inside(&path).map(Address::File).map_err(denied),

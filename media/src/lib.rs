@@ -6,6 +6,7 @@
 mod address;
 mod allow;
 mod convert;
+mod foreign_logs;
 mod jpeg;
 mod jpeg_decoder;
 mod picture;
@@ -14,6 +15,7 @@ mod source;
 pub mod synthetic;
 
 pub use allow::{AllowConfig, AllowList, Denied};
+pub use foreign_logs::heed_no_debug_variables;
 pub use jpeg::{Jpeg, JpegError, JpegPicture};
 pub use jpeg_decoder::{JpegDecoder, JpegUnreadable};
 pub use picture::{Picture, PictureError, Plane};

@@ -12,7 +12,7 @@ use std::{
 };
 
 pub use damage::{Damage, DamageFilter, Verdict};
-use peregrine_proto::{Size, SourceConfig, mask};
+use peregrine_proto::{Size, SourceConfig};
 
 use crate::{AllowList, Denied, Picture, address::Address};
 
@@ -245,7 +245,7 @@ pub fn open(
     allow: &AllowList,
     options: &OpenOptions,
 ) -> Result<Box<dyn Source>, SourceError> {
-    let bad = |why| SourceError::Address { uri: mask(&config.uri).into_owned(), why };
+    let bad = |why| SourceError::Address { uri: config.uri.to_string(), why };
     if config.fps.is_some_and(|fps| !(fps.is_finite() && fps > 0.0 && fps <= 1000.0)) {
         return Err(bad("fps must be above 0 and at most 1000".into()));
     }
@@ -253,13 +253,17 @@ pub fn open(
     // What was checked is what is opened: the allow-list resolves links and `..` on the way.
     let address = allow.admit(&config.uri, address)?;
     Ok(match address {
-        Address::File(path) => Box::new(libav::LibavSource::open_file(&path, config.fps, options)?),
-        Address::Network { uri, .. } => {
-            Box::new(libav::LibavSource::open_network(&uri, config.fps, options)?)
+        Address::File(path) => {
+            Box::new(libav::LibavSource::open_file(&path, &config.uri, config.fps, options)?)
         }
-        Address::Device(path) => Box::new(capture::CaptureSource::open_device(&path, options)?),
-        Address::Capture(text) => Box::new(capture::CaptureSource::open(&text, config.fps, options)?),
-        Address::Images(folder) => Box::new(images::ImagesSource::open(&folder, config.fps)?),
+        Address::Network { uri, .. } => {
+            Box::new(libav::LibavSource::open_network(&uri, &config.uri, config.fps, options)?)
+        }
+        Address::Device(path) => Box::new(capture::CaptureSource::open_device(&path, &config.uri, options)?),
+        Address::Capture(text) => {
+            Box::new(capture::CaptureSource::open(&text, &config.uri, config.fps, options)?)
+        }
+        Address::Images(folder) => Box::new(images::ImagesSource::open(&folder, &config.uri, config.fps)?),
         Address::Ingest => return Err(bad("frames of clients come to a producer, not here".into())),
         Address::Synthetic(text) => Box::new(synthetic::SyntheticSource::open(&text, config.fps)?),
     })

@@ -31,6 +31,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    peregrine_media::heed_no_debug_variables();
     let cli = Cli::parse();
     if cli.command.is_some() {
         // What the code warns of is for whoever ran the command, too.
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("processor: {error:#}");
+            eprintln!("processor: {}", peregrine_proto::mask(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -10,8 +10,10 @@ use std::{
 
 use peregrine_daemon::{Backoff, Shutdown, metrics::Takeover};
 use peregrine_media::{Captured, DamageFilter, OpenOptions, Source, SourceCounts, SourceError, Verdict};
-use peregrine_proto::{CameraConfig, Damaged, FrameId, INGEST_URI, LossReason, Pace as PaceConfig, mask};
-use peregrine_streams::{Flow, Lease, Redis, SourceHealth, SourceState, StreamError, wall_clock_us};
+use peregrine_proto::{CameraConfig, Damaged, FrameId, LossReason, Pace as PaceConfig};
+use peregrine_streams::{
+    Flow, Lease, Redis, SourceHealth, SourceState, StreamError, fingerprint, wall_clock_us,
+};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
@@ -274,7 +276,7 @@ impl Camera {
             stop: Arc::clone(&self.stop.source),
         };
         let source = &self.config.source;
-        let opened = if source.uri == INGEST_URI {
+        let opened = if source.uri.is_ingest() {
             let Shared { redis, runtime, .. } = &*self.shared;
             IngestSource::open(redis, runtime, &self.config.id, options).map(|source| Box::new(source) as _)
         } else {
@@ -288,11 +290,12 @@ impl Camera {
     fn start_report(&self, takeover: Option<Takeover>) -> Option<Report> {
         let Shared { redis, runtime, worker, .. } = &*self.shared;
         let camera = &self.config.id;
-        let fingerprint = mask(&self.config.source.uri).into_owned();
+        let uri = &self.config.source.uri;
+        let fingerprint = fingerprint(camera, uri);
         loop {
             let begun = runtime.block_on(async {
                 let known = redis.source_states(std::slice::from_ref(camera)).await?.pop().flatten();
-                let mut state = known.filter(|state| state.fingerprint == fingerprint).unwrap_or_default();
+                let mut state = known.filter(|state| state.is_of(camera, uri)).unwrap_or_default();
                 (state.state, state.error) = (SourceHealth::Starting, String::new());
                 state.worker.clone_from(worker);
                 state.fingerprint.clone_from(&fingerprint);

@@ -19,6 +19,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    peregrine_media::heed_no_debug_variables();
     peregrine_daemon::start(&Cli::parse().daemon, async |config: Config, shell| {
         peregrine_producer::run(config, shell).await
     })

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CameraId, Size};
+use crate::{CameraId, Size, SourceUri};
 
 /// Everything that can be set for one camera.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub struct CameraConfig {
 pub struct SourceConfig {
     /// A path or address: `clip.mp4`, `rtsp://host/path`, `v4l2:/dev/video0`, `opencv:<capture or pipeline>`,
     /// `images:<folder>`, `synthetic:<scene>`.
-    pub uri: String,
+    pub uri: SourceUri,
     /// The true frame rate, where the file's header lies; frame times are then index / fps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fps: Option<f64>,
@@ -269,9 +269,9 @@ impl CameraConfig {
             self.name.chars().count() <= MOST_NAME && !self.name.chars().any(char::is_control),
             format!("name is no line of at most {MOST_NAME} characters: shorten it"),
         );
-        check(!self.source.uri.trim().is_empty(), "source.uri is empty: give a path or an address".into());
+        check(!self.source.uri.is_blank(), "source.uri is empty: give a path or an address".into());
         check(
-            self.source.uri.chars().count() <= MOST_URI && !self.source.uri.chars().any(char::is_control),
+            self.source.uri.is_line_of(MOST_URI),
             format!("source.uri is no line of at most {MOST_URI} characters: correct it"),
         );
         if let Some(fps) = self.source.fps {

@@ -28,7 +28,7 @@ pub fn serve(stack: &Arc<Stack>) -> anyhow::Result<()> {
     let listener =
         UnixListener::bind(&socket).with_context(|| format!("cannot make {}", socket.display()))?;
     let pointer = stack.folder().join(POINTER);
-    fs::write(&pointer, socket.display().to_string())
+    crate::write_private(&pointer, &socket.display().to_string())
         .with_context(|| format!("cannot write {}", pointer.display()))?;
     // Not to keep the stack alive: its end ends the socket, and then this thread.
     let stack = Arc::downgrade(stack);

@@ -2,17 +2,19 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs,
-    io::Write,
+    io::{self, Read, Write},
+    os::unix::{fs::DirBuilderExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{Command, ExitCode},
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
-use peregrine_proto::{CameraConfig, CameraId, Pace};
+use peregrine_proto::{CameraConfig, CameraId, Pace, SourceUri, without_values};
 use peregrine_stack::{Daemon, RedisOptions, Stack, Summary, control, demo_clip};
 use peregrine_streams::SourceHealth;
 
@@ -27,7 +29,7 @@ const FIRST_RESULT_WITHIN: Duration = Duration::from_secs(60);
 /// Runs everything on a clip or on cameras of yours, until Ctrl-C.
 #[derive(clap::Args)]
 pub(crate) struct DemoArgs {
-    /// Your clip or address: clip.mp4, rtsp://host/path, v4l2:/dev/video0, opencv:PIPELINE, images:FOLDER, synthetic:SCENE.
+    /// Your clip or address, or `-` to read it from standard input: clip.mp4, rtsp://host/path, v4l2:/dev/video0, opencv:PIPELINE, images:FOLDER, synthetic:SCENE.
     #[arg(long, value_name = "V")]
     video: Option<String>,
     /// Your model, an ONNX file.
@@ -79,8 +81,9 @@ fn positive(text: &str) -> Result<f64, String> {
 
 /// Runs the demo to its end.
 pub(crate) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
+    let video = video(&args)?;
     let interrupt = Interrupt::watch()?;
-    let cameras = cameras(&args)?;
+    let cameras = cameras(&args, video)?;
     let folder = fresh_run_dir(args.run_dir.clone().unwrap_or_else(default_run_dir))?;
     let mut builder = Stack::builder()
         .redis(RedisOptions { maxmemory_mb: 512 + 64 * u32::from(args.cameras), ..RedisOptions::default() })
@@ -206,29 +209,64 @@ fn fresh_run_dir(folder: PathBuf) -> anyhow::Result<PathBuf> {
         let moved = fs::remove_dir_all(&before).or(Ok(())).and_then(|()| fs::rename(&folder, &before));
         moved.with_context(|| format!("cannot move {} out of the way", folder.display()))?;
     }
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    // What lies in it is for its owner alone: addresses may hold passwords.
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    made.with_context(|| format!("cannot make the folder {}", folder.display()))?;
     Ok(folder)
 }
 
+/// The source that the arguments name. Everybody on this machine sees a process' arguments: where they hold a password, the
+/// process starts anew and reads the address from its standard input.
+fn video(args: &DemoArgs) -> anyhow::Result<Option<SourceUri>> {
+    let Some(given) = args.video.as_deref() else { return Ok(None) };
+    if given != "-" {
+        let uri = SourceUri::new(given);
+        return if uri.has_secrets() { Err(start_anew(given)) } else { Ok(Some(uri)) };
+    }
+    let mut text = String::new();
+    io::stdin()
+        .take(1 << 16)
+        .read_to_string(&mut text)
+        .context("no address can be read from standard input")?;
+    Ok(Some(text.trim_end_matches('\n').into()))
+}
+
+/// Only comes back where it failed.
+fn start_anew(video: &str) -> anyhow::Error {
+    let anew = || -> anyhow::Result<io::Error> {
+        let (reader, mut writer) = io::pipe()?;
+        writer.write_all(video.as_bytes())?;
+        drop(writer);
+        let hidden = |arg: OsString| match arg.to_str() {
+            Some(text) if text == video => "-".into(),
+            Some(text) if text.strip_prefix("--video=") == Some(video) => "--video=-".into(),
+            _ => arg,
+        };
+        let arguments = std::env::args_os().skip(1).map(hidden);
+        Ok(Command::new(std::env::current_exe()?).args(arguments).stdin(reader).exec())
+    };
+    let error = anew().map_or_else(|error| error, anyhow::Error::from);
+    error.context("the address cannot be taken out of the process' arguments: give `--video -`, and it on standard input")
+}
+
 /// The camera that the arguments describe, as often as they say.
-fn cameras(args: &DemoArgs) -> anyhow::Result<Vec<CameraConfig>> {
-    let mut camera = match (&args.camera, &args.video) {
+fn cameras(args: &DemoArgs, video: Option<SourceUri>) -> anyhow::Result<Vec<CameraConfig>> {
+    let mut camera = match (&args.camera, &video) {
         (Some(file), _) => {
             let text = fs::read_to_string(file)
                 .with_context(|| format!("cannot read the camera file {}", file.display()))?;
             let read = match file.extension().is_some_and(|extension| extension == "json") {
-                true => serde_json::from_str(&text).map_err(anyhow::Error::from),
-                false => toml::from_str(&text).map_err(anyhow::Error::from),
+                true => serde_json::from_str(&text).map_err(|error| error.to_string()),
+                // Without the line itself, which may be the one with the address.
+                false => toml::from_str(&text).map_err(|error| {
+                    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+                    format!("line {}: {}", before.split('\n').count(), error.message())
+                }),
             };
-            read.with_context(|| format!("{} is no camera configuration", file.display()))?
+            read.map_err(|why| anyhow::anyhow!("{}", without_values(&why)))
+                .with_context(|| format!("{} is no camera configuration", file.display()))?
         }
-        (None, Some(video)) => {
-            let text = format!(
-                "id = \"camera-1\"\n[source]\nuri = {}\nloop = true\n",
-                toml::Value::from(video.as_str())
-            );
-            toml::from_str(&text)?
-        }
+        (None, Some(_)) => toml::from_str("id = \"camera-1\"\n[source]\nuri = \"\"\nloop = true\n")?,
         (None, None) => {
             let mut camera: CameraConfig = toml::from_str(DEMO_CAMERA)?;
             let clip = demo_clip();
@@ -238,14 +276,17 @@ fn cameras(args: &DemoArgs) -> anyhow::Result<Vec<CameraConfig>> {
                     clip.display()
                 );
             }
-            camera.source.uri = clip.display().to_string();
+            camera.source.uri = clip.display().to_string().into();
             camera
         }
     };
-    if let Some(video) = &args.video {
-        camera.source.uri.clone_from(video);
+    if let Some(video) = video {
+        camera.source.uri = video;
     }
-    camera.source.uri = absolute(&camera.source.uri)?;
+    if camera.source.uri.is_masked() {
+        bail!("{} has `***` for its credentials: put them back", camera.source.uri);
+    }
+    camera.source.uri = absolute(camera.source.uri)?;
     if args.pace == "fast" {
         camera.source.pace = Pace::Fast;
     }
@@ -265,15 +306,17 @@ fn cameras(args: &DemoArgs) -> anyhow::Result<Vec<CameraConfig>> {
 }
 
 /// A path as the daemons see it, wherever they run; an address (`scheme:…`) as it is.
-fn absolute(uri: &str) -> anyhow::Result<String> {
-    let scheme = uri.split_once(':').map_or("", |(scheme, _)| scheme);
+#[allow(clippy::disallowed_methods, reason = "what it becomes is what is opened")]
+fn absolute(uri: SourceUri) -> anyhow::Result<SourceUri> {
+    let path = uri.in_full();
+    let scheme = path.split_once(':').map_or("", |(scheme, _)| scheme);
     if !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) {
-        return Ok(uri.into());
+        return Ok(uri);
     }
-    if !Path::new(uri).exists() {
+    if !Path::new(path).exists() {
         bail!("there is no video {uri}: give the path of a file, or an address such as rtsp://host/path");
     }
-    Ok(std::path::absolute(uri)?.display().to_string())
+    Ok(std::path::absolute(path)?.display().to_string().into())
 }
 
 fn report(summary: &Summary, json: bool, screen: &mut Screen) {

@@ -42,7 +42,7 @@ use std::{
 use anyhow::{Context, bail};
 use peregrine_daemon::ask;
 pub use peregrine_daemon::metrics::Samples;
-use peregrine_proto::{CameraConfig, CameraId};
+use peregrine_proto::{CameraConfig, CameraId, InFull};
 use peregrine_streams::{RedisUrls, SourceState};
 use tempfile::TempDir;
 
@@ -344,6 +344,7 @@ impl Stack {
         Ok(())
     }
 
+    #[allow(clippy::disallowed_methods, reason = "only its owner can read the file")]
     fn config(&self, daemon: Daemon, name: &str) -> anyhow::Result<String> {
         let mut redis = toml::Table::new();
         redis.insert("url".into(), redis_server::url(&self.redis).into());
@@ -359,7 +360,8 @@ impl Stack {
         config.insert("admin".into(), section(vec![("listen", "127.0.0.1:0".into())]));
         match daemon {
             Daemon::Producer => {
-                config.insert("camera".into(), toml::Value::try_from(&self.plan.cameras)?);
+                let cameras: Vec<InFull> = self.plan.cameras.iter().map(CameraConfig::in_full).collect();
+                config.insert("camera".into(), toml::Value::try_from(cameras)?);
             }
             Daemon::Processor => {
                 let model = self.plan.model.clone().unwrap_or_default();

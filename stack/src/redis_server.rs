@@ -1,6 +1,7 @@
 //! The private Redis: on a socket in a folder that nobody else can enter, on no port.
 
 use std::{
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -42,7 +43,9 @@ pub(crate) fn start(
         bail!("redis-server is not installed: ./dev setup installs it, or apt-get install -y redis-server");
     };
     let data = folder.join(format!("{name}-data"));
-    std::fs::create_dir_all(&data).with_context(|| format!("cannot make the folder {}", data.display()))?;
+    // Addresses of cameras lie in it, passwords and all.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data);
+    made.with_context(|| format!("cannot make the folder {}", data.display()))?;
     let socket = sockets.join(format!("{name}.sock"));
     let setting = |key: &str, value: &str| [format!("--{key}"), value.to_owned()];
     let args = [

@@ -5,7 +5,10 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
     net::SocketAddr,
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::unix::{
+        fs::OpenOptionsExt,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -404,7 +407,7 @@ impl Member {
 /// Starts a program in a process group of its own (Ctrl-C in the terminal is ours to pass on), and so that the kernel kills it
 /// should this process be killed.
 fn spawn(program: &Program) -> io::Result<Child> {
-    let log = OpenOptions::new().create(true).append(true).open(&program.log)?;
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&program.log)?;
     Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--"])
         .arg(&program.executable)

@@ -38,6 +38,9 @@ pub enum StreamError {
         /// What the server says.
         why: String,
     },
+    /// No key can be made.
+    #[error("this system gives no random numbers: see that /dev/urandom is there")]
+    Random,
     /// The server's memory is full.
     #[error(
         "Redis at {url} is out of memory: raise maxmemory, or lower the number of cameras or their queue"

@@ -5,10 +5,12 @@ use peregrine_proto::{CameraId, StreamId};
 
 use crate::Role;
 
-/// Hash: camera id → its configuration as JSON.
+/// Hash: camera id → its configuration as JSON. Addresses stand here in full, and nowhere else.
 pub const CAMERAS: &str = "peregrine:{_}:cameras";
-/// Hash: camera id → its configuration as a file gave it last.
+/// Hash: camera id → a hash of its configuration as a file gave it last.
 pub const REGISTERED: &str = "peregrine:{_}:registered";
+/// The key of the tags by which a change of a configuration is noticed.
+pub const TAG_KEY: &str = "peregrine:{_}:tag_key";
 /// Hash: model name → what the processors announce about it, as JSON.
 pub const MODELS: &str = "peregrine:{_}:models";
 /// Sorted set: stream of steps → when one came, milliseconds of the server's clock.

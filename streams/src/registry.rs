@@ -2,8 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use peregrine_proto::{CameraConfig, CameraId, LossCount, Size};
+use peregrine_proto::{CameraConfig, CameraId, LossCount, Size, SourceUri, without_values};
 use redis::Value;
+use ring::{
+    digest::{SHA256, digest},
+    hmac,
+    rand::{SecureRandom, SystemRandom},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{Redis, StreamError, Wake, keys, script, servers::Answer, value};
@@ -32,12 +37,39 @@ pub struct SourceState {
     pub published: u64,
     /// Frames of this source lost or left out before publishing, by reason, cumulative.
     pub lost: Vec<LossCount>,
-    /// Tells one source from another, so that a position is never applied to another file.
+    /// Tells one source from another, so that a position is never applied to another file; see [`fingerprint`].
     pub fingerprint: String,
     /// The producer.
     pub worker: String,
     /// When this was written, microseconds since the Unix epoch.
     pub updated_us: i64,
+}
+
+impl SourceState {
+    /// Whether it was written of this source.
+    pub fn is_of(&self, camera: &CameraId, uri: &SourceUri) -> bool {
+        // Before there were hashes it was the masked address.
+        self.fingerprint == fingerprint(camera, uri)
+            || (!self.fingerprint.starts_with(HASHED) && uri.fits(&self.fingerprint))
+    }
+}
+
+/// What begins a hash.
+const HASHED: &str = "sha256:";
+
+/// A source's fingerprint: a hash of the camera's id and the whole address. It stays in Redis, because who has it can try
+/// passwords on it.
+#[allow(clippy::disallowed_methods, reason = "the hash stays beside the address itself")]
+pub fn fingerprint(camera: &CameraId, uri: &SourceUri) -> String {
+    hashed(&[camera.as_str(), uri.in_full()].join("\0"))
+}
+
+fn hashed(text: &str) -> String {
+    format!("{HASHED}{}", hex(digest(&SHA256, text.as_bytes()).as_ref()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How a source is doing.
@@ -107,7 +139,8 @@ impl Redis {
                     cameras.broken.insert(id, format!("its configuration has the id {}", config.id));
                 }
                 Err(error) => {
-                    cameras.broken.insert(id, format!("its configuration cannot be read: {error}"));
+                    let why = without_values(&error.to_string()).into_owned();
+                    cameras.broken.insert(id, format!("its configuration cannot be read: {why}"));
                 }
             }
         }
@@ -131,7 +164,7 @@ impl Redis {
         if self.camera(&config.id).await?.as_ref() == Some(config) {
             return Ok(false);
         }
-        let json = serde_json::to_string(config).unwrap_or_default();
+        let json = json_of(config);
         self.state.run(redis::cmd("HSET").arg(keys::CAMERAS).arg(config.id.as_str()).arg(json)).await?;
         self.wake(&Wake::CameraChanged { camera: config.id.clone() }).await;
         Ok(true)
@@ -143,13 +176,16 @@ impl Redis {
     /// # Errors
     /// When the server does not answer or is full.
     pub async fn register_camera(&self, config: &CameraConfig) -> Result<bool, StreamError> {
-        let (id, json) = (config.id.as_str(), serde_json::to_string(config).unwrap_or_default());
+        let (id, entry) = (config.id.as_str(), entry(config));
         let given = self.state.run(redis::cmd("HGET").arg(keys::REGISTERED).arg(id)).await?;
-        if value::text(&given) == Some(&json) {
+        let given = value::text(&given);
+        if given == Some(entry.as_str()) {
             return Ok(false);
         }
-        let changed = self.put_camera(config).await?;
-        self.state.run(redis::cmd("HSET").arg(keys::REGISTERED).arg(id).arg(json)).await?;
+        // The release before kept the entry itself.
+        let same = given.and_then(|json| serde_json::from_str(json).ok()).as_ref() == Some(config);
+        let changed = !same && self.put_camera(config).await?;
+        self.state.run(redis::cmd("HSET").arg(keys::REGISTERED).arg(id).arg(&entry)).await?;
         Ok(changed)
     }
 
@@ -158,7 +194,7 @@ impl Redis {
     /// # Errors
     /// When the server does not answer or is full.
     pub async fn add_camera(&self, config: &CameraConfig) -> Result<bool, StreamError> {
-        let json = serde_json::to_string(config).unwrap_or_default();
+        let json = json_of(config);
         let mut add = redis::cmd("HSETNX");
         add.arg(keys::CAMERAS).arg(config.id.as_str()).arg(json);
         let added = value::integer(&self.state.run(&add).await?) == Some(1);
@@ -188,7 +224,7 @@ impl Redis {
         stored: &StoredCamera,
         config: &CameraConfig,
     ) -> Result<bool, StreamError> {
-        let json = serde_json::to_string(config).unwrap_or_default();
+        let json = json_of(config);
         let args = [config.id.as_str().as_bytes(), stored.json.as_bytes(), json.as_bytes()];
         let reply = script::REPLACE.run(&self.state, &[keys::CAMERAS.to_owned()], &args).await?;
         let replaced = value::integer(&reply) == Some(1);
@@ -207,6 +243,28 @@ impl Redis {
         self.state.run(redis::cmd("DEL").arg(keys::source(id))).await?;
         self.wake(&Wake::CameraChanged { camera: id.clone() }).await;
         Ok(value::integer(&reply) == Some(1))
+    }
+
+    /// A tag that is the same for the same configuration, credentials included; whoever sees it can try no passwords on
+    /// it, because its key is known here only.
+    ///
+    /// # Errors
+    /// When the server does not answer or is full.
+    pub async fn config_tag(&self, config: &CameraConfig) -> Result<String, StreamError> {
+        const TAG: usize = 12;
+        let mut read = redis::cmd("GET");
+        read.arg(keys::TAG_KEY);
+        let mut key = value::bytes(self.state.run(&read).await?);
+        if key.is_none() {
+            let mut made = [0; 32];
+            // Where the system has no random numbers, a key that nobody knows is not to be had.
+            SystemRandom::new().fill(&mut made).map_err(|_| StreamError::Random)?;
+            self.state.run(redis::cmd("SET").arg(keys::TAG_KEY).arg(&made[..]).arg("NX")).await?;
+            key = value::bytes(self.state.run(&read).await?);
+        }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key.unwrap_or_default());
+        let tag = hmac::sign(&key, json_of(config).as_bytes());
+        Ok(hex(&tag.as_ref()[..TAG]))
     }
 
     /// Writes what the producer knows of a source.
@@ -271,4 +329,32 @@ impl Redis {
 
 fn parse_json<T: DeserializeOwned>(value: &Value) -> Option<T> {
     serde_json::from_str(value::text(value)?).ok()
+}
+
+/// A camera as it is stored: here alone its address stands in full.
+#[allow(clippy::disallowed_methods, reason = "this is the registry")]
+fn json_of(config: &CameraConfig) -> String {
+    serde_json::to_string(&config.in_full()).unwrap_or_default()
+}
+
+/// What a file says of a camera, as a hash. What has its default is left out, so that it stays the same when a later release
+/// knows more.
+fn entry(config: &CameraConfig) -> String {
+    let mut given: serde_json::Value = serde_json::from_str(&json_of(config)).unwrap_or_default();
+    let least = serde_json::json!({ "id": config.id, "source": { "uri": "" } });
+    let default = serde_json::from_value::<CameraConfig>(least).ok();
+    without_defaults(&mut given, &serde_json::to_value(default).unwrap_or_default());
+    hashed(&given.to_string())
+}
+
+fn without_defaults(given: &mut serde_json::Value, default: &serde_json::Value) {
+    if let (Some(given), Some(default)) = (given.as_object_mut(), default.as_object()) {
+        given.retain(|key, value| {
+            let same = default.get(key);
+            if let Some(same) = same {
+                without_defaults(value, same);
+            }
+            same != Some(value) && !value.as_object().is_some_and(serde_json::Map::is_empty)
+        });
+    }
 }

@@ -10,10 +10,12 @@ use peregrine_media::{
 use peregrine_processor::camera_analysis::CameraAnalysis;
 use peregrine_proto::{
     CameraConfig, DetectAnswer, DetectRequest, Detection, FrameHeader, FrameId, FrameResult, ServerMessage,
-    Size, Step, StepMap, brief, codec::Checked, compact, decode, encode, mask,
+    Size, SourceUri, Step, StepMap, brief, codec::Checked, compact, decode, encode, mask, without_values,
 };
-use rand::{Rng, rngs::StdRng};
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::Serialize;
+
+use crate::addresses;
 
 use super::make::{Form, value, values};
 
@@ -48,6 +50,7 @@ pub(super) fn decoders() -> Vec<Decoder> {
         of("request head", 8, |r| sample(r, &HEADS), foreign::request_head),
         of("camera configuration", 8, |r| sample(r, &CAMERAS), camera),
         of("text with credentials", 4, |r| sample(r, &ADDRESSES), credentials),
+        of("address", 8, |r| r.random::<u64>().to_be_bytes().to_vec(), address),
         of("frame header", 8, |r| value(r, "FrameHeader", Form::Positional), header),
         of("frame result", 8, |r| value(r, "FrameResult", Form::Positional), wire::<FrameResult>),
         of("compact result", 16, compact_result, read_compact),
@@ -203,7 +206,7 @@ fn camera(bytes: &[u8]) -> Result<(), String> {
     let names = ["person", "bicycle", "car"].map(str::to_owned);
     CameraAnalysis::new(&config, &names).map_err(|problems| brief(problems.join("; ")))?;
     let uri = &config.source.uri;
-    if let Some(scene) = uri.strip_prefix("synthetic:") {
+    if let Some(scene) = uri.to_string().strip_prefix("synthetic:") {
         SceneConfig::parse(scene).map_err(brief)?;
     }
     ALLOWED.check(uri).map_err(brief)
@@ -214,6 +217,56 @@ fn credentials(bytes: &[u8]) -> Result<(), String> {
     let text = String::from_utf8_lossy(bytes);
     let masked = mask(&text);
     if masked == text { Ok(()) } else { Err("there are credentials in it".into()) }
+}
+
+static NETWORK: LazyLock<AllowList> = LazyLock::new(|| {
+    let hosts = vec!["127.0.0.1".to_owned(), "cam.example".to_owned()];
+    AllowList::new(AllowConfig { hosts, ..AllowConfig::default() })
+});
+
+/// Any bytes are the seed of an address with a secret in it, and nothing that is made of it shows the secret.
+fn address(bytes: &[u8]) -> Result<(), String> {
+    let seed = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let text = addresses::address(&mut StdRng::seed_from_u64(seed));
+    let least = serde_json::json!({ "id": "gate", "source": { "uri": text } }).to_string();
+    let config: CameraConfig = serde_json::from_str(&least).map_err(|error| brief(error.to_string()))?;
+    let uri = config.source.uri.clone();
+    let masked = uri.to_string();
+    assert_eq!(SourceUri::from(masked.as_str()).to_string(), masked, "masked again, it is another");
+    assert!(uri.fits(&masked), "{masked} is not its masked form");
+    assert!(
+        SourceUri::from(masked.as_str()).keeping(Some(&uri)) == Ok(uri.clone()),
+        "{masked} does not keep what is hidden"
+    );
+    let mut edited = SourceUri::from(format!("{masked}&channel=2"));
+    if let Ok(kept) = edited.keeping(Some(&uri)) {
+        assert!(kept.fits("***&channel=2"), "an edit is lost: {kept}");
+    }
+    edited = masked.replacen("127.0.0.1", "127.0.0.9", 1).into();
+    assert!(
+        edited.to_string() == masked || edited.keeping(Some(&uri)).is_err(),
+        "{edited} keeps the credentials"
+    );
+    let opened = NETWORK.check(&uri).map_err(|error| error.to_string());
+    let refused = serde_json::from_value::<CameraConfig>(serde_json::json!({ "id": "gate", "source": text }));
+    for said in [
+        masked,
+        format!("{uri:?} {config:?} {:#?}", config.source),
+        serde_json::to_string(&config).map_err(|error| error.to_string())?,
+        toml_of(&config)?,
+        uri.scrub(&format!("cannot open {text}: no host {text:?}")),
+        refused.err().map(|error| without_values(&error.to_string()).into_owned()).unwrap_or_default(),
+        opened.clone().err().unwrap_or_default(),
+    ] {
+        assert!(!addresses::shows_secret(&said), "of {text} is said {said}");
+    }
+    opened.map_err(brief)
+}
+
+fn toml_of(config: &CameraConfig) -> Result<String, String> {
+    toml::to_string(config).map_err(|error| error.to_string())
 }
 
 static PICTURES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {

@@ -13,22 +13,19 @@ use peregrine_proto::{CameraConfig, CameraId, mask};
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::{CameraName, JsonBody, LIVE, Refused, calibration::warnings, etag, known, not_modified};
+use super::{CameraName, JsonBody, LIVE, Refused, calibration::warnings, known, not_modified_since, quoted};
 use crate::{
     access::Caller,
     http::{App, in_time},
     state::Known,
 };
 
-/// What stands where credentials were.
-const MASKED: &str = "***";
-
-/// `GET /api/cameras/{id}`: its state and its configuration, credentials masked. The tag is that of the configuration.
+/// `GET /api/cameras/{id}`: its state and its configuration, credentials masked. The tag is that of the whole configuration.
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
     CameraName(id): CameraName,
 ) -> Result<Response, Refused> {
-    Ok(shown(StatusCode::OK, known(&app, &id).await?))
+    shown(&app, StatusCode::OK, known(&app, &id).await?).await
 }
 
 /// `GET /api/cameras/{id}/config`: its configuration alone, which changes only when somebody changes it.
@@ -41,19 +38,17 @@ pub(crate) async fn config(
         let text = format!("the configuration of camera `{id}` cannot be read: change it to one that can");
         return Err(Refused::new(StatusCode::BAD_GATEWAY, text));
     };
-    Ok(not_modified(&headers, &masked(config)))
+    Ok(not_modified_since(&headers, tag(&app, &config).await?, &config))
 }
 
 /// `POST /api/cameras`: adds a camera.
 pub(crate) async fn add(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
-    JsonBody(config): JsonBody<CameraConfig>,
+    JsonBody(mut config): JsonBody<CameraConfig>,
 ) -> Result<Response, Refused> {
     check(&app, &config).await?;
-    if config.source.uri.contains(MASKED) {
-        return Err(Refused::invalid(vec![give_credentials()]));
-    }
+    keep_credentials(&mut config, None)?;
     let id = config.id.clone();
     if !in_time(app.redis.add_camera(&config)).await?? {
         let text =
@@ -63,15 +58,15 @@ pub(crate) async fn add(
     info!(camera = %id, by = caller.name(), "camera added");
     let camera = anew(&app, &id).await?;
     log_warnings(&camera);
-    let mut answer = shown(StatusCode::CREATED, camera);
+    let mut answer = shown(&app, StatusCode::CREATED, camera).await?;
     if let Ok(place) = HeaderValue::from_str(&format!("/api/cameras/{id}")) {
         answer.headers_mut().insert(header::LOCATION, place);
     }
     Ok(answer)
 }
 
-/// `PUT /api/cameras/{id}`: replaces its configuration; with `If-Match` only where nobody else did meanwhile. An
-/// address that stands as it was shown, masked, keeps its credentials.
+/// `PUT /api/cameras/{id}`: replaces its configuration; with `If-Match` only where nobody else did meanwhile. What
+/// is `***` in the address stays what it was, at the same host, port and scheme.
 pub(crate) async fn change(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -86,7 +81,7 @@ pub(crate) async fn change(
     }
     check(&app, &config).await?;
     let stored = in_time(app.redis.stored_camera(&id)).await??.ok_or_else(|| not_there(&id))?;
-    match_tag(&headers, &id, stored.config.as_ref())?;
+    match_tag(&app, &headers, &id, stored.config.as_ref()).await?;
     keep_credentials(&mut config, stored.config.as_ref())?;
     if !in_time(app.redis.replace_camera(&stored, &config)).await?? {
         return Err(changed_meanwhile(&id));
@@ -94,7 +89,7 @@ pub(crate) async fn change(
     info!(camera = %id, by = caller.name(), "camera changed");
     let camera = anew(&app, &id).await?;
     log_warnings(&camera);
-    Ok(shown(StatusCode::OK, camera))
+    shown(&app, StatusCode::OK, camera).await
 }
 
 /// `DELETE /api/cameras/{id}`: removes it. Its results stay until they are as old as any.
@@ -106,7 +101,7 @@ pub(crate) async fn remove(
 ) -> Result<StatusCode, Refused> {
     if headers.contains_key(header::IF_MATCH) {
         let stored = in_time(app.redis.stored_camera(&id)).await??.ok_or_else(|| not_there(&id))?;
-        match_tag(&headers, &id, stored.config.as_ref())?;
+        match_tag(&app, &headers, &id, stored.config.as_ref()).await?;
     }
     if !in_time(app.redis.remove_camera(&id)).await?? {
         return Err(not_there(&id));
@@ -131,16 +126,14 @@ async fn anew(app: &App, id: &CameraId) -> Result<Known, Refused> {
     overview.cameras.get(id).cloned().ok_or_else(|| not_there(id))
 }
 
-fn shown(status: StatusCode, Known { state, config }: Known) -> Response {
-    let config = config.map(masked);
-    let tag = config.as_ref().map(etag);
+async fn shown(app: &App, status: StatusCode, Known { state, config }: Known) -> Result<Response, Refused> {
     let warnings = config.as_ref().map_or_else(Vec::new, |config| warnings(config, state.source));
-    let body = json!({ "state": state, "config": config, "warnings": warnings });
-    let mut answer = (status, [LIVE], Json(body)).into_response();
-    if let Some(tag) = tag {
-        answer.headers_mut().insert(header::ETAG, tag);
+    let body = Json(json!({ "state": state, "config": config, "warnings": warnings }));
+    let mut answer = (status, [LIVE], body).into_response();
+    if let Some(config) = &config {
+        answer.headers_mut().insert(header::ETAG, tag(app, config).await?);
     }
-    answer
+    Ok(answer)
 }
 
 fn log_warnings(Known { state, config }: &Known) {
@@ -149,9 +142,9 @@ fn log_warnings(Known { state, config }: &Known) {
     }
 }
 
-fn masked(mut config: CameraConfig) -> CameraConfig {
-    config.source.uri = mask(&config.source.uri).into_owned();
-    config
+/// Changes with whatever is configured, also with what is hidden.
+async fn tag(app: &App, config: &CameraConfig) -> Result<HeaderValue, Refused> {
+    Ok(quoted(&in_time(app.redis.config_tag(config)).await??))
 }
 
 /// Everything wrong with a configuration that can be said here. Whether its source may be opened, only the producers
@@ -190,30 +183,24 @@ fn unknown_classes(config: &CameraConfig, known: &[String]) -> Option<String> {
     })
 }
 
-fn match_tag(headers: &HeaderMap, id: &CameraId, stored: Option<&CameraConfig>) -> Result<(), Refused> {
+async fn match_tag(
+    app: &App,
+    headers: &HeaderMap,
+    id: &CameraId,
+    stored: Option<&CameraConfig>,
+) -> Result<(), Refused> {
     let Some(expected) = headers.get(header::IF_MATCH) else { return Ok(()) };
-    let tag = stored.cloned().map(|config| etag(&masked(config)));
-    let any = expected.as_bytes() == b"*";
-    if any || tag.is_some_and(|tag| super::lists(expected, &tag)) {
-        Ok(())
-    } else {
-        Err(changed_meanwhile(id))
-    }
+    let matches = match stored {
+        _ if expected.as_bytes() == b"*" => true,
+        Some(stored) => super::lists(expected, &tag(app, stored).await?),
+        None => false,
+    };
+    if matches { Ok(()) } else { Err(changed_meanwhile(id)) }
 }
 
-/// Whoever cannot see the credentials may not send them elsewhere either: only the very address keeps them.
+/// Whoever cannot see the credentials may not send them elsewhere either.
 fn keep_credentials(config: &mut CameraConfig, stored: Option<&CameraConfig>) -> Result<(), Refused> {
-    let uri = &mut config.source.uri;
-    match stored.map(|stored| &stored.source.uri) {
-        Some(stored) if *uri == mask(stored) => uri.clone_from(stored),
-        _ if uri.contains(MASKED) => return Err(Refused::invalid(vec![give_credentials()])),
-        _ => {}
-    }
+    let kept = config.source.uri.keeping(stored.map(|stored| &stored.source.uri));
+    config.source.uri = kept.map_err(|why| Refused::invalid(vec![format!("source.uri: {why}")]))?;
     Ok(())
-}
-
-fn give_credentials() -> String {
-    format!(
-        "source.uri has `{MASKED}` for its credentials, but is another address than before: give them again"
-    )
 }

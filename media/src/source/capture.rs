@@ -17,7 +17,7 @@ use opencv::{
     core::{CV_8UC1, CV_8UC3, CV_8UC4, LogLevel, Mat, MatTraitConst},
     videoio::{self, VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst},
 };
-use peregrine_proto::{Size, mask};
+use peregrine_proto::{Size, SourceUri, mask};
 
 use super::{
     Captured, OpenOptions, Source, SourceError, SourceInfo, TimeRepairs, seconds_text,
@@ -40,9 +40,11 @@ pub(super) struct CaptureSource {
 }
 
 /// What is captured, and through which of OpenCV's backends.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct What {
+    /// As OpenCV takes it, credentials and all.
     name: String,
+    uri: SourceUri,
     index: Option<i32>,
     backend: i32,
 }
@@ -57,8 +59,12 @@ enum FromCapture {
 
 impl CaptureSource {
     /// A video device, by its path.
-    pub(super) fn open_device(path: &Path, options: &OpenOptions) -> Result<Self, SourceError> {
-        let shown = path.display().to_string();
+    pub(super) fn open_device(
+        path: &Path,
+        uri: &SourceUri,
+        options: &OpenOptions,
+    ) -> Result<Self, SourceError> {
+        let (name, shown) = (path.display().to_string(), uri.to_string());
         if !path.exists() {
             let why = "there is no such device: is the camera plugged in?".into();
             return Err(SourceError::Lost { uri: shown, why });
@@ -67,23 +73,30 @@ impl CaptureSource {
             let why = "no permission to use it: add this user to the group `video`".into();
             return Err(SourceError::Unusable { uri: shown, why });
         }
-        Self::start(What { name: shown, index: None, backend: videoio::CAP_V4L2 }, None, options)
+        let what = What { name, uri: uri.clone(), index: None, backend: videoio::CAP_V4L2 };
+        Self::start(what, None, options)
     }
 
     /// Whatever `VideoCapture` takes: a device number, a GStreamer pipeline (it has a ` ! ` in it), a file or an address.
-    pub(super) fn open(text: &str, fps: Option<f64>, options: &OpenOptions) -> Result<Self, SourceError> {
+    pub(super) fn open(
+        text: &str,
+        uri: &SourceUri,
+        fps: Option<f64>,
+        options: &OpenOptions,
+    ) -> Result<Self, SourceError> {
         let backend = if is_pipeline(text) { videoio::CAP_GSTREAMER } else { videoio::CAP_ANY };
-        Self::start(What { name: text.to_owned(), index: text.parse().ok(), backend }, fps, options)
+        let what = What { name: text.to_owned(), uri: uri.clone(), index: text.parse().ok(), backend };
+        Self::start(what, fps, options)
     }
 
     fn start(what: What, fps: Option<f64>, options: &OpenOptions) -> Result<Self, SourceError> {
-        let shown = mask(&what.name).into_owned();
+        let shown = what.uri.to_string();
         let (sender, frames) = sync_channel(1);
         let on_thread = what.clone();
         let spawned = thread::Builder::new().name("capture".into()).spawn(move || {
             let last = match capture(&on_thread, &sender) {
                 Ok(()) => FromCapture::Ended,
-                Err(why) => FromCapture::Failed(why),
+                Err(why) => FromCapture::Failed(on_thread.uri.scrub(&why)),
             };
             // Nobody listens any more where this fails.
             let _ = sender.send(last);
@@ -292,9 +305,13 @@ fn in_words(error: &opencv::Error) -> String {
     mask(error.message.trim()).into_owned()
 }
 
-/// Keeps OpenCV's own lines off stderr: they carry addresses with their passwords.
+/// Keeps OpenCV's own lines off stderr, and those of the FFmpeg in it: they carry addresses with their passwords. What
+/// environment variables would switch on is [`heed_no_debug_variables`]'s.
+///
+/// [`heed_no_debug_variables`]: crate::heed_no_debug_variables
 pub(super) fn quiet() {
     static ONCE: Once = Once::new();
+    super::libav::quiet();
     ONCE.call_once(|| {
         if let Err(error) = opencv::core::set_log_level(LogLevel::LOG_LEVEL_SILENT) {
             tracing::warn!(%error, "OpenCV's own log cannot be switched off");

@@ -8,7 +8,7 @@ use std::{
 };
 
 use opencv::{core::MatTraitConst, imgcodecs};
-use peregrine_proto::Size;
+use peregrine_proto::{Size, SourceUri};
 
 use super::{
     Captured, Source, SourceCounts, SourceError, SourceInfo, capture,
@@ -30,10 +30,9 @@ pub(super) struct ImagesSource {
 }
 
 impl ImagesSource {
-    pub(super) fn open(folder: &Path, fps: Option<f64>) -> Result<Self, SourceError> {
+    pub(super) fn open(folder: &Path, uri: &SourceUri, fps: Option<f64>) -> Result<Self, SourceError> {
         capture::quiet();
-        let shown = folder.display().to_string();
-        let unusable = |why: String| SourceError::Unusable { uri: shown.clone(), why };
+        let unusable = |why: String| SourceError::Unusable { uri: uri.to_string(), why };
         let entries = fs::read_dir(folder).map_err(|error| unusable(error.to_string()))?;
         let mut files: Vec<PathBuf> =
             entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_picture(path)).collect();

@@ -16,7 +16,7 @@ use ffmpeg_next::{
     Dictionary, Error as AvError, Packet, Rational, codec, decoder, ffi, format, frame, media, picture,
     threading,
 };
-use peregrine_proto::{Size, mask};
+use peregrine_proto::{Size, SourceUri};
 
 use super::{
     Captured, Damage, OpenOptions, Source, SourceCounts, SourceError, SourceInfo,
@@ -223,22 +223,24 @@ impl Timing {
 impl LibavSource {
     pub(super) fn open_file(
         path: &Path,
+        uri: &SourceUri,
         fps: Option<f64>,
         options: &OpenOptions,
     ) -> Result<Self, SourceError> {
-        let shown = path.display().to_string();
-        let unusable = |why: String| SourceError::Unusable { uri: shown.clone(), why };
+        let shown = uri.to_string();
+        let unusable = |why: String| SourceError::Unusable { uri: shown.clone(), why: uri.scrub(&why) };
         check_file(path).map_err(&unusable)?;
         let text = path.to_str().ok_or_else(|| unusable("its name is not UTF-8: rename it".into()))?;
         Self::open(format!("file:{text}"), shown.clone(), true, fps, options)
     }
 
     pub(super) fn open_network(
-        uri: &str,
+        address: &str,
+        uri: &SourceUri,
         fps: Option<f64>,
         options: &OpenOptions,
     ) -> Result<Self, SourceError> {
-        Self::open(uri.to_owned(), mask(uri).into_owned(), false, fps, options)
+        Self::open(address.to_owned(), uri.to_string(), false, fps, options)
     }
 
     fn open(
@@ -851,7 +853,7 @@ fn to_us(time: i64, base: Rational) -> i64 {
 }
 
 /// Keeps libav's own lines off stderr: they carry addresses with their passwords. What matters comes back as an error.
-fn quiet() {
+pub(super) fn quiet() {
     static ONCE: Once = Once::new();
     #[allow(unsafe_code)]
     extern "C" fn silent<T>(_: *mut c_void, _: c_int, _: *const c_char, _: T) {}

@@ -24,7 +24,7 @@ use peregrine_media::{
     AllowList, Captured, DamageFilter, OpenOptions, Resizer, Source, SourceCounts, SourceInfo, Verdict,
 };
 use peregrine_proto::{
-    CameraConfig, Damaged, FrameHeader, FrameResult, ResultStatus, SCHEMA, Size, Stage, StageTime,
+    CameraConfig, Damaged, FrameHeader, FrameResult, ResultStatus, SCHEMA, Size, Stage, StageTime, without_values,
 };
 
 use self::summary::Summary;
@@ -309,7 +309,16 @@ fn configuration(args: &Args) -> anyhow::Result<(CameraConfig, ModelConfig)> {
     let mut camera = match &args.camera {
         Some(path) => {
             let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            text.parse().with_context(|| format!("{} is no TOML", path.display()))?
+            text.parse::<toml::Table>().map_err(|error| {
+                // Without the line itself, which may be the one with the address.
+                let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+                anyhow::anyhow!(
+                    "{} is no TOML: line {}: {}",
+                    path.display(),
+                    before.split('\n').count(),
+                    error.message()
+                )
+            })?
         }
         None => toml::Table::new(),
     };
@@ -332,8 +341,10 @@ fn configuration(args: &Args) -> anyhow::Result<(CameraConfig, ModelConfig)> {
         }
     }
     let from = args.camera.as_deref().map_or("the command line".into(), Path::to_string_lossy);
-    let camera: CameraConfig =
-        camera.try_into().with_context(|| format!("the camera's configuration ({from}) cannot be used"))?;
+    let camera: CameraConfig = camera.try_into().map_err(|error: toml::de::Error| {
+        let why = without_values(error.message());
+        anyhow::anyhow!("the camera's configuration ({from}) cannot be used: {why}")
+    })?;
     let model = model.try_into().context("`--set model.…` cannot be used")?;
     let problems = camera.problems();
     if !problems.is_empty() {
@@ -462,7 +473,7 @@ mod tests {
         let (camera, model) = configuration(&args(Some(file.path().into()), &set)).unwrap();
         assert_eq!(camera.id.as_str(), "yard");
         assert_eq!(camera.name, "The yard");
-        assert_eq!(camera.source.uri, "clip.avi");
+        assert_eq!(camera.source.uri, "clip.avi".into());
         assert_eq!(camera.source.fps, Some(7.0));
         assert_eq!(camera.analysis.confidence, 0.5);
         assert_eq!(camera.analysis.classes, ["person"]);

@@ -80,6 +80,44 @@ async fn what_a_file_gave_before_undoes_what_people_changed() -> Result<()> {
 }
 
 #[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "the release before wrote it so")]
+async fn an_upgrade_undoes_what_people_changed_or_keeps_addresses_twice() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let mut file = config("a");
+    file.source.uri = "rtsp://user:hunter2@cam/1".into();
+    let people = CameraConfig { name: "people".into(), ..file.clone() };
+    redis.put_camera(&people).await?;
+    let plain = serde_json::to_string(&file.in_full())?;
+    let () = server.command(&["HSET", keys::REGISTERED, "a", &plain]).await?;
+    assert!(!redis.register_camera(&file).await?);
+    assert_eq!(redis.camera(&cam("a")).await?, Some(people.clone()));
+    let kept: String = server.command(&["HGET", keys::REGISTERED, "a"]).await?;
+    assert!(kept.starts_with("sha256:"), "{kept}");
+    assert!(!redis.register_camera(&file).await?);
+    assert_eq!(redis.camera(&cam("a")).await?, Some(people));
+    file.source.uri = "rtsp://user:hunter3@cam/1".into();
+    assert!(redis.register_camera(&file).await?, "another password is another entry");
+    Ok(())
+}
+
+#[test]
+fn a_source_is_taken_for_another_one() {
+    let (address, other) = ("http://u:one@cam/a.mp4?pwd=x".into(), "http://u:two@cam/a.mp4?pwd=x".into());
+    let state = |fingerprint: &str| SourceState { fingerprint: fingerprint.into(), ..SourceState::default() };
+    let now = state(&peregrine_streams::fingerprint(&cam("a"), &address));
+    assert!(now.is_of(&cam("a"), &address), "a file is read from its beginning again");
+    assert!(!now.is_of(&cam("a"), &other) && !now.is_of(&cam("b"), &address));
+    // As the release before wrote it.
+    for before in ["http://***@cam/a.mp4?pwd=***", "http://u:one@cam/a.mp4?pwd=x"] {
+        assert!(state(before).is_of(&cam("a"), &address), "{before}");
+    }
+    for before in ["", "http://***@cam/b.mp4?pwd=***", "http://***@cam/a.mp4", "***@cam/a.mp4?pwd=y"] {
+        assert!(!state(before).is_of(&cam("a"), &address), "{before}");
+    }
+}
+
+#[tokio::test]
 async fn change_of_a_camera_is_lost_to_another_at_the_same_time() -> Result<()> {
     let server = Server::start().await?;
     let redis = server.redis().await?;

@@ -12,7 +12,6 @@ import {
   regionOn,
   suggestId,
   verdict,
-  withoutCredentials,
 } from "./draft";
 
 const CORNERS: Point[] = [
@@ -115,12 +114,15 @@ it("a suggested id is taken, or carries a password", () => {
   expect(suggestId("", "/videos/Parking Lot.mp4", new Set(["parking-lot", "parking-lot-2"]))).toBe("parking-lot-3");
   expect(suggestId("", "synthetic:road?w=768&h=432", new Set())).toBe("road");
   expect(suggestId("", "v4l2:/dev/video0", new Set())).toBe("video0");
-  expect(suggestId("", "", new Set())).toBe("camera");
-});
-
-it("a password is kept by the browser", () => {
-  expect(withoutCredentials("rtsp://admin:se@cret@cam/1")).toBe("rtsp://***@cam/1");
-  expect(withoutCredentials("/videos/a.mp4")).toBe("/videos/a.mp4");
+  expect(suggestId("", "file:///videos/yard.mp4", new Set())).toBe("yard");
+  for (const address of [
+    "",
+    "admin:secret@cam/1",
+    "cam/user=admin_password=secret",
+    "opencv:rtspsrc location=rtsp://cam/1 user-pw=secret ! appsink",
+    "/proxy/rtsp%3A%2F%2Fadmin%3Asecret%40cam",
+  ])
+    expect(suggestId("", address, new Set())).toBe("camera");
 });
 
 it("a poor fit is called good", () => {

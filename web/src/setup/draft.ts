@@ -277,24 +277,12 @@ function slug(text: string): string {
     .replaceAll(/^-+|-+$/g, "");
 }
 
-/** The part of an address that tells cameras apart, never its credentials. */
+/** The part of an address that tells cameras apart: its host, or a file's name; nothing where that may be a password. */
 function fromAddress(uri: string): string {
-  const [, scheme = "", rest = ""] = /^([a-z0-9+.-]+):(.*)$/i.exec(uri.trim()) ?? [undefined, "", uri.trim()];
-  if (!rest.startsWith("//") || scheme === "file") {
-    const file = rest.split("?")[0]?.split("/").at(-1) ?? "";
-    return file.replace(/\.[a-z0-9]{2,4}$/i, "");
-  }
-  return (
-    rest
-      .slice(2)
-      .replace(/^.*@/, "")
-      .split(/[/:?#]/)[0] ?? ""
-  );
-}
-
-/** The address without a password: what this browser may keep. */
-export function withoutCredentials(uri: string): string {
-  return uri.replace(/:\/\/.*@/, "://***@");
+  const address = /^(?!file:)[a-z0-9+.-]+:\/\/(.*)$/i.exec(uri.trim())?.[1];
+  if (address !== undefined) return address.replace(/^.*@/, "").split(/[/:?#]/)[0] ?? "";
+  const path = uri.trim().replace(/^(?:file|images|v4l2|synthetic):/i, "").split("?")[0] ?? ""; // prettier-ignore
+  return /[@:=&%]/.test(path) ? "" : (path.split("/").at(-1) ?? "").replace(/\.[a-z0-9]{2,4}$/i, "");
 }
 
 /** What the fit is worth, in a word and a sentence. */

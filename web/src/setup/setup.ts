@@ -3,16 +3,7 @@ import { batch, computed, effect, signal } from "@preact/signals";
 import { addCamera, ApiError, changeCamera, errorWords, getCamera, removeCamera } from "../api";
 import { browserNow } from "../link/clock";
 import type { CameraConfig } from "./config";
-import {
-  type CalibrationDraft,
-  configOf,
-  type Draft,
-  draftOf,
-  matrixOn,
-  NEW_DRAFT,
-  problemsOf,
-  withoutCredentials,
-} from "./draft";
+import { type CalibrationDraft, configOf, type Draft, draftOf, matrixOn, NEW_DRAFT, problemsOf } from "./draft";
 import { begin, edit, type History, redo, settle, undo } from "./history";
 import type { PictureShape } from "./shape";
 import { numberText } from "./number";
@@ -32,6 +23,8 @@ export class Setup {
   readonly error = signal<ApiError | undefined>(undefined);
   /** When it was last saved, by the browser's clock. */
   readonly savedAtMs = signal<number | undefined>(undefined);
+  /** The address that was typed is gone: this browser keeps none, because it may hold a password. */
+  readonly addressLost = signal(false);
   readonly history = signal<History<Draft>>(begin(NEW_DRAFT));
   readonly draft = computed(() => this.history.value.present);
   readonly problems = computed(() => problemsOf(this.draft.value));
@@ -57,7 +50,10 @@ export class Setup {
     const giveUp = new AbortController();
     void this.load(giveUp.signal);
     const stopKeeping = effect(() => {
-      if (this.doing.value === "ready") keep(this.camera, this.changed.value ? this.draft.value : undefined);
+      if (this.doing.value === "ready") {
+        if (this.changed.value) keep(this.camera, this.draft.value, this.asSaved.value.uri);
+        else forget(this.camera);
+      }
     });
     return () => {
       giveUp.abort();
@@ -79,8 +75,10 @@ export class Setup {
       batch(() => {
         if (answer !== undefined && answer.config !== null)
           this.saved.value = { config: answer.config, etag: answer.etag };
-        const kept = recall(camera);
-        this.history.value = kept === undefined ? begin(this.asSaved.value) : edit(begin(this.asSaved.value), kept);
+        const saved = this.asSaved.value;
+        const kept = recall(camera, saved.uri);
+        this.history.value = kept === undefined ? begin(saved) : edit(begin(saved), kept.draft);
+        this.addressLost.value = kept?.addressTyped ?? false;
         this.error.value = undefined;
         this.doing.value = "ready";
       });
@@ -91,6 +89,7 @@ export class Setup {
 
   /** Edits that follow each other and are `about` the same thing are undone at once. */
   change(part: Partial<Draft>, about?: string): void {
+    if (part.uri !== undefined) this.addressLost.value = false;
     this.history.value = edit(this.history.value, { ...this.draft.value, ...part }, about);
   }
 
@@ -110,6 +109,7 @@ export class Setup {
   /** Back to what is saved; that can be undone. */
   discard(): void {
     this.error.value = undefined;
+    this.addressLost.value = false;
     this.history.value = edit(this.history.value, this.asSaved.value);
   }
 
@@ -123,14 +123,19 @@ export class Setup {
     try {
       if (camera === undefined) {
         await addCamera(config);
-        keep(camera, undefined);
+        forget(camera);
         return true;
       }
       const answer = await changeCamera(config, overwrite ? undefined : saved?.etag);
       batch(() => {
         this.saved.value = { config: answer.config ?? config, etag: answer.etag };
         // What somebody changed while it was saved stays.
-        if (this.draft.value === sent) this.history.value = edit(this.history.value, this.asSaved.value);
+        if (this.draft.value === sent) {
+          // An address stands here as the gateway shows it from now on, also on the way back.
+          const typed = sent.uri !== this.asSaved.value.uri;
+          this.history.value = typed ? begin(this.asSaved.value) : edit(this.history.value, this.asSaved.value);
+        }
+        this.addressLost.value = false;
         this.savedAtMs.value = browserNow();
         this.error.value = undefined;
         this.doing.value = "ready";
@@ -148,7 +153,7 @@ export class Setup {
     this.doing.value = "saving";
     try {
       await removeCamera(this.camera);
-      keep(this.camera, undefined);
+      forget(this.camera);
       return true;
     } catch (error) {
       this.fail(error, "ready");
@@ -173,23 +178,44 @@ export class Setup {
 
 const keyOf = (camera: string | undefined): string => `peregrine.draft.${camera ?? ""}`;
 
-function keep(camera: string | undefined, draft: Draft | undefined): void {
+/** A draft without its address, which may hold a password. */
+interface Kept extends Omit<Draft, "uri"> {
+  /** It had another address than the one that is saved. */
+  addressTyped: boolean;
+}
+
+function keep(camera: string | undefined, draft: Draft, savedUri: string): void {
+  const { uri, ...rest } = draft;
+  const kept: Kept = { ...rest, addressTyped: uri !== savedUri };
+  store((to) => {
+    to.setItem(keyOf(camera), JSON.stringify(kept));
+  });
+}
+
+function forget(camera: string | undefined): void {
+  store((to) => {
+    to.removeItem(keyOf(camera));
+  });
+}
+
+/** Storage can be forbidden or full: then a reload begins with what is saved. */
+function store(change: (to: Storage) => void): void {
   try {
-    if (draft === undefined) sessionStorage.removeItem(keyOf(camera));
-    else sessionStorage.setItem(keyOf(camera), JSON.stringify({ ...draft, uri: withoutCredentials(draft.uri) }));
+    change(sessionStorage);
   } catch {
-    // Storage can be forbidden or full: then a reload begins with what is saved.
+    // See above.
   }
 }
 
-function recall(camera: string | undefined): Draft | undefined {
+/** The draft that was kept, with the saved address; and whether another one was typed. */
+function recall(camera: string | undefined, uri: string): { draft: Draft; addressTyped: boolean } | undefined {
   try {
     const text = sessionStorage.getItem(keyOf(camera));
     if (text === null) return undefined;
-    const kept = JSON.parse(text) as Partial<Draft>;
+    const { addressTyped = false, ...kept } = JSON.parse(text) as Partial<Kept>;
     // Of another release of this page: what is missing has its default.
     const calibration = { ...NEW_DRAFT.calibration, ...kept.calibration };
-    return { ...NEW_DRAFT, ...kept, calibration: withTexts(calibration) };
+    return { draft: { ...NEW_DRAFT, ...kept, calibration: withTexts(calibration), uri }, addressTyped };
   } catch {
     return undefined;
   }

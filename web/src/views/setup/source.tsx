@@ -45,7 +45,7 @@ export function SourceForm({ setup }: { setup: Setup }) {
           change({ name }, "name");
         }}
       />
-      <Field label="Source" hint={hintOf(draft.uri)}>
+      <Field label="Source" hint={setup.addressLost.value ? ADDRESS_LOST : hintOf(draft.uri)}>
         {(id, hintId) => (
           <>
             <input
@@ -178,7 +178,13 @@ function Classes({ known, chosen, change }: ClassesProps) {
   );
 }
 
+const ADDRESS_LOST =
+  "The address that was typed here is not kept, because it may hold a password: type it again. The rest is as it was.";
+
 function hintOf(address: string): string {
+  if (address.includes("***")) {
+    return "*** stands for what is hidden. It stays as it is, unless you change host, port or scheme: then type it again.";
+  }
   const example = EXAMPLES.find(({ uri }) => schemeOf(uri) === schemeOf(address));
   return address.trim() === "" || example === undefined ? "A path or an address; choose an example." : example.about;
 }
