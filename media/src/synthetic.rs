@@ -2,12 +2,13 @@
 //!
 //! A camera on a gantry looks along a straight road of four lanes. Everything follows from the configuration and the frame's
 //! index: any frame can be rendered at any time, and twice the same. World axes in metres: X to the right, Y along the road,
-//! Z up; the camera stands over the origin.
+//! Z up; the camera stands over the origin. With `signals=1` the road is an intersection with signals, queues and turns
+//! (`synthetic/signals.rs`).
 //!
 //! **The foot point.** An object's `ground_m` is the ground point that projects onto the bottom centre of its box, exactly.
 //! It lies on the ground line of the object's face nearest to the camera (an oncoming car's front, a leaving car's rear), and
 //! this point is what moves along the lane with the speed that the truth gives. The drawn body is set sideways by what
-//! perspective asks for, at most some decimetres.
+//! perspective asks for, at most some decimetres; of a vehicle that turns, at most the half of its length.
 //!
 //! **The frame number** stands along the top edge as 32 cells of equal width over the whole width of the picture and 1/24
 //! of its height: white, black, then 24 bits of the number (the highest first, white is 1), then 6 bits of checksum: the
@@ -15,6 +16,7 @@
 
 mod paint;
 mod record;
+mod signals;
 mod traffic;
 
 use peregrine_proto::{CalibrationConfig, Colour, ColourMatrix, ColourRange, PictureShape, Size};
@@ -23,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Picture, picture::tight_len};
 use paint::Canvas;
 pub use record::{RecordError, record};
+use signals::Signals;
 
 /// All colours are given in this.
 pub(crate) const COLOUR: Colour = Colour { matrix: ColourMatrix::Bt601, range: ColourRange::Limited };
@@ -42,17 +45,28 @@ pub struct SceneConfig {
     pub people: u32,
     /// Everything that is drawn by lot follows from it.
     pub seed: u64,
+    /// Whether the road is an intersection with signals: cars queue, start, brake and turn.
+    #[serde(default)]
+    pub signals: bool,
 }
 
 impl Default for SceneConfig {
     fn default() -> Self {
-        Self { size: Size { width: 768, height: 432 }, fps: 25.0, frames: 0, vehicles: 8, people: 2, seed: 1 }
+        Self {
+            size: Size { width: 768, height: 432 },
+            fps: 25.0,
+            frames: 0,
+            vehicles: 8,
+            people: 2,
+            seed: 1,
+            signals: false,
+        }
     }
 }
 
 impl SceneConfig {
-    /// Reads what follows `synthetic:`, like `road?w=768&h=432&fps=25&frames=250&vehicles=8&people=2&seed=1`. What is not
-    /// given has its default (these values, but endless).
+    /// Reads what follows `synthetic:`, like `road?w=768&h=432&fps=25&frames=250&vehicles=8&people=2&seed=1&signals=0`. What
+    /// is not given has its default (these values, but endless).
     ///
     /// # Errors
     /// A sentence about what is wrong.
@@ -72,9 +86,16 @@ impl SceneConfig {
                 "vehicles" => value.parse().map(|value| config.vehicles = value).is_ok(),
                 "people" => value.parse().map(|value| config.people = value).is_ok(),
                 "seed" => value.parse().map(|value| config.seed = value).is_ok(),
+                "signals" => match value {
+                    "0" | "1" => {
+                        config.signals = value == "1";
+                        true
+                    }
+                    _ => false,
+                },
                 _ => {
                     return Err(format!(
-                        "a scene has no `{key}`: use w, h, fps, frames, vehicles, people and seed"
+                        "a scene has no `{key}`: use w, h, fps, frames, vehicles, people, seed and signals"
                     ));
                 }
             };
@@ -109,6 +130,7 @@ pub struct Scene {
     config: SceneConfig,
     camera: Camera,
     background: Vec<u8>,
+    signals: Option<Signals>,
 }
 
 /// What is really there.
@@ -149,8 +171,9 @@ impl Scene {
     pub fn new(config: SceneConfig) -> Result<Self, String> {
         config.check()?;
         let camera = Camera::over_the_road(config.size);
-        let background = paint::background(config.size, &camera, config.seed);
-        Ok(Self { config, camera, background })
+        let background = paint::background(&config, &camera);
+        let signals = config.signals.then(|| Signals::new(config.seed, config.vehicles));
+        Ok(Self { config, camera, background, signals })
     }
 
     /// What it was made of.
@@ -218,10 +241,15 @@ impl Scene {
 
     fn bodies(&self, frame: u64) -> Vec<paint::Body> {
         let seconds = frame as f64 / self.config.fps;
-        traffic::movers(&self.config, seconds)
-            .into_iter()
-            .filter_map(|mover| paint::body(mover, &self.camera))
-            .collect()
+        let movers = match &self.signals {
+            Some(signals) => {
+                let mut movers = traffic::people(&self.config, seconds);
+                signals.movers(seconds, &mut movers);
+                movers
+            }
+            None => traffic::movers(&self.config, seconds),
+        };
+        movers.into_iter().filter_map(|mover| paint::body(mover, &self.camera)).collect()
     }
 }
 
@@ -383,10 +411,13 @@ mod tests {
 
     #[test]
     fn foot_point_is_not_the_bottom_centre_of_the_box() {
-        let config = SceneConfig { vehicles: 20, people: 8, ..SceneConfig::default() };
-        let scene = Scene::new(config).unwrap();
+        let scene = |signals| {
+            Scene::new(SceneConfig { vehicles: 20, people: 8, signals, ..SceneConfig::default() }).unwrap()
+        };
         let mut seen = 0;
-        for frame in (0..1500).step_by(7) {
+        for (scene, frame) in
+            [scene(false), scene(true)].iter().flat_map(|s| (0..1500).step_by(7).map(move |f| (s, f)))
+        {
             for object in scene.truth(frame).objects {
                 let [left, _, right, bottom] = object.xyxy;
                 let ground = scene.camera.ground_of([(left + right) / 2.0, bottom]).unwrap();
@@ -400,9 +431,12 @@ mod tests {
 
     #[test]
     fn true_speed_is_not_the_foot_points_displacement() {
-        let scene = Scene::new(SceneConfig { vehicles: 16, fps: 100.0, ..SceneConfig::default() }).unwrap();
+        let scene = |signals| {
+            Scene::new(SceneConfig { vehicles: 16, fps: 100.0, signals, ..SceneConfig::default() }).unwrap()
+        };
         let (mut stopped, mut fast, mut compared) = (false, false, 0);
-        for frame in 0..3000 {
+        for (scene, frame) in [scene(false), scene(true)].iter().flat_map(|s| (0..3000).map(move |f| (s, f)))
+        {
             let (a, b) = (scene.truth(frame), scene.truth(frame + 1));
             for before in &a.objects {
                 let Some(after) = b.objects.iter().find(|object| object.id == before.id) else { continue };
@@ -433,6 +467,42 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn signals_do_not_queue_start_and_turn_vehicles_or_they_collide() {
+        use std::collections::BTreeMap;
+        for seed in 0..4 {
+            let signals = Signals::new(seed, 24);
+            let mut lives: BTreeMap<u64, Vec<traffic::Mover>> = BTreeMap::new();
+            for tenth in 0..1300 {
+                let mut movers = Vec::new();
+                signals.movers(f64::from(tenth) / 10.0, &mut movers);
+                for (i, a) in movers.iter().enumerate() {
+                    for b in &movers[..i] {
+                        let same_lane = a.id % 8 == b.id % 8 && a.heading_rad == b.heading_rad;
+                        let gap = (a.ground_m[1] - b.ground_m[1]).abs();
+                        let turned = a.heading_rad.abs() > 1.6;
+                        let (near, far) = if a.ground_m[1] < b.ground_m[1] { (a, b) } else { (b, a) };
+                        assert!(
+                            !same_lane || turned || gap > near.class.length_m(),
+                            "seed {seed}: {near:?} {far:?}"
+                        );
+                    }
+                    lives.entry(a.id).or_default().push(*a);
+                }
+            }
+            let whole = lives.values().filter(|life| life.len() > 100);
+            let (mut queued, mut turned, mut passed) = (0, 0, 0);
+            for life in whole {
+                let stood = life.iter().filter(|mover| mover.speed_mps < 0.05).count() > 20;
+                let fast = life.iter().all(|mover| mover.speed_mps > 8.0);
+                queued += usize::from(stood && life.iter().any(|mover| mover.speed_mps > 5.0));
+                passed += usize::from(fast);
+                turned += usize::from(life.iter().any(|mover| mover.heading_rad < -3.0));
+            }
+            assert!(queued > 20 && turned > 10 && passed > 5, "seed {seed}: {queued}, {turned}, {passed}");
         }
     }
 
@@ -487,11 +557,14 @@ mod tests {
             "road?fps=0",
             "road?fps=NaN",
             "road?vehicles=99",
+            "road?signals=yes",
         ] {
             assert!(SceneConfig::parse(text).is_err(), "{text}");
         }
         let config =
-            SceneConfig::parse("road?w=320&h=240&fps=12.5&frames=9&vehicles=3&people=0&seed=7").unwrap();
+            SceneConfig::parse("road?w=320&h=240&fps=12.5&frames=9&vehicles=3&people=0&seed=7&signals=1")
+                .unwrap();
         assert_eq!((config.size.width, config.frames, config.seed, config.fps), (320, 9, 7, 12.5));
+        assert!(config.signals);
     }
 }

@@ -3,7 +3,7 @@
 use peregrine_proto::Size;
 
 use super::traffic::{Class, Mover};
-use super::{CELLS, Camera, STRIP, traffic};
+use super::{CELLS, Camera, STRIP, SceneConfig, signals, traffic};
 use crate::picture::{plane_sizes, tight_len};
 
 /// A colour as BT.601 limited-range Y, U, V.
@@ -151,32 +151,43 @@ pub(crate) struct Body {
     pub(crate) shadow: Vec<[f64; 2]>,
 }
 
-/// The body of a mover, set sideways so that its box's bottom centre is the mover's ground point; none where a part of it
-/// is behind the camera.
+/// The body of a mover, set so that its box's bottom centre is the mover's ground point; none where a part of it is behind
+/// the camera.
 pub(crate) fn body(mover: Mover, camera: &Camera) -> Option<Body> {
     let [x, y] = mover.ground_m;
     let foot = camera.image_of([x, y, 0.0])?;
-    let model = model(&mover);
-    let mut middle = x;
-    let mut xyxy = bounds(&model, middle, y, camera)?;
-    // The box's centre moves almost linearly with the body: three steps are exact to the last digits.
+    let turned = turned(&mover);
+    let mut model = model(&mover);
+    for point in model.iter_mut().flat_map(|(points, _)| points) {
+        [point[0], point[1]] = turn([point[0], point[1]], turned);
+    }
+    let mut middle = [x, y];
+    let mut xyxy = bounds(&model, middle, camera)?;
+    // The box's centre moves almost linearly with the body: a few steps are exact to the last digits.
     let pixels_per_metre = {
-        let right = camera.image_of([x + 1.0, y, 0.0])?;
-        right[0] - foot[0]
+        let (right, beyond) = (camera.image_of([x + 1.0, y, 0.0])?, camera.image_of([x, y + 1.0, 0.0])?);
+        [right[0] - foot[0], beyond[1] - foot[1]]
     };
-    for _ in 0..12 {
-        let error = (xyxy[0] + xyxy[2]) / 2.0 - foot[0];
-        if error.abs() < 1e-9 {
+    for _ in 0..40 {
+        let errors = [(xyxy[0] + xyxy[2]) / 2.0 - foot[0], xyxy[3] - foot[1]];
+        if errors.iter().all(|error| error.abs() < 1e-9) {
             break;
         }
-        middle -= error / pixels_per_metre;
-        xyxy = bounds(&model, middle, y, camera)?;
+        for axis in 0..2 {
+            middle[axis] -= errors[axis] / pixels_per_metre[axis];
+        }
+        xyxy = bounds(&model, middle, camera)?;
+    }
+    if turned != 0.0 {
+        // What is further away is drawn first.
+        let distance = |points: &[[f64; 3]]| points.iter().map(|p| p[1]).sum::<f64>() / points.len() as f64;
+        model.sort_by(|(a, _), (b, _)| distance(b).total_cmp(&distance(a)));
     }
     let faces = model
         .iter()
         .map(|(points, colour)| {
             let outline: Option<Vec<_>> =
-                points.iter().map(|p| camera.image_of([middle + p[0], y + p[1], p[2]])).collect();
+                points.iter().map(|p| camera.image_of([middle[0] + p[0], middle[1] + p[1], p[2]])).collect();
             outline.map(|outline| Face { outline, colour: *colour })
         })
         .collect::<Option<Vec<_>>>()?;
@@ -188,18 +199,33 @@ pub(crate) fn body(mover: Mover, camera: &Camera) -> Option<Body> {
     // The sun stands to the left, behind the camera.
     let shadow = [[-half, -0.1], [half + 0.5, -0.1], [half + 0.8, length + 0.5], [-half + 0.3, length + 0.5]]
         .iter()
-        .map(|p| camera.image_of([middle + p[0], (y + p[1]).max(1.0), 0.0]))
+        .map(|p| turn(*p, turned))
+        .map(|p| camera.image_of([middle[0] + p[0], (middle[1] + p[1]).max(1.0), 0.0]))
         .collect::<Option<Vec<_>>>()?;
     Some(Body { mover, xyxy, faces, shadow })
+}
+
+/// By how much a vehicle has turned off the road, radians; 0 for one that drives along it.
+fn turned(mover: &Mover) -> f64 {
+    let along = std::f64::consts::FRAC_PI_2.copysign(mover.heading_rad);
+    if mover.class == Class::Person { 0.0 } else { mover.heading_rad - along }
+}
+
+fn turn([x, y]: [f64; 2], by: f64) -> [f64; 2] {
+    if by == 0.0 {
+        return [x, y];
+    }
+    let (sin, cos) = by.sin_cos();
+    [x * cos - y * sin, x * sin + y * cos]
 }
 
 /// Faces of a body as points (metres to the right of its middle, behind its near face, above ground) and a colour.
 type Model = Vec<(Vec<[f64; 3]>, Yuv)>;
 
-fn bounds(model: &Model, middle: f64, y: f64, camera: &Camera) -> Option<[f64; 4]> {
+fn bounds(model: &Model, middle: [f64; 2], camera: &Camera) -> Option<[f64; 4]> {
     let mut found = [f64::INFINITY, f64::INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY];
     for point in model.iter().flat_map(|(points, _)| points) {
-        let [u, v] = camera.image_of([middle + point[0], y + point[1], point[2]])?;
+        let [u, v] = camera.image_of([middle[0] + point[0], middle[1] + point[1], point[2]])?;
         found = [found[0].min(u), found[1].min(v), found[2].max(u), found[3].max(v)];
     }
     Some(found)
@@ -385,7 +411,8 @@ fn person(mover: &Mover) -> Model {
 }
 
 /// Road, pavements, grass, hills and sky as tight I420.
-pub(crate) fn background(size: Size, camera: &Camera, seed: u64) -> Vec<u8> {
+pub(crate) fn background(config: &SceneConfig, camera: &Camera) -> Vec<u8> {
+    let &SceneConfig { size, seed, signals, .. } = config;
     let (width, height) = (size.width as usize, size.height as usize);
     let mut bytes = vec![0_u8; tight_len(size)];
     let (luma, chroma) = bytes.split_at_mut(width * height);
@@ -401,8 +428,13 @@ pub(crate) fn background(size: Size, camera: &Camera, seed: u64) -> Vec<u8> {
                 let mut sum = [0.0; 3];
                 for offset_y in points {
                     for offset_x in points {
-                        let colour =
-                            scenery([px as f64 + offset_x, py as f64 + offset_y], size, camera, phase);
+                        let colour = scenery(
+                            [px as f64 + offset_x, py as f64 + offset_y],
+                            size,
+                            camera,
+                            phase,
+                            signals,
+                        );
                         for i in 0..3 {
                             sum[i] += colour[i] / 16.0;
                         }
@@ -433,7 +465,7 @@ fn mix(a: Yuv, b: Yuv, share: f64) -> [f64; 3] {
 }
 
 /// The colour of the empty scene at a point of the picture.
-fn scenery(point: [f64; 2], size: Size, camera: &Camera, phase: f64) -> [f64; 3] {
+fn scenery(point: [f64; 2], size: Size, camera: &Camera, phase: f64, signals: bool) -> [f64; 3] {
     const HAZE: Yuv = rgb(196, 208, 216);
     let horizon = camera.horizon();
     let Some([x, y]) = camera.ground_of(point).filter(|_| point[1] > horizon + 0.5) else {
@@ -450,7 +482,15 @@ fn scenery(point: [f64; 2], size: Size, camera: &Camera, phase: f64) -> [f64; 3]
     let lane_edge = traffic::LANES_M[3] + 1.75;
     let near = |at: f64, half: f64| (side - at).abs() < half;
     let dashed = y.rem_euclid(9.0) < 4.0 && near(3.5, 0.07);
-    let stop_line = (33.2..33.7).contains(&y) && (-lane_edge..-3.6).contains(&x);
+    let stop_line = if signals {
+        (27.2..27.7).contains(&y) && (-3.4..-0.1).contains(&x)
+            || (75.2..75.7).contains(&y) && (0.1..3.4).contains(&x)
+    } else {
+        (33.2..33.7).contains(&y) && (-lane_edge..-3.6).contains(&x)
+    };
+    if signals && x < -lane_edge && signals::SIDE_ROAD_M.contains(&y) {
+        return mix(rgb(92, 94, 98), HAZE, 1.0 - (-y / 420.0).exp());
+    }
     let surface = if near(0.12, 0.06) {
         rgb(222, 190, 70)
     } else if dashed || near(lane_edge, 0.08) || stop_line {

@@ -133,7 +133,7 @@ impl Manner {
 }
 
 /// A number from 0 to 1 that follows from these alone (splitmix64).
-fn lot(seed: u64, what: u64, which: u64) -> f64 {
+pub(crate) fn lot(seed: u64, what: u64, which: u64) -> f64 {
     let mut x = seed
         .wrapping_mul(0x9E37_79B9_7F4A_7C15)
         .wrapping_add(what.wrapping_mul(0xD1B5_4A32_D192_ED03))
@@ -180,10 +180,13 @@ pub(crate) fn movers(config: &SceneConfig, seconds: f64) -> Vec<Mover> {
             lane_movers(config, lane, seconds, &mut found);
         }
     }
-    for index in 0..config.people {
-        found.push(person(config.seed, index, seconds));
-    }
+    found.extend(people(config, seconds));
     found
+}
+
+/// Everybody beside the road.
+pub(crate) fn people(config: &SceneConfig, seconds: f64) -> Vec<Mover> {
+    (0..config.people).map(|index| person(config.seed, index, seconds)).collect()
 }
 
 fn lane_movers(config: &SceneConfig, lane: usize, seconds: f64, found: &mut Vec<Mover>) {
