@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     speed::FASTEST_MPS,
-    straight_line::{LineSpeed, line_speed},
+    straight_line::{LineSpeed, PointNoise, line_speed},
 };
 
 /// Measures the speed of each track of a file.
@@ -26,7 +26,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub tracks: PathBuf,
     /// Where to write one JSON object a track, one a line: `id`, `speed_kmh`, `std_error_kmh`. Both are null where no
-    /// speed is known: fewer than three usable points, or faster than 300 km/h.
+    /// speed is known: fewer than three usable points, fewer than nine in a file that shows too little of the points'
+    /// noise, or faster than 300 km/h.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }
@@ -87,7 +88,7 @@ fn measure(session: &Session) -> anyhow::Result<Vec<Line>> {
     )?;
     // The scale anywhere along the road is anywhere in the spread: a uniform distribution.
     let scale_error = scale_spread.map_or(0.0, |[least, most]| (most - least).abs() / 12.0_f64.sqrt());
-    let mut lines = Vec::with_capacity(tracks.len());
+    let mut noise = PointNoise::default();
     for Track { id, frames, x, y } in tracks {
         let n = frames.len();
         anyhow::ensure!(
@@ -100,12 +101,20 @@ fn measure(session: &Session) -> anyhow::Result<Vec<Line>> {
             frames.is_sorted_by(|a, b| a < b),
             "track {id} has frames out of order or twice: sort them"
         );
-        let points: Vec<(f64, [f64; 2])> = frames
-            .iter()
-            .zip(x.iter().zip(y))
-            .filter_map(|(frame, (x, y))| Some((*frame as f64 / fps, homography.ground([*x, *y])?)))
-            .collect();
-        let speed = line_speed(&points).filter(|speed| speed.speed_mps <= FASTEST_MPS);
+        noise.add(&in_picture(*fps, frames, x, y));
+    }
+    let noise = noise.covariance();
+    let mut lines = Vec::with_capacity(tracks.len());
+    for Track { id, frames, x, y } in tracks {
+        let seen = in_picture(*fps, frames, x, y);
+        let points: Vec<(f64, [f64; 2])> =
+            seen.iter().filter_map(|(time, at)| Some((*time, homography.ground(*at)?))).collect();
+        // The noise is even in the picture; on the ground it is what it is around the track's middle.
+        let noise = noise.and_then(|noise| {
+            let metres_by_pixel = homography.ground_by_image(seen.get(seen.len() / 2)?.1)?;
+            Some(metres_by_pixel * noise * metres_by_pixel.transpose())
+        });
+        let speed = line_speed(&points, noise.as_ref()).filter(|speed| speed.speed_mps <= FASTEST_MPS);
         let kmh = |mps: f64| (mps * 3.6 * 1e4).round() / 1e4;
         lines.push(match speed {
             None => Line { id: *id, speed_kmh: None, std_error_kmh: None },
@@ -117,6 +126,11 @@ fn measure(session: &Session) -> anyhow::Result<Vec<Line>> {
         });
     }
     Ok(lines)
+}
+
+/// Seconds and pixels of a track's points.
+fn in_picture(fps: f64, frames: &[i64], x: &[f64], y: &[f64]) -> Vec<(f64, [f64; 2])> {
+    frames.iter().zip(x.iter().zip(y)).map(|(frame, (x, y))| (*frame as f64 / fps, [*x, *y])).collect()
 }
 
 #[cfg(test)]
@@ -132,8 +146,8 @@ mod tests {
 
     #[test]
     fn each_track_has_one_line_and_none_is_faster_than_300_kmh() {
-        let tracks = r#"{"id": 4, "frames": [10, 11, 12, 13], "x": [0, 20, 40, 60], "y": [5, 5, 5, 5]},
-            {"id": 5, "frames": [10, 11, 12], "x": [0, 500, 1000], "y": [5, 5, 5]},
+        let tracks = r#"{"id": 4, "frames": [0,1,2,3,4,5,6,7,8], "x": [0,20,40,60,80,100,120,140,160], "y": [5,5,5,5,5,5,5,5,5]},
+            {"id": 5, "frames": [0,1,2,3,4,5,6,7,8], "x": [0,200,400,600,800,1000,1200,1400,1600], "y": [5,5,5,5,5,5,5,5,5]},
             {"id": 6, "frames": [10], "x": [0], "y": [5]}"#;
         let lines = measure(&session(tracks).unwrap()).unwrap();
         assert_eq!(
@@ -153,5 +167,67 @@ mod tests {
             said(r#"{"id": 9, "frames": [2, 2], "x": [0, 1], "y": [5, 5]}"#)
                 .contains("track 9 has frames out of order")
         );
+    }
+
+    /// Deterministic noise: normal enough, standard deviation 1.
+    struct Noise(u64);
+
+    impl Noise {
+        fn normal(&mut self) -> f64 {
+            let uniform = || {
+                self.0 =
+                    self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+            };
+            std::iter::repeat_with(uniform).take(12).sum::<f64>() - 6.0
+        }
+    }
+
+    #[test]
+    fn short_tracks_are_as_far_off_as_their_errors_say() {
+        // A camera 6 m above the ground that looks along +Y, 25° down, as in `Scene`; a point of 1 px of jitter.
+        let (sin, cos) = 25.0_f64.to_radians().sin_cos();
+        let (focal, height) = (600.0, 6.0);
+        let picture = |x: f64, y: f64| {
+            let (depth, down) = (y * cos + height * sin, height * cos - y * sin);
+            [320.0 + focal * x / depth, 240.0 + focal * down / depth]
+        };
+        let homography_px_to_m = [
+            [height, 0.0, -height * 320.0],
+            [0.0, -height * sin, height * (focal * cos + 240.0 * sin)],
+            [0.0, cos, focal * sin - 240.0 * cos],
+        ];
+        let mut noise = Noise(5);
+        for kmh in [0.0, 50.0] {
+            for n in [3, 4, 5, 6, 8] {
+                let track = |id| {
+                    let mut track = Track { id, frames: (0..n).collect(), x: Vec::new(), y: Vec::new() };
+                    for frame in 0..n {
+                        let [x, y] = picture(-3.0 + kmh / 3.6 * frame as f64 / 25.0, 18.0);
+                        track.x.push(x + noise.normal());
+                        track.y.push(y + noise.normal());
+                    }
+                    track
+                };
+                let tracks: Vec<Track> = (0..600).map(track).collect();
+                let session = Session {
+                    fps: 25.0,
+                    width: 640.0,
+                    height: 480.0,
+                    homography_px_to_m,
+                    scale_spread: None,
+                    tracks,
+                };
+                let off: Vec<f64> = measure(&session)
+                    .unwrap()
+                    .iter()
+                    .map(|line| (line.speed_kmh.unwrap() - kmh).abs() / line.std_error_kmh.unwrap())
+                    .collect();
+                let within = |errors: f64| off.iter().filter(|off| **off <= errors).count() as f64 / 600.0;
+                let (one, two, three) = (within(1.0), within(2.0), within(3.0));
+                assert!((0.62..=0.74).contains(&one), "{kmh} km/h, {n} points: {one} within one error");
+                assert!(two > 0.93 && three >= 0.98, "{kmh} km/h, {n} points: {two} and {three}");
+            }
+        }
     }
 }
