@@ -11,6 +11,7 @@ mod outage;
 mod overhead;
 mod pipeline;
 mod scale;
+mod speed;
 mod takeover;
 mod units;
 mod wire;
@@ -43,6 +44,8 @@ enum What {
     Takeover(takeover::Args),
     /// How throughput grows with the number of replicas
     Scale(scale::Args),
+    /// Whether speeds are as far off as their standard errors say
+    Speed(speed::Args),
     /// How a camera fares that is too much for one processor
     Hot(hot::Args),
     /// How everything comes back when Redis was away
@@ -113,6 +116,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Some(What::Frame(args)) => frame(args)?.into(),
         Some(What::Takeover(args)) => takeover::run(&args)?.into(),
         Some(What::Scale(args)) => scale::run(&args)?.into(),
+        Some(What::Speed(args)) => speed::run(&args)?,
         Some(What::Hot(args)) => hot::run(&args)?,
         Some(What::Outage(args)) => outage::run(&args)?,
         Some(What::Overhead(args)) => overhead::run(&args)?,
