@@ -24,7 +24,8 @@ use peregrine_media::{
     AllowList, Captured, DamageFilter, OpenOptions, Resizer, Source, SourceCounts, SourceInfo, Verdict,
 };
 use peregrine_proto::{
-    CameraConfig, Damaged, FrameHeader, FrameResult, ResultStatus, SCHEMA, Size, Stage, StageTime, without_values,
+    CameraConfig, Damaged, FrameHeader, FrameResult, ResultStatus, SCHEMA, Size, Stage, StageTime,
+    without_values,
 };
 
 use self::summary::Summary;
