@@ -358,7 +358,8 @@ impl GroundFilter {
         };
         let models = [model(0.0), model(ACCELERATION)];
         let filter = Self { models, steady: 0.5, noise_factor: 1.0, age_s: 0.0, sure_s: 0.0, seen: 1 };
-        (known.trace().sqrt() <= WORST_POSITION).then_some(filter)
+        // As in a checkpoint, so that a restored filter goes on alike.
+        (known.trace().sqrt() <= WORST_POSITION).then(|| Self::from(Checkpoint::from(filter)))
     }
 
     /// The filter after some seconds and the foot point seen then. None where it makes no more sense.
