@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use anyhow::{Result, anyhow};
 use peregrine_media::synthetic::{Scene, SceneConfig, TruthObject};
 use peregrine_processor::camera_analysis::CameraAnalysis;
-use peregrine_proto::{CameraConfig, Detection, Track};
+use peregrine_proto::{CameraConfig, Detection, PictureShape, Track};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::Report;
@@ -137,7 +137,8 @@ fn lives(seed: u64, jitter: f64, draw: &mut StdRng) -> Result<BTreeMap<u64, Vec<
             .enumerate()
             .map(|(nth, object)| detected(nth, object, jitter, draw))
             .collect();
-        let analysed = analysis.update(truth.media_time_us, false, scene.config().size, &detections, |_| {});
+        let picture = PictureShape::new(scene.config().size, 1.0);
+        let analysed = analysis.update(truth.media_time_us, false, picture, &detections, |_| {});
         for (nth, object) in
             truth.objects.iter().enumerate().filter(|(_, object)| object.ground_m[1] < NEAR_M)
         {

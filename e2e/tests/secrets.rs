@@ -266,6 +266,8 @@ fn opens_addresses_with_a_secret() {
             repeat: false,
             every: 1,
             max_frames: None,
+            pixel_aspect: None,
+            damaged: Default::default(),
         };
         let error = peregrine_media::open(&source, &AllowList::anything(), &options).err().unwrap();
         println!("{error} {error:?} {source:?}");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use peregrine_media::synthetic::{Scene, SceneConfig, TruthObject};
 use peregrine_processor::camera_analysis::CameraAnalysis;
-use peregrine_proto::{CameraConfig, Detection, TrackState};
+use peregrine_proto::{CameraConfig, Detection, PictureShape, TrackState};
 
 const CLASSES: [&str; 4] = ["person", "car", "bus", "truck"];
 
@@ -58,7 +58,8 @@ fn run(seed: u64, jitter_px: f64, missing: f64) -> Outcome {
             objects.push(object);
             detections.push(Detection { xyxy: jittered, confidence, class_id });
         }
-        let analysed = analysis.update(truth.media_time_us, false, scene.config().size, &detections, |_| {});
+        let picture = PictureShape::new(scene.config().size, 1.0);
+        let analysed = analysis.update(truth.media_time_us, false, picture, &detections, |_| {});
         for track in analysed.tracks.iter().filter(|track| track.state == TrackState::Tracked) {
             let object = objects[usize::from(track.detection.unwrap())];
             let known = ids.entry(object.id).or_default();

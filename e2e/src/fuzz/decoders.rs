@@ -9,8 +9,9 @@ use peregrine_media::{
 };
 use peregrine_processor::camera_analysis::CameraAnalysis;
 use peregrine_proto::{
-    CameraConfig, DetectAnswer, DetectRequest, Detection, FrameHeader, FrameId, FrameResult, ServerMessage,
-    Size, SourceUri, Step, StepMap, brief, codec::Checked, compact, decode, encode, mask, without_values,
+    CameraConfig, DetectAnswer, DetectRequest, Detection, FrameHeader, FrameId, FrameResult, PictureShape,
+    ServerMessage, SourceUri, Step, StepMap, brief, codec::Checked, compact, decode, encode, mask,
+    without_values,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::Serialize;
@@ -161,7 +162,7 @@ static ADDRESSES: LazyLock<Vec<&str>> = LazyLock::new(|| {
 const CALIBRATED: &str = r#"{"id": "gate", "source": {"uri": "clip.mp4"}, "calibration": {"points": [
     {"image": [150, 330], "ground": [-13.497, -4.257]}, {"image": [640, 330], "ground": [-9.496, -12.485]},
     {"image": [700, 520], "ground": [-15.882, -15.616]}, {"image": [60, 520], "ground": [-19.747, -8.511]}]}}"#;
-const SOURCE: Size = Size { width: 768, height: 576 };
+const SOURCE: PictureShape = PictureShape { width: 768, height: 576, pixel_aspect: 1.0 };
 
 fn analysis() -> Option<CameraAnalysis> {
     let names = ["person", "bicycle", "car"].map(str::to_owned);
