@@ -22,6 +22,8 @@ pub struct CameraAnalysis {
     tracker: Tracker,
     speeds: SpeedEstimator,
     drawn: Drawn,
+    /// Size of the picture that the calibration says it is for.
+    drawn_on: Option<Size>,
     /// Ids of the kept classes; none for all.
     classes: Option<Vec<u16>>,
     confidence: f32,
@@ -114,6 +116,7 @@ impl CameraAnalysis {
         Ok(Self {
             tracker: Tracker::new(analysis, groups),
             speeds: SpeedEstimator::default(),
+            drawn_on: config.calibration.as_ref().and_then(|calibration| calibration.drawn_on).map(size_of),
             drawn: Drawn::new(config, calibration),
             classes: (!analysis.classes.is_empty()).then_some(classes),
             confidence: analysis.confidence,
@@ -188,6 +191,14 @@ impl CameraAnalysis {
     /// agree. Empty without points.
     pub fn calibration_residuals_px(&self) -> &[f64] {
         self.drawn.calibration().map_or(&[], Calibration::residuals_px)
+    }
+
+    /// What can hardly be right about the calibration, a sentence each; it is used all the same. `picture` is the one that
+    /// it is for where the configuration does not say it.
+    pub fn calibration_doubts(&self, picture: Size) -> Vec<String> {
+        let picture = self.drawn_on.unwrap_or(picture);
+        let doubts = self.drawn.calibration().into_iter().flat_map(|calibration| calibration.doubts(picture));
+        doubts.map(|doubt| doubt.to_string()).collect()
     }
 
     /// Takes in the next frame. `detections` are all of the detector's above [`Self::least_confidence`], in
@@ -273,6 +284,10 @@ impl CameraAnalysis {
 /// Tells calibrations apart.
 type CalibrationPrint = [[f64; 3]; 3];
 
+fn size_of(shape: PictureShape) -> Size {
+    Size { width: shape.width, height: shape.height }
+}
+
 /// Says that a class is unknown, and which known ones look like it.
 fn unknown_class(name: &str, known: &[String]) -> String {
     let mut by_distance: Vec<(f64, &String)> = known
@@ -341,6 +356,23 @@ mod tests {
             "{said:?}"
         );
         assert_eq!(said.len(), 2);
+    }
+
+    #[test]
+    fn calibration_with_centimetres_is_doubted() {
+        let analysis = CameraAnalysis::new(&config(CALIBRATED), &names()).unwrap();
+        assert!(analysis.calibration_doubts(SOURCE).is_empty());
+        let hundredfold = CALIBRATED
+            .replace("-13.497, -4.257", "-1349.7, -425.7")
+            .replace("-9.496, -12.485", "-949.6, -1248.5");
+        let hundredfold = hundredfold
+            .replace("-15.882, -15.616", "-1588.2, -1561.6")
+            .replace("-19.747, -8.511", "-1974.7, -851.1");
+        let doubts = CameraAnalysis::new(&config(&hundredfold), &names()).unwrap().calibration_doubts(SOURCE);
+        assert!(
+            doubts[0].starts_with("the camera would be 7") && doubts[0].contains("above the ground"),
+            "{doubts:?}"
+        );
     }
 
     #[test]

@@ -347,7 +347,12 @@ impl Detected {
         };
         let seen = match (&header, picture) {
             (Some(header), Ok(detections)) => {
-                progress.source = header.source;
+                if progress.source != header.source {
+                    progress.source = header.source;
+                    for doubt in progress.analysis.calibration_doubts(header.source) {
+                        warn!(camera = %camera.id(), doubt, "the calibration can hardly be right");
+                    }
+                }
                 let (time, jump) = (header.media_time_us, header.discontinuity);
                 progress
                     .analysis

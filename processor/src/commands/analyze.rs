@@ -97,8 +97,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let reading = scope.spawn(move || reader.read(&preprocessor, &to_infer, &spare));
         let inferring = scope.spawn(move || infer(session, &from_preprocess, &to_analyse, &give_back));
         let mut written = Ok(());
+        let mut picture = None;
         for InHand { header, mut clock, made } in from_infer {
             clock.lap(Stage::Wait);
+            if picture.replace(header.source) != Some(header.source) {
+                for doubt in analysis.calibration_doubts(header.source) {
+                    eprintln!("the calibration can hardly be right: {doubt}");
+                }
+            }
             let wanted = Wanted {
                 confidence: analysis.least_confidence(),
                 nms_iou: camera.analysis.nms_iou,
