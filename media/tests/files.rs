@@ -388,7 +388,7 @@ fn pictures_are_not_turned_and_mirrored_as_their_matrix_says() {
         [0, 1, 1, 0],
         [0, -1, -1, 0],
     ] {
-        let [a, b, c, d] = matrix;
+        let [a, b, c, d]: [i32; 4] = matrix;
         let mut turned = bytes.clone();
         let rows = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30];
         let at = header + 40;

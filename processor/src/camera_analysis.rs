@@ -323,6 +323,7 @@ mod tests {
     use super::*;
 
     const SOURCE: PictureShape = PictureShape { width: 768, height: 576, pixel_aspect: 1.0 };
+    const SIZE: Size = Size { width: 768, height: 576 };
 
     fn names() -> Vec<String> {
         ["person", "bicycle", "car", "motorcycle", "bus", "truck"].map(str::to_owned).into()
@@ -361,14 +362,14 @@ mod tests {
     #[test]
     fn calibration_with_centimetres_is_doubted() {
         let analysis = CameraAnalysis::new(&config(CALIBRATED), &names()).unwrap();
-        assert!(analysis.calibration_doubts(SOURCE).is_empty());
+        assert!(analysis.calibration_doubts(SIZE).is_empty());
         let hundredfold = CALIBRATED
             .replace("-13.497, -4.257", "-1349.7, -425.7")
             .replace("-9.496, -12.485", "-949.6, -1248.5");
         let hundredfold = hundredfold
             .replace("-15.882, -15.616", "-1588.2, -1561.6")
             .replace("-19.747, -8.511", "-1974.7, -851.1");
-        let doubts = CameraAnalysis::new(&config(&hundredfold), &names()).unwrap().calibration_doubts(SOURCE);
+        let doubts = CameraAnalysis::new(&config(&hundredfold), &names()).unwrap().calibration_doubts(SIZE);
         assert!(
             doubts[0].starts_with("the camera would be 7") && doubts[0].contains("above the ground"),
             "{doubts:?}"

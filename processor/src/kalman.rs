@@ -137,9 +137,11 @@ impl BoxFilter {
 
     /// Goes on in a picture whose pixels go `[sx, sy]` times into these: all lengths become so many times as long.
     pub fn scale(&mut self, [sx, sy]: [f64; 2]) {
-        for (component, by) in self.0.iter_mut().zip([sx, sy, sx, sy]) {
-            component.mean = component.mean.map(|value| (f64::from(value) * by) as f32);
-            component.covariance = component.covariance.map(|value| (f64::from(value) * by * by) as f32);
+        for (mean, by) in self.mean.iter_mut().zip([sx, sy, sx, sy]) {
+            *mean = mean.map(|value| (f64::from(value) * by) as f32);
+        }
+        for (Covariance(values), by) in self.covariance.iter_mut().zip([sx, sy]) {
+            *values = values.map(|value| (f64::from(value) * by * by) as f32);
         }
     }
 
