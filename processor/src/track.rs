@@ -83,7 +83,7 @@ struct Followed {
     confidence: f32,
     last_seen_us: i64,
     /// None once it is confirmed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     unconfirmed: Option<Unconfirmed>,
     #[serde(skip)]
     detection: Option<usize>,
@@ -344,6 +344,15 @@ impl Tracker {
         self.state.interval_s.map_or(FIRST_INTERVAL_S, f64::from).min(LONGEST_MODEL_INTERVAL_S)
     }
 
+    /// The interval that a track's first velocity is guessed by: at slow cameras that of a fast one, because an object
+    /// may have got anywhere.
+    fn first_interval_s(&self) -> f64 {
+        match self.state.interval_s {
+            Some(interval) if f64::from(interval) >= SLOW_S => FIRST_INTERVAL_S,
+            _ => self.model_interval_s(),
+        }
+    }
+
     /// From this score on a box that matches nothing starts a track at once.
     fn starting_score(&self) -> f32 {
         self.config.track_activation_threshold.max(self.config.high_threshold)
@@ -452,14 +461,18 @@ impl Tracker {
             }
         }
         let doubtful = self.indices(|track| track.id == 0);
-        let (unmatched, left) =
-            self.associate(&doubtful, detections, candidates, CONFIRMING_THRESHOLD, Fusion::OverlapAlone);
+        // Overlap means little at slow cameras, and must not bring back what was too ambiguous by distance.
+        let (unmatched, left) = if dt_s < SLOW_S {
+            self.associate(&doubtful, detections, candidates, CONFIRMING_THRESHOLD, Fusion::OverlapAlone)
+        } else {
+            (doubtful.clone(), candidates.to_vec())
+        };
         let (unmatched, left) = self.associate_far(dt_s, &unmatched, detections, &left, objects);
         for index in unmatched {
             self.state.tracks[index].state = TrackState::Removed;
         }
         let starting_score = self.starting_score();
-        let interval_s = self.model_interval_s();
+        let interval_s = self.first_interval_s();
         for index in doubtful {
             let track = &mut self.state.tracks[index];
             let Some(detection) = track.detection.map(|index| detections[index]) else { continue };
@@ -499,7 +512,7 @@ impl Tracker {
         gone: &mut Vec<Followed>,
     ) -> u32 {
         candidates.sort_by(|&a, &b| detections[b].confidence.total_cmp(&detections[a].confidence));
-        let interval_s = self.model_interval_s();
+        let interval_s = self.first_interval_s();
         let mut crowded_out = 0;
         for index in candidates {
             let detection = &detections[index];
