@@ -196,7 +196,8 @@ fn focal_length(centred: &Matrix3<f64>, width: f64) -> Option<f64> {
         let third = (high - low) / 3.0;
         if cost(low + third) < cost(high - third) { high -= third } else { low += third }
     }
-    Some((low + high) / 2.0).map(f64::exp).filter(|focal| focal.is_finite()).map(|focal| focal * width)
+    let focal = ((low + high) / 2.0).exp();
+    focal.is_finite().then_some(focal * width)
 }
 
 /// The ratio of the longest to the shortest that one metre of the ground is, in any direction, seen through a lens.

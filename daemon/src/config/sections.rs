@@ -168,8 +168,8 @@ impl RedisSection {
                 problems.add(
                     key,
                     format!(
-                        "`{url}` is no address of Redis: use redis://host:port, redis+unix:///path/to/socket, \
-                         redis+cluster://host:port,host:port or redis+sentinel://host:port/master-name"
+                        "`{url}` is no address of Redis: use redis://host:6379, redis+unix:///path/to/socket, \
+                         redis+cluster://host:6379,host:6379 or redis+sentinel://host:26379/master-name"
                     ),
                 );
             }

@@ -113,8 +113,8 @@ fn only_the_first_problem_is_reported() {
     let expected = [
         "--set: `what` is no setting: write section.key=value",
         "redis.ulr (t.toml:2): unknown key; did you mean `redis.url`?",
-        "redis.url (t.toml:3): `http://x` is no address of Redis: use redis://host:port, redis+unix:///path/to/socket, \
-         redis+cluster://host:port,host:port or redis+sentinel://host:port/master-name",
+        "redis.url (t.toml:3): `http://x` is no address of Redis: use redis://host:6379, redis+unix:///path/to/socket, \
+         redis+cluster://host:6379,host:6379 or redis+sentinel://host:26379/master-name",
         "model.threads (t.toml:5): invalid type: found string \"many\", expected u16",
         "model.provider (t.toml:6): `cud` is none of cpu, cuda; did you mean `cuda`?",
         "model.url (t.toml:7): unknown key; did you mean `redis.url`?",

@@ -132,7 +132,7 @@ impl<T> FileTimes<T> {
     /// Gives the first of the frames that are held its time, and those behind it that cannot be told without it.
     fn decide(&mut self) {
         if let Some(middle_us) = self.nearly_repeated() {
-            return self.give_untimed(middle_us);
+            return self.give_repaired(TimeRepair::Repeated, middle_us);
         }
         let goes_on = self.best(self.last_us);
         if let Some(last_us) = self.last_us
@@ -249,8 +249,12 @@ impl<T> FileTimes<T> {
     /// The first frame that is held gets another time than its own.
     fn give_untimed(&mut self, media_us: i64) {
         let before = self.last_us.map(|last| last.saturating_add(self.origin_us));
-        self.repairs
-            .add(TimeRepair::of(self.held.front().and_then(|(presentation, _)| *presentation), before));
+        let own = self.held.front().and_then(|(presentation, _)| *presentation);
+        self.give_repaired(TimeRepair::of(own, before), media_us);
+    }
+
+    fn give_repaired(&mut self, kind: TimeRepair, media_us: i64) {
+        self.repairs.add(kind);
         if let Some((_, untimed)) = &mut self.last_kept {
             *untimed += 1;
         }

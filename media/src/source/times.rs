@@ -436,7 +436,7 @@ mod tests {
                 let steady = start + Duration::from_micros(came(n) as u64);
                 let clock = Clock { wall_us: 0, steady };
                 let (time, jumped) =
-                    times.of(n as u64, Some(1 << 40 | n * STEP_US + by(n)), clock, &mut repairs);
+                    times.of(n as u64, Some((1 << 40) + n * STEP_US + by(n)), clock, &mut repairs);
                 assert!(!jumped, "frame {n}");
                 time
             })

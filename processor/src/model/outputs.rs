@@ -38,7 +38,7 @@ pub(super) struct Chosen {
     pub rivals: Vec<String>,
 }
 
-/// Chooses the output that the sidecar names; else the first that has a known layout.
+/// Chooses the output that the sidecar names; else the first that has a known layout, and as many classes as the model has names.
 pub(super) fn choose(outputs: &[Output], known: Known<'_>) -> Result<Chosen, ModelError> {
     let found = outputs.iter().map(Output::to_string).collect::<Vec<_>>().join(", ");
     let unknown = |why: String| ModelError::UnknownHead {
@@ -59,7 +59,11 @@ pub(super) fn choose(outputs: &[Output], known: Known<'_>) -> Result<Chosen, Mod
         .collect();
     let heads: Vec<Option<Head>> =
         readable.iter().map(|(_, output, shape)| known.head(output, *shape)).collect();
-    let at = heads.iter().position(Option::is_some).unwrap_or(0);
+    let has_as_many_classes = |at: usize| {
+        known.classes.is_some() && heads[at].is_some_and(|head| head.classes(readable[at].2) == known.classes)
+    };
+    let at = (0..heads.len()).find(|&at| has_as_many_classes(at));
+    let at = at.or_else(|| heads.iter().position(Option::is_some)).unwrap_or(0);
     let Some(&(index, output, shape)) = readable.get(at) else {
         return Err(unknown(why_unreadable(outputs).into()));
     };
@@ -74,9 +78,9 @@ pub(super) fn choose(outputs: &[Output], known: Known<'_>) -> Result<Chosen, Mod
     }
     let others = readable.iter().zip(&heads).enumerate().filter(|(other, _)| *other != at);
     let rivals = others
-        .filter(|(_, ((_, _, other), its_head))| match known.head {
+        .filter(|(place, ((_, _, other), its_head))| match known.head {
             Some(_) => *other == shape,
-            None => its_head.is_some(),
+            None => its_head.is_some() && (has_as_many_classes(*place) || !has_as_many_classes(at)),
         })
         .map(|(_, ((_, other, _), _))| other.to_string());
     Ok(Chosen { index, shape, head, rivals: rivals.collect() })
