@@ -44,7 +44,8 @@ fn schema(declaration: &Declaration) -> Option<Value> {
                     (field.name.to_owned(), schema)
                 })
                 .collect();
-            let required: Vec<&str> = fields.iter().map(|field| field.name).collect();
+            let required: Vec<&str> =
+                fields.iter().filter(|field| !field.optional).map(|field| field.name).collect();
             Some(json!({
                 "type": "object", "description": declaration.doc, "properties": properties, "required": required
             }))

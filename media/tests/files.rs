@@ -391,7 +391,7 @@ fn pictures_are_not_turned_and_mirrored_as_their_matrix_says() {
         let [a, b, c, d]: [i32; 4] = matrix;
         let mut turned = bytes.clone();
         let rows = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30];
-        let at = header + 40;
+        let at = header + 44;
         for (index, value) in rows.into_iter().enumerate() {
             turned[at + 4 * index..at + 4 * index + 4].copy_from_slice(&value.to_be_bytes());
         }

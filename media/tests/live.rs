@@ -426,7 +426,8 @@ fn broken_picture_of_a_folder_ends_it() {
         assert!(found.abs_diff(expected) <= 2, "{luma:?}");
     }
     assert_eq!(frames[3].picture.size(), Size { width: 33, height: 21 });
-    assert!(frames[3].discontinuity && !frames[2].discontinuity);
+    // Another size alone does not start the tracks anew: the analysis decides.
+    assert!(frames[1..].iter().all(|frame| !frame.discontinuity));
     source.rewind().unwrap();
     source.skip_to(3).unwrap();
     assert_eq!(source.next().unwrap().unwrap().position, 3);

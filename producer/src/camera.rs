@@ -237,8 +237,8 @@ impl Camera {
         }
         let said = format!(
             "the file has a gap of {} s: it goes on after {} s",
-            (wait.time + wait.left_out).as_secs(),
-            wait.time.as_secs()
+            (wait.time + wait.left_out).as_secs_f64().round(),
+            wait.time.as_secs_f64().round()
         );
         info!(camera = %self.config.id, position = captured.position, "{said}");
         report.health(SourceHealth::Live, said);

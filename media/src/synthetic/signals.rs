@@ -39,6 +39,8 @@ pub(crate) const SIDE_ROAD_M: std::ops::Range<f64> = 23.0..32.0;
 /// The model's gap at rest, metres, and its time headway, seconds.
 const GAP_M: f64 = 2.0;
 const HEADWAY_S: f64 = 1.2;
+/// The slowest desired speed, metres per second.
+const SLOWEST_MPS: f64 = 11.0;
 /// How long a driver takes to reach the acceleration that the model asks for, seconds.
 const LAG_S: f64 = 0.4;
 /// Whoever would have to brake harder for a red signal drives on, m/s².
@@ -170,7 +172,7 @@ fn lane_drives(seed: u64, pattern: u64, lane: usize, vehicles: u32) -> Vec<Drive
     for nth in 0..count {
         let between = |what: u64, low: f64, high: f64| low + (high - low) * lot(seed, what, key(nth));
         let driver = Driver {
-            desired_mps: between(41, 11.0, 15.0),
+            desired_mps: between(41, SLOWEST_MPS, 15.0),
             acceleration: between(42, 1.2, 1.8),
             deceleration: between(43, 1.5, 2.2),
             turn_mps: between(47, 4.0, 5.2),
@@ -189,7 +191,11 @@ fn lane_drives(seed: u64, pattern: u64, lane: usize, vehicles: u32) -> Vec<Drive
             (None, _) => late,
         };
         let way = stop_line(lane).unwrap_or(ROAD_M[1] - TURN_M);
-        let begin_s = at_line - way / driver.desired_mps;
+        let mut begin_s = at_line - way / driver.desired_mps;
+        if let Some(leader) = drives.last() {
+            let length_m = class.length_m().max(leader.class.length_m());
+            begin_s = begin_s.max(leader.begin_s + HEADWAY_S + (GAP_M + length_m) / SLOWEST_MPS);
+        }
         let mut drive =
             Drive { lane, nth, class, aside_m: 0.5 * (between(45, -0.5, 0.5)), begin_s, steps: Vec::new() };
         drive.steps = drive.follow(&driver, drives.last());

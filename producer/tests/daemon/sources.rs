@@ -205,17 +205,14 @@ async fn damaged_pictures_take_numbers_or_are_not_counted() -> Result<()> {
     let clip = folder.path().join("damaged.mkv");
     let made = std::process::Command::new("ffmpeg")
         .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-frames:v", "30"])
-        .args(["-c:v", "libx264", "-bf", "0", "-g", "10"])
+        // Noise in one picture, so that the container is whole.
+        .args(["-c:v", "libx264", "-bf", "0", "-g", "10", "-bsf:v", "noise=amount=eq(n\\,15)*50"])
         .arg(&clip)
         .status();
     if made.is_err() {
         println!("skipped: no ffmpeg program is installed (apt-get install ffmpeg)");
         return Ok(());
     }
-    let mut bytes = std::fs::read(&clip)?;
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 200].iter_mut().for_each(|byte| *byte ^= 0xff);
-    std::fs::write(&clip, bytes)?;
     let server = Server::start().await?;
     let redis = server.redis().await?;
     let source = clip.to_str().unwrap();
@@ -229,7 +226,7 @@ async fn damaged_pictures_take_numbers_or_are_not_counted() -> Result<()> {
     assert!(damaged > 0, "{lost:?}");
     assert!(frames.iter().map(|frame| frame.header.n).eq(1..=frames.len() as u64));
     let ended = positions(&frames).len() as u64 + damaged + undecodable;
-    assert_eq!(ended, 30, "each picture ends in exactly one place");
+    assert_eq!(ended, 30, "each picture ends in exactly one place: {:?} and {lost:?}", positions(&frames));
     assert!(frames.iter().all(|frame| !frame.header.damaged));
     let kept = Consumer::take(&redis, &cam("keep")).await?.next(31).await?;
     assert_eq!(kept.iter().filter(|frame| frame.header.damaged).count() as u64, damaged);
