@@ -496,7 +496,7 @@ mod tests {
             let whole = lives.values().filter(|life| life.len() > 100);
             let (mut queued, mut turned, mut passed) = (0, 0, 0);
             for life in whole {
-                let stood = life.iter().filter(|mover| mover.speed_mps < 0.05).count() > 20;
+                let stood = life.iter().filter(|mover| mover.speed_mps < 0.3).count() > 20;
                 let fast = life.iter().all(|mover| mover.speed_mps > 8.0);
                 queued += usize::from(stood && life.iter().any(|mover| mover.speed_mps > 5.0));
                 passed += usize::from(fast);
