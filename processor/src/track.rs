@@ -243,8 +243,26 @@ impl Tracker {
         let (noise, high) =
             self.associate(&begun, detections, &high, CONFIRMING_THRESHOLD, Fusion::WithScore);
         let first_seen = self.indices(|track| slow && seen_once(track) && track.id > 0);
-        let (unmatched, high) =
+        let (mut unmatched, high) =
             self.associate_far(dt_s, &[now_lost, noise, first_seen].concat(), detections, &high, &objects);
+        // The second association for what needed no confirmation.
+        let (at_once, boxes) = (
+            unmatched
+                .extract_if(.., |&mut index| {
+                    let track = &self.state.tracks[index];
+                    slow && track.state == TrackState::Tracked && seen_once(track)
+                })
+                .collect::<Vec<_>>(),
+            [&high[..], &low[..]].concat(),
+        );
+        let mut pairs = self.far_pairs(dt_s, &at_once, detections, &boxes, &objects);
+        pairs.retain(|&(track, detection)| {
+            let overlap =
+                intersection_over_union(self.state.tracks[track].filter.xyxy(), detections[detection].xyxy);
+            low.contains(&detection) && overlap >= SECOND_MATCHING_THRESHOLD
+        });
+        let (now_lost, low) = self.take_in_pairs(&pairs, &at_once, detections, &low);
+        unmatched.extend(now_lost);
         for index in self.indices(|track| track.detection.is_some()) {
             self.state.tracks[index].state = TrackState::Tracked;
         }
@@ -408,36 +426,54 @@ impl Tracker {
         candidates: &[usize],
         objects: &[usize],
     ) -> (Vec<usize>, Vec<usize>) {
+        let pairs = self.far_pairs(dt_s, tracks, detections, candidates, objects);
+        self.take_in_pairs(&pairs, tracks, detections, candidates)
+    }
+
+    /// The pairs of a track and a detection that belong together by distance, see [`far`].
+    fn far_pairs(
+        &self,
+        dt_s: f64,
+        tracks: &[usize],
+        detections: &[Detection],
+        candidates: &[usize],
+        objects: &[usize],
+    ) -> Vec<(usize, usize)> {
         if tracks.is_empty() || candidates.is_empty() {
-            return (tracks.to_vec(), candidates.to_vec());
+            return Vec::new();
         }
+        let is_object =
+            |index: &usize| detections[*index].confidence >= self.confidence || candidates.contains(index);
+        let seen = |index: usize| {
+            let Detection { xyxy, class_id, .. } = detections[index];
+            (index, far::Seen::new(xyxy, self.groups.of(class_id)))
+        };
         let scene = far::Scene {
             dt_s,
             only_apart: dt_s < SLOW_S,
             picture: self.picture.map(|size| [f64::from(size.width), f64::from(size.height)]),
             tracks: self.state.tracks.iter().map(|track| track.mover(&self.groups)).collect(),
-            objects: objects
-                .iter()
-                .filter(|&&index| detections[index].confidence >= self.confidence)
-                .map(|&index| {
-                    (
-                        index,
-                        far::Seen::new(detections[index].xyxy, self.groups.of(detections[index].class_id)),
-                    )
-                })
-                .collect(),
+            objects: objects.iter().copied().filter(is_object).map(seen).collect(),
         };
-        let pairs = scene.pairs(tracks, candidates);
-        for &(track, detection) in &pairs {
+        scene.pairs(tracks, candidates)
+    }
+
+    /// Updates matched tracks. Returns what is left of `tracks` and `candidates`.
+    fn take_in_pairs(
+        &mut self,
+        pairs: &[(usize, usize)],
+        tracks: &[usize],
+        detections: &[Detection],
+        candidates: &[usize],
+    ) -> (Vec<usize>, Vec<usize>) {
+        for &(track, detection) in pairs {
             self.state.tracks[track].take_in(detection, detections);
         }
+        let free_track = |track: &usize| pairs.iter().all(|(t, _)| t != track);
+        let free_detection = |detection: &usize| pairs.iter().all(|(_, d)| d != detection);
         (
-            tracks.iter().copied().filter(|track| pairs.iter().all(|(t, _)| t != track)).collect(),
-            candidates
-                .iter()
-                .copied()
-                .filter(|detection| pairs.iter().all(|(_, d)| d != detection))
-                .collect(),
+            tracks.iter().copied().filter(free_track).collect(),
+            candidates.iter().copied().filter(free_detection).collect(),
         )
     }
 

@@ -109,17 +109,33 @@ impl Scene {
         for (&track, row) in tracks.iter().zip(&mut nearness).filter(|(track, _)| self.tracks[**track].is_new)
         {
             let from = self.tracks[track].expected.centre();
-            let came_in = |column: usize| self.is_outside(mirrored(columns[column].1.centre(), from));
-            if (0..row.len()).any(|column| row[column] > 0.0 && came_in(column)) {
-                row.iter_mut()
-                    .enumerate()
-                    .filter(|(column, _)| !came_in(*column))
-                    .for_each(|(_, near)| *near = 0.0);
+            let came_in = |to: [f64; 2]| self.is_outside(mirrored(to, from));
+            let ways_in: Vec<[f64; 2]> = (0..row.len())
+                .filter(|&column| row[column] > 0.0 && came_in(columns[column].1.centre()))
+                .map(|column| way(from, columns[column].1.centre()))
+                .collect();
+            for (near, (_, seen)) in row.iter_mut().zip(&columns) {
+                let there = way(from, seen.centre());
+                let goes_back = |way: &[f64; 2]| way[0] * there[0] + way[1] * there[1] < 0.0;
+                if !came_in(seen.centre()) && ways_in.iter().any(goes_back) {
+                    *near = 0.0;
+                }
             }
         }
-        let near =
-            Similarity::new(tracks.len(), columns.len(), |row, column| nearness[row][column]).assign(0.0);
-        if near.pairs.is_empty() {
+        // Pairs of which neither has another as near. (A sum over all pairs would rather have one more, farther off.)
+        let rows = 0..tracks.len();
+        let is_nearest = |row: usize, column: usize| {
+            let near = nearness[row][column];
+            near > 0.0
+                && (0..columns.len()).all(|other| other == column || nearness[row][other] < near)
+                && rows.clone().all(|other| other == row || nearness[other][column] < near)
+        };
+        let near: Vec<(usize, usize)> = rows
+            .clone()
+            .flat_map(|row| (0..columns.len()).map(move |column| (row, column)))
+            .filter(|&(row, column)| is_nearest(row, column))
+            .collect();
+        if near.is_empty() {
             return Vec::new();
         }
         // Above all as many pairs as possible, then the nearest.
@@ -132,13 +148,14 @@ impl Scene {
         let step = |&(row, column): &(usize, usize)| {
             distance(self.tracks[tracks[row]].expected.centre(), columns[column].1.centre())
         };
-        let farthest = near.pairs.iter().map(step).fold(0.0, f64::max);
-        let may_have_left = |row: &usize| self.is_at_edge(&self.tracks[tracks[*row]].expected, farthest);
-        let may_have_come = |column: &usize| self.is_at_edge(&columns[*column].1, farthest);
+        let farthest = near.iter().map(step).fold(0.0, f64::max);
+        let may_have_left = |row: usize| self.is_at_edge(&self.tracks[tracks[row]].expected, farthest);
+        let may_have_come = |column: usize| self.is_at_edge(&columns[column].1, farthest);
         let nobody_missing =
-            near.free_rows.iter().all(may_have_left) && near.free_columns.iter().all(may_have_come);
-        near.pairs
-            .into_iter()
+            rows.clone().all(|row| near.iter().any(|pair| pair.0 == row) || may_have_left(row))
+                && (0..columns.len())
+                    .all(|column| near.iter().any(|pair| pair.1 == column) || may_have_come(column));
+        near.into_iter()
             .filter(|pair| nobody_missing || most.contains(pair))
             .filter_map(|(row, column)| {
                 let (track, (detection, seen)) = (tracks[row], columns[column]);
@@ -231,6 +248,10 @@ impl Mover {
 /// Where something was in the frame before `middle`, if it goes on to `to` at the same pace.
 fn mirrored(to: [f64; 2], middle: [f64; 2]) -> [f64; 2] {
     [2.0 * middle[0] - to[0], 2.0 * middle[1] - to[1]]
+}
+
+fn way(from: [f64; 2], to: [f64; 2]) -> [f64; 2] {
+    [to[0] - from[0], to[1] - from[1]]
 }
 
 fn distance(a: [f64; 2], b: [f64; 2]) -> f64 {
