@@ -281,16 +281,13 @@ fn secret_shows_where_sources_are_opened() -> Result<()> {
         let mut opening = Command::new(std::env::current_exe()?);
         opening.args(["--exact", "opens_addresses_with_a_secret", "--nocapture"]).env(OPENING, first);
         if first == "opencv" {
-            opening.envs(
-                [
-                    "OPENCV_LOG_LEVEL",
-                    "OPENCV_VIDEOIO_DEBUG",
-                    "OPENCV_FFMPEG_DEBUG",
-                    "OPENCV_DUMP_ERRORS",
-                    "GST_DEBUG",
-                ]
-                .map(|name| (name, "5")),
-            );
+            opening.envs([
+                ("OPENCV_LOG_LEVEL", "5"),
+                ("OPENCV_VIDEOIO_DEBUG", "1"),
+                ("OPENCV_FFMPEG_DEBUG", "1"),
+                ("OPENCV_DUMP_ERRORS", "1"),
+                ("GST_DEBUG", "5"),
+            ]);
         }
         let output = opening.output()?;
         let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
