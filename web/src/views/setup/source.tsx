@@ -29,7 +29,9 @@ export function SourceForm({ setup }: { setup: Setup }) {
   const taken = new Set(cameras.map(({ camera }) => camera));
   const change = (part: Partial<Draft>, about: string): void => {
     // The suggestion follows until somebody types an id.
-    const suggested = isNew && (draft.id === "" || draft.id === suggestId(draft.name, draft.uri, taken));
+    // It may have been made before the list of cameras came.
+    const isSuggestion = [new Set<string>(), taken].some((ids) => draft.id === suggestId(draft.name, draft.uri, ids));
+    const suggested = isNew && (draft.id === "" || isSuggestion);
     const next = { ...draft, ...part };
     const named = next.name.trim() !== "" || next.uri.trim() !== "";
     const id = suggested && part.id === undefined ? { id: named ? suggestId(next.name, next.uri, taken) : "" } : {};
