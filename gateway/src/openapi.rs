@@ -148,21 +148,23 @@ mod tests {
             "calibration": { "points": [{ "image": [0, 0], "ground": [0, 0] }], "drawn_on": { "width": 640, "height": 480, "pixel_aspect": 2.0 } },
         }))
         .unwrap();
+        fn resolved(schema: &Value) -> &Value {
+            let place = schema["$ref"].as_str().map(|place| place.trim_start_matches('#'));
+            place.map_or(schema, |place| document().pointer(place).unwrap())
+        }
         fn compare(at: &str, value: &Value, schema: &Value) {
-            let schema = match schema["$ref"].as_str() {
-                Some(place) => document().pointer(place.trim_start_matches('#')).unwrap(),
-                None => schema,
-            };
             let Value::Object(value) = value else { return };
+            let schema = resolved(schema);
+            let any: Vec<&Value> = match schema["anyOf"].as_array() {
+                Some(any) => any.iter().map(resolved).collect(),
+                None => vec![schema],
+            };
             // The keys of a map are people's own.
-            let is_map = |schema: &Value| schema["additionalProperties"].is_object();
-            if is_map(schema) || schema["anyOf"].as_array().is_some_and(|any| any.iter().any(is_map)) {
+            if any.iter().any(|schema| schema["additionalProperties"].is_object()) {
                 return;
             }
-            let described = |schema: &Value| schema["properties"].as_object().cloned();
-            let properties = described(schema)
-                .or_else(|| schema["anyOf"].as_array().and_then(|any| any.iter().find_map(described)))
-                .unwrap_or_else(|| panic!("{at} is not described"));
+            let described = any.iter().find_map(|schema| schema["properties"].as_object());
+            let properties = described.unwrap_or_else(|| panic!("{at} is not described"));
             assert!(value.keys().eq(properties.keys()), "{at}: {:?} {:?}", value.keys(), properties.keys());
             for (key, value) in value {
                 compare(&format!("{at}.{key}"), value, &properties[key]);
