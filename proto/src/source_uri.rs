@@ -97,14 +97,29 @@ impl SourceUri {
         filled.filter(|filled| !filled.is_masked()).ok_or(NothingToKeep)
     }
 
-    /// What somebody else's code says about this address, without its credentials.
+    /// A text of somebody else's code about this address, without its credentials. Upper and lower case are the same: hosts are
+    /// written in lower case, and a cut address may have its secret where a host stands.
     pub fn scrub(&self, text: &str) -> String {
         let mut text = text.replace(&self.text, &self.to_string());
         for secret in Parts::of(&self.text).secrets() {
-            text = text.replace(&secret, HIDDEN);
+            text = hide(&text, &secret);
         }
         mask(&text).into_owned()
     }
+}
+
+/// The text with [`HIDDEN`] for each occurrence of a secret, in upper or lower case.
+fn hide(text: &str, secret: &str) -> String {
+    // Letters outside ASCII stay as they are, so that places are the same in both.
+    let (lower, secret) = (text.to_ascii_lowercase(), secret.to_ascii_lowercase());
+    let (mut hidden, mut copied) = (String::with_capacity(text.len()), 0);
+    for (at, found) in lower.match_indices(&secret) {
+        hidden.push_str(&text[copied..at]);
+        hidden.push_str(HIDDEN);
+        copied = at + found.len();
+    }
+    hidden.push_str(&text[copied..]);
+    hidden
 }
 
 impl From<&str> for SourceUri {

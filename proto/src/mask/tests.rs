@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::SourceUri;
 
 fn masked(address: &str) -> String {
     Parts::of(address).masked()
@@ -197,4 +198,11 @@ proptest! {
         let once = mask(&text).into_owned();
         prop_assert_eq!(mask(&once).into_owned(), once.clone());
     }
+}
+
+#[test]
+fn secret_in_another_case_stays_in_a_text() {
+    let uri = SourceUri::from("http://admin:Tr0ub4dorXyz9");
+    let said = uri.scrub("no host tr0ub4dorxyz9, and not TR0UB4DORXYZ9, é");
+    assert_eq!(said, "no host ***, and not ***, é");
 }
