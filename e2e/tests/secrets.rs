@@ -259,16 +259,7 @@ fn opens_addresses_with_a_secret() {
     all.sort_by_key(|uri| uri.starts_with("opencv:") != (first == "opencv"));
     let options = OpenOptions { timeout: Duration::from_secs(2), ..OpenOptions::default() };
     for uri in all {
-        let source = SourceConfig {
-            uri: uri.into(),
-            fps: None,
-            pace: Default::default(),
-            repeat: false,
-            every: 1,
-            max_frames: None,
-            pixel_aspect: None,
-            damaged: Default::default(),
-        };
+        let source = SourceConfig::new(uri);
         let error = peregrine_media::open(&source, &AllowList::anything(), &options).err().unwrap();
         println!("{error} {error:?} {source:?}");
     }

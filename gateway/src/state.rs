@@ -346,16 +346,7 @@ mod tests {
     ) -> Observed {
         let holder = |held: bool, worker: &str| held.then(|| Holder { worker: worker.into(), epoch: 1 });
         let uri = "rtsp://user:secret@cam/1".to_owned();
-        let source = SourceConfig {
-            uri: uri.into(),
-            fps: None,
-            pace: Default::default(),
-            repeat: false,
-            every: 1,
-            max_frames: None,
-            damaged: peregrine_proto::Damaged::Drop,
-            pixel_aspect: None,
-        };
+        let source = SourceConfig::new(uri);
         let camera = CameraId::new("yard").unwrap();
         let (name, analysis) = (String::new(), Default::default());
         Observed {

@@ -55,14 +55,5 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn source_config(uri: &str) -> SourceConfig {
-    SourceConfig {
-        uri: uri.into(),
-        fps: None,
-        pace: peregrine_proto::Pace::Fast,
-        repeat: false,
-        every: 1,
-        max_frames: None,
-        damaged: peregrine_proto::Damaged::Drop,
-        pixel_aspect: None,
-    }
+    SourceConfig { pace: peregrine_proto::Pace::Fast, ..SourceConfig::new(uri) }
 }

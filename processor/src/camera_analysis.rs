@@ -116,7 +116,11 @@ impl CameraAnalysis {
         Ok(Self {
             tracker: Tracker::new(analysis, groups),
             speeds: SpeedEstimator::default(),
-            drawn_on: config.calibration.as_ref().and_then(|calibration| calibration.drawn_on).map(size_of),
+            drawn_on: config
+                .calibration
+                .as_ref()
+                .and_then(|calibration| calibration.drawn_on)
+                .map(|shape| shape.size()),
             drawn: Drawn::new(config, calibration),
             classes: (!analysis.classes.is_empty()).then_some(classes),
             confidence: analysis.confidence,
@@ -230,7 +234,7 @@ impl CameraAnalysis {
             .copied()
             .collect();
         detections.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-        let source = Size { width: picture.width, height: picture.height };
+        let source = picture.size();
         let Tracks { tracks, crowded_out, doubtful, .. } =
             self.tracker.update(media_time_us, Some(source), &detections);
         stage_done(Stage::Track);
@@ -283,10 +287,6 @@ impl CameraAnalysis {
 
 /// Tells calibrations apart.
 type CalibrationPrint = [[f64; 3]; 3];
-
-fn size_of(shape: PictureShape) -> Size {
-    Size { width: shape.width, height: shape.height }
-}
 
 /// Says that a class is unknown, and which known ones look like it.
 fn unknown_class(name: &str, known: &[String]) -> String {

@@ -51,12 +51,28 @@ pub struct SourceConfig {
     /// say it wrongly: 2.0 for a recorder's half-wide picture. What the stream says where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pixel_aspect: Option<f32>,
-    /// What becomes of pictures that the decoder marks as broken.
+    /// How pictures that the decoder marks as broken are treated.
     #[serde(default, skip_serializing_if = "Damaged::is_default")]
     pub damaged: Damaged,
 }
 
-/// What becomes of pictures that the decoder marks as broken.
+impl SourceConfig {
+    /// A source with every other key at its default.
+    pub fn new(uri: impl Into<SourceUri>) -> Self {
+        Self {
+            uri: uri.into(),
+            fps: None,
+            pace: Pace::default(),
+            repeat: false,
+            every: one(),
+            max_frames: None,
+            pixel_aspect: None,
+            damaged: Damaged::default(),
+        }
+    }
+}
+
+/// How pictures that the decoder marks as broken are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Damaged {
@@ -225,6 +241,11 @@ impl PictureShape {
     /// A picture of this size, with pixels of this width over their height.
     pub fn new(size: Size, pixel_aspect: f32) -> Self {
         Self { width: size.width, height: size.height, pixel_aspect }
+    }
+
+    /// Columns and rows.
+    pub fn size(&self) -> Size {
+        Size { width: self.width, height: self.height }
     }
 
     /// How often its pixels go into another picture's along x and y: a point at `[x, y]` here is at `[x * sx, y * sy]` there.

@@ -123,7 +123,7 @@ pub(crate) fn warnings(config: &CameraConfig, picture: Option<Size>) -> Vec<Stri
 fn calibration_warnings(config: &CameraConfig, picture: Option<Size>) -> Vec<String> {
     let Some(config) = &config.calibration else { return Vec::new() };
     let Ok(calibration) = Calibration::new(config) else { return Vec::new() };
-    let drawn_on = config.drawn_on.map(|shape| Size { width: shape.width, height: shape.height });
+    let drawn_on = config.drawn_on.map(|shape| shape.size());
     doubts(&calibration, drawn_on.or(picture).unwrap_or_else(|| usual_picture(config)))
 }
 

@@ -310,16 +310,7 @@ pub(crate) fn camera_config(id: &CameraId) -> CameraConfig {
     CameraConfig {
         id: id.clone(),
         name: "Yard".into(),
-        source: SourceConfig {
-            uri: "rtsp://user:secret@cam.example/1".into(),
-            fps: None,
-            pace: Default::default(),
-            repeat: false,
-            every: 1,
-            max_frames: None,
-            damaged: peregrine_proto::Damaged::Drop,
-            pixel_aspect: None,
-        },
+        source: SourceConfig::new("rtsp://user:secret@cam.example/1"),
         analysis: Default::default(),
         calibration: None,
     }

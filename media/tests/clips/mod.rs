@@ -12,7 +12,7 @@ use opencv::{
     videoio::{self, VideoCapture, VideoCaptureTrait},
 };
 use peregrine_media::{AllowList, Captured, OpenOptions, Picture, Source, SourceError, open};
-use peregrine_proto::{Damaged, Pace, SourceConfig};
+use peregrine_proto::{Pace, SourceConfig};
 
 /// Runs ffmpeg; false, with a message, where there is none.
 pub(crate) fn ffmpeg(arguments: &[&str]) -> bool {
@@ -45,16 +45,7 @@ pub(crate) const H264: [&str; 8] =
     ["-c:v", "libx264", "-preset", "veryfast", "-bf", "3", "-pix_fmt", "yuv420p"];
 
 pub(crate) fn config(uri: &str, fps: Option<f64>) -> SourceConfig {
-    SourceConfig {
-        uri: uri.into(),
-        fps,
-        pace: Pace::Fast,
-        repeat: false,
-        every: 1,
-        max_frames: None,
-        damaged: Damaged::Drop,
-        pixel_aspect: None,
-    }
+    SourceConfig { fps, pace: Pace::Fast, ..SourceConfig::new(uri) }
 }
 
 pub(crate) fn open_any(uri: &str) -> Result<Box<dyn Source>, SourceError> {
