@@ -194,11 +194,7 @@ impl Analysed {
 #[test]
 fn another_form_of_a_scene_gives_other_results_in_silence() -> Result<()> {
     let folder = folder("metamorphic")?;
-    let model = folder.join("red.onnx");
-    Model::red_box(640, 640).write(&model)?;
-    let scene = folder.join("scene.mp4");
-    write_scene(&scene)?;
-    let base = analyze(&folder, "base", &scene, &model, Some(SAME))?;
+    let (model, scene, base) = red_scene(&folder)?;
     ensure!(base.results.len() == FRAMES && base.ids().len() == 1, "the scene itself: {}", base.said);
     ensure!(speeds(&base).len() > FRAMES / 2, "the scene has no speeds");
 
@@ -214,11 +210,7 @@ fn another_form_of_a_scene_gives_other_results_in_silence() -> Result<()> {
 #[test]
 fn a_scene_that_is_another_one_passes() -> Result<()> {
     let folder = folder("metamorphic-control")?;
-    let model = folder.join("red.onnx");
-    Model::red_box(640, 640).write(&model)?;
-    let scene = folder.join("scene.mp4");
-    write_scene(&scene)?;
-    let base = analyze(&folder, "base", &scene, &model, Some(SAME))?;
+    let (model, scene, base) = red_scene(&folder)?;
     for (form, said) in [
         (form("shifted", "mp4", filter!("crop=632:480:8:0,pad=640:480:0:0:gray")), "px apart"),
         (
@@ -336,6 +328,15 @@ fn speeds(analysed: &Analysed) -> BTreeMap<usize, (f32, f32)> {
         track.speed.map(|speed| (at, (speed.speed_mps, speed.std_error_mps)))
     };
     analysed.results.iter().enumerate().filter_map(of).collect()
+}
+
+/// The model that sees what is red, the scene, and the scene's analysis.
+fn red_scene(folder: &Path) -> Result<(PathBuf, PathBuf, Analysed)> {
+    let (model, scene) = (folder.join("red.onnx"), folder.join("scene.mp4"));
+    Model::red_box(640, 640).write(&model)?;
+    write_scene(&scene)?;
+    let base = analyze(folder, "base", &scene, &model, Some(SAME))?;
+    Ok((model, scene, base))
 }
 
 /// A red box that moves to the right on grey.

@@ -94,16 +94,9 @@ fn times_that_were_put_right_are_not_told() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let (clip, out) = (folder.path().join("clip.mkv"), folder.path().join("out.jsonl"));
-    let made = Command::new("ffmpeg")
-        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=160x120:rate=10", "-frames:v", "30"])
-        .args(["-c:v", "libx264", "-bf", "0", "-bsf:v"])
-        .arg("setts=pts=if(eq(N\\,10)\\,PTS+9800*1000\\,if(eq(N\\,20)\\,PTS-100\\,PTS))")
-        .arg(&clip)
-        .status();
-    if made.is_err() {
-        return println!("skipped: no ffmpeg program is installed (apt-get install ffmpeg)");
-    }
+    let untidy = ["-bsf:v", "setts=pts=if(eq(N\\,10)\\,PTS+9800*1000\\,if(eq(N\\,20)\\,PTS-100\\,PTS))"];
+    let Some(clip) = support::small_clip(folder.path(), &untidy) else { return };
+    let out = folder.path().join("out.jsonl");
     let done = analyze(clip.to_str().unwrap(), &model, &out, &[]);
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(
@@ -166,15 +159,8 @@ fn damaged_pictures_are_analysed_in_silence() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let (clip, out) = (folder.path().join("clip.mkv"), folder.path().join("out.jsonl"));
-    let made = Command::new("ffmpeg")
-        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=10", "-frames:v", "30"])
-        .args(["-c:v", "libx264", "-bf", "0", "-g", "10"])
-        .arg(&clip)
-        .status();
-    if made.is_err() {
-        return println!("skipped: no ffmpeg program is installed (apt-get install ffmpeg)");
-    }
+    let Some(clip) = support::small_clip(folder.path(), &["-g", "10"]) else { return };
+    let out = folder.path().join("out.jsonl");
     let mut bytes = fs::read(&clip).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle..middle + 200].iter_mut().for_each(|byte| *byte ^= 0xff);

@@ -93,3 +93,20 @@ pub(crate) fn reference<A: AsRef<std::ffi::OsStr>>(
     assert!(done.status.success(), "{} failed: {error}", script.display());
     String::from_utf8(done.stdout).unwrap()
 }
+
+/// A clip of 30 frames, 10 a second, with these arguments of ffmpeg's; none where ffmpeg is not installed.
+pub(crate) fn small_clip(folder: &Path, arguments: &[&str]) -> Option<PathBuf> {
+    let clip = folder.join("clip.mkv");
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=10"])
+        .args(["-frames:v", "30", "-c:v", "libx264", "-bf", "0"])
+        .args(arguments)
+        .arg(&clip)
+        .status();
+    let Ok(status) = made else {
+        eprintln!("skipped: no ffmpeg program is installed (apt-get install ffmpeg)");
+        return None;
+    };
+    assert!(status.success(), "ffmpeg {arguments:?}: {status}");
+    Some(clip)
+}

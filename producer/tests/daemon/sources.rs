@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use anyhow::Result;
 use peregrine_media::{
@@ -176,19 +176,28 @@ async fn frames_of_a_client_are_queued_while_the_processor_is_busy() -> Result<(
     producer.stop().await
 }
 
+/// A clip of so many frames, 25 a second, with these arguments of ffmpeg's; none where ffmpeg is not installed.
+fn clip(folder: &tempfile::TempDir, frames: u32, arguments: &[&str]) -> Result<Option<PathBuf>> {
+    let clip = folder.path().join("clip.mkv");
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25"])
+        .args(["-frames:v", &frames.to_string(), "-c:v", "libx264", "-bf", "0"])
+        .args(arguments)
+        .arg(&clip)
+        .status();
+    let Ok(status) = made else {
+        eprintln!("skipped: no ffmpeg program is installed (apt-get install ffmpeg)");
+        return Ok(None);
+    };
+    anyhow::ensure!(status.success(), "ffmpeg {arguments:?}: {status}");
+    Ok(Some(clip))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn paced_file_with_a_gap_of_hours_says_nothing() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let clip = folder.path().join("gap.mkv");
-    let made = std::process::Command::new("ffmpeg")
-        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25", "-frames:v", "20"])
-        .args(["-c:v", "libx264", "-bf", "0", "-bsf:v", "setts=ts=TS+if(gte(N\\,10)\\,7200*1000\\,0)"])
-        .arg(&clip)
-        .status();
-    if made.is_err() {
-        println!("skipped: no ffmpeg program is installed (apt-get install ffmpeg)");
-        return Ok(());
-    }
+    let later = ["-bsf:v", "setts=ts=TS+if(gte(N\\,10)\\,7200*1000\\,0)"];
+    let Some(clip) = clip(&folder, 20, &later)? else { return Ok(()) };
     let server = Server::start().await?;
     let redis = server.redis().await?;
     let producer = Producer::start(&server, "p", &table("c", clip.to_str().unwrap(), "pace = \"realtime\""))?;
@@ -202,17 +211,9 @@ async fn paced_file_with_a_gap_of_hours_says_nothing() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_pictures_take_numbers_or_are_not_counted() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let clip = folder.path().join("damaged.mkv");
-    let made = std::process::Command::new("ffmpeg")
-        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-frames:v", "30"])
-        // Noise in one picture, so that the container is whole.
-        .args(["-c:v", "libx264", "-bf", "0", "-g", "10", "-bsf:v", "noise=amount=eq(n\\,15)*50"])
-        .arg(&clip)
-        .status();
-    if made.is_err() {
-        println!("skipped: no ffmpeg program is installed (apt-get install ffmpeg)");
-        return Ok(());
-    }
+    // Noise in one picture, so that the container is whole.
+    let noisy = ["-g", "10", "-bsf:v", "noise=amount=eq(n\\,15)*50"];
+    let Some(clip) = clip(&folder, 30, &noisy)? else { return Ok(()) };
     let server = Server::start().await?;
     let redis = server.redis().await?;
     let source = clip.to_str().unwrap();
