@@ -59,7 +59,7 @@ const MOTIONS: [(Motion, &str); 5] = [
     (Motion::Turning, "turning"),
 ];
 
-/// What was true and what was said of a vehicle in a frame.
+/// The true and the measured speed of a vehicle in a frame.
 struct Moment {
     frame: u64,
     speed: f64,
@@ -155,7 +155,7 @@ fn lives(seed: u64, jitter: f64, draw: &mut StdRng) -> Result<BTreeMap<u64, Vec<
     Ok(lives)
 }
 
-/// What a detector would say. Scores fall, so that the detections keep their order.
+/// Detections as a detector gives them. Scores fall, so that the detections keep their order.
 fn detected(nth: usize, object: &TruthObject, jitter: f64, draw: &mut StdRng) -> Detection {
     // The sum of twelve even draws is normal enough.
     let mut normal = || (0..12).map(|_| draw.random::<f64>()).sum::<f64>() - 6.0;

@@ -57,7 +57,7 @@ const MAKERS: [&str; 44] = [
 const HOSTS: [&str; 6] =
     ["127.0.0.1:1", "127.0.0.1:2", "[::1]:1", "cam.example", "camera.local:554", "10.255.255.1:8554"];
 const USERS: [&str; 7] = ["admin", "root", "ad min", "a@b", "ad/min", "ad#1", ""];
-/// What stands around the secret in a password.
+/// Characters around the secret in a password.
 const AROUND: [&str; 22] = [
     "", "", "", " ", "my ", "p@", "#", "1#2", "12/", "/", "?", "?a=", ":", "%", "%zz", "&", "=", ";", "+",
     "ü", "!", "'",

@@ -37,7 +37,7 @@ struct Form {
     name: &'static str,
     /// The file's ending: the container.
     ending: &'static str,
-    /// What ffmpeg does with the scene.
+    /// Arguments of ffmpeg that make the form of the scene.
     ffmpeg: &'static [&'static str],
     /// Where a point of the scene lies in it: factor and offset of each axis.
     place: Place,
@@ -163,10 +163,10 @@ const FORMS: &[Form] = &[
     ),
 ];
 
-/// What is turned, and by how much the container turns it back.
+/// Forms that are turned, with the degrees by which the container turns them back.
 const TURNED: [(&str, &str); 3] = [("turned left", "-90"), ("turned right", "90"), ("upside down", "180")];
 
-/// What came of a form.
+/// The analysis of a form.
 struct Analysed {
     results: Vec<FrameResult>,
     said: String,
@@ -426,7 +426,7 @@ fn analyze(folder: &Path, name: &str, video: &Path, model: &Path, place: Option<
     Ok(Analysed { results, said, failed: !output.status.success() })
 }
 
-/// What is wrong with each form, two at a time.
+/// The faults of each form; two forms are analysed at a time.
 fn in_parallel(
     forms: &[Form],
     wrong: impl Fn(&Form) -> Result<Option<String>> + Sync,

@@ -131,7 +131,7 @@ fn secret_shows_in_a_running_stack() -> Result<()> {
     said.end()
 }
 
-/// What was said, and where the secret was in it.
+/// Texts that were checked, and those in which the secret was found.
 #[derive(Default)]
 struct Said(Vec<String>);
 
@@ -193,7 +193,7 @@ impl Listener {
     }
 }
 
-/// Whatever lies in Redis: the keys in which the secret is found.
+/// The keys of Redis in which the secret is found.
 fn keys_with_the_secret(stack: &Stack) -> Result<BTreeSet<String>> {
     let mut connection = redis::Client::open(stack.redis_urls().state)?.get_connection()?;
     let all: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection)?;

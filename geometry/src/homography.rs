@@ -33,7 +33,7 @@ pub struct Calibration {
     homography: Homography,
     /// Distance in pixels between each point and the picture of its ground position; empty for a matrix.
     residuals_px: Vec<f64>,
-    /// What it was fitted to; empty for a matrix.
+    /// The points that it was fitted to; empty for a matrix.
     points: Vec<CalibrationPoint>,
 }
 

@@ -1,4 +1,4 @@
-//! What a calibration implies about the camera: a mistyped length shows as a camera that cannot be.
+//! The camera that a calibration implies: a mistyped length shows as a camera that cannot be.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ const FARTHEST_M: f64 = 1000.0;
 /// Focal lengths that are tried, in widths of the picture.
 const FOCAL: std::ops::Range<f64> = 0.15..20.0;
 const FOCAL_STEPS: u32 = 96;
-/// What is known of focal lengths beforehand: their usual value in widths of the picture, and the logarithm of the
+/// Prior knowledge of focal lengths: their usual value in widths of the picture, and the logarithm of the
 /// factor that they vary by.
 const USUAL_FOCAL: f64 = 0.8;
 const FOCAL_SPREAD: f64 = 0.8;
@@ -54,7 +54,7 @@ pub struct View {
     pub person_px: Option<f64>,
     /// Homogeneous metres (X, Y, height above the ground, 1) to homogeneous pixels, row by row.
     pub image_from_space: [[f64; 4]; 3],
-    /// What no usual camera would show.
+    /// Properties that no usual camera has.
     pub doubts: Vec<Doubt>,
 }
 
@@ -101,7 +101,7 @@ pub enum Doubt {
 }
 
 impl Calibration {
-    /// What can hardly be right in a picture of this size.
+    /// Doubts about the calibration in a picture of this size.
     pub fn doubts(&self, picture: Size) -> Vec<Doubt> {
         View::of(self, picture).map_or_else(|| vec![Doubt::NoGround(picture)], |view| view.doubts)
     }

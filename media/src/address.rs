@@ -5,7 +5,7 @@ use std::{
 
 use peregrine_proto::SourceUri;
 
-/// What a source's address means. It has the credentials that the source is opened with, so it has no Debug.
+/// A source's address, parsed. It has the credentials that the source is opened with, so it has no Debug.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Address {
     /// A video file.
@@ -24,7 +24,7 @@ pub(crate) enum Address {
     Ingest,
 }
 
-/// What to do about an `@` behind the host.
+/// The advice where an `@` stands behind the host.
 const PERCENT_ENCODE: &str = "percent-encode `/`, `?`, `#` and `@` in user and password (`%2F`, `%3F`, `%23`, `%40`), and an \
                               `@` in the path or the query";
 /// A longer word before the first `:` is no scheme.

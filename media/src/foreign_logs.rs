@@ -1,8 +1,8 @@
-//! What FFmpeg, OpenCV and GStreamer would write to standard error by themselves: it has addresses with their passwords.
+//! Messages that FFmpeg, OpenCV and GStreamer write to standard error by themselves. They have addresses with passwords in them.
 
 use std::{env, os::unix::process::CommandExt, process::Command};
 
-/// What switches on messages of the libraries, or files of theirs, that no code of ours can switch off again: some are read
+/// Variables that switch on messages of the libraries, or files of theirs, that no code of ours can switch off again: some are read
 /// before `main`.
 const VARIABLES: [&str; 10] = [
     "GST_DEBUG",

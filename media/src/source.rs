@@ -32,7 +32,7 @@ pub struct Captured {
     pub arrived: Instant,
     /// The media time does not continue the last frame's.
     pub discontinuity: bool,
-    /// What the decoder says where it is not as it was sent.
+    /// The damage that the decoder reports; none where the picture is whole.
     pub damage: Option<Damage>,
     /// Waiting for and reading the compressed data.
     pub capture: Duration,
@@ -77,13 +77,13 @@ pub trait Source: Send {
     /// As [`Source::next`].
     fn skip_to(&mut self, position: u64) -> Result<(), SourceError>;
 
-    /// What was left out of the source so far, or had to be put right.
+    /// Pictures that were left out so far, and times that were repaired.
     fn counts(&self) -> SourceCounts {
         SourceCounts::default()
     }
 }
 
-/// What was left out of a source since it was opened, or had to be put right.
+/// Pictures left out of a source since it was opened, and times that were repaired.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SourceCounts {
     /// Frames that could not be decoded.

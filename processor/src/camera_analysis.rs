@@ -40,11 +40,11 @@ pub struct Analysed {
     pub detections: Vec<Detection>,
     /// The tracks after this frame; `Track::detection` is an index into `detections`.
     pub tracks: Vec<Track>,
-    /// What people should know about this frame.
+    /// Notices for people about this frame.
     pub notices: Vec<Notice>,
     /// Tracks given up early, or not begun, because there were `max_tracks` already.
     pub crowded_out: u32,
-    /// What is to be logged once: the region or the calibration was switched off, or on again.
+    /// News to be logged once: the region or the calibration was switched off, or on again.
     pub news: Vec<DrawnNews>,
 }
 
@@ -63,7 +63,7 @@ struct Checkpoint<T, S, C, D: Default> {
     speeds: S,
     /// What the speeds were measured with: with another calibration they are worth nothing.
     calibration: C,
-    /// What the pictures were like. Releases before 0.2 did not write it.
+    /// The pictures that were seen and drawn on. Missing in checkpoints of older releases.
     #[serde(default)]
     drawn: D,
 }
@@ -197,7 +197,7 @@ impl CameraAnalysis {
         self.drawn.calibration().map_or(&[], Calibration::residuals_px)
     }
 
-    /// What can hardly be right about the calibration, a sentence each; it is used all the same. `picture` is the one that
+    /// Doubts about the calibration, a sentence each; it is used all the same. `picture` is the one that
     /// it is for where the configuration does not say it.
     pub fn calibration_doubts(&self, picture: Size) -> Vec<String> {
         let picture = self.drawn_on.unwrap_or(picture);

@@ -1,4 +1,4 @@
-//! What people drew on a camera's picture, the region and the calibration, fitted to the picture of now.
+//! The region and the calibration that people drew on a camera's picture, fitted to the picture of now.
 //!
 //! Both know the picture that they were drawn on. A picture of the same true shape scales them; another shape switches them
 //! off, since nobody knows whether it shows more, less, or the same squeezed. Drawn without saying on what, they are taken
@@ -24,16 +24,16 @@ pub(crate) struct Drawn {
     fitted: Option<Fitted>,
 }
 
-/// What goes from frame to frame, and from one processor to the next.
+/// State that is kept from frame to frame and handed to the next processor.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Memory {
     /// The picture of the last frame.
     picture: Option<PictureShape>,
-    /// What the region was drawn on, as configured or as taken to be.
+    /// The picture that the region was drawn on, as configured or as taken to be.
     region_on: Option<PictureShape>,
     /// Tells regions apart.
     region_print: u64,
-    /// What the calibration was drawn on, as configured or as taken to be.
+    /// The picture that the calibration was drawn on, as configured or as taken to be.
     calibration_on: Option<PictureShape>,
 }
 
@@ -45,7 +45,7 @@ struct Fitted {
     calibration: Fit<Homography>,
 }
 
-/// What became of something drawn.
+/// A drawing, fitted to a picture.
 #[derive(Debug, Clone)]
 enum Fit<T> {
     /// Nothing was drawn.
@@ -56,7 +56,7 @@ enum Fit<T> {
     Off,
 }
 
-/// What a picture of another shape or size means for the tracks.
+/// The change from the last picture to this one, as the tracks need it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Change {
     /// The picture is as the last one.
@@ -70,15 +70,15 @@ pub(crate) enum Change {
 /// Something to be told once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DrawnNews {
-    /// What it is about.
+    /// The drawing that it is about.
     pub what: DrawnThing,
     /// The picture of now.
     pub picture: PictureShape,
-    /// What happened.
+    /// The event.
     pub event: DrawnEvent,
 }
 
-/// What people draw on a picture.
+/// A kind of drawing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DrawnThing {
     /// `analysis.region`.
@@ -87,7 +87,7 @@ pub enum DrawnThing {
     Calibration,
 }
 
-/// What became of it.
+/// An event of a drawing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum DrawnEvent {
     /// It does not say what it was drawn on: taken to be the picture of now.
@@ -160,7 +160,7 @@ impl fmt::Display for DrawnNews {
 }
 
 impl Drawn {
-    /// What a configuration has; `calibration` is made of it.
+    /// The drawings of a configuration; `calibration` is made of it.
     pub(crate) fn new(config: &CameraConfig, calibration: Option<Calibration>) -> Self {
         let region_on = config.analysis.region_drawn_on;
         let calibration_on = config.calibration.as_ref().and_then(|calibration| calibration.drawn_on);
@@ -279,7 +279,7 @@ impl Drawn {
         }
     }
 
-    /// What is switched off for the last picture.
+    /// Notices of the drawings that are off for the last picture.
     pub(crate) fn notices(&self) -> Vec<Notice> {
         let Some(fitted) = &self.fitted else { return Vec::new() };
         let region = fitted.region.is_off().then_some(Notice::RegionOff);

@@ -74,7 +74,7 @@ pub(crate) struct Output {
     pub name: String,
     /// Its sides; none where it is no tensor.
     pub shape: Vec<usize>,
-    /// What its values are; none where it is no tensor.
+    /// The type of its values; none where it is no tensor.
     pub kind: Option<TensorElementType>,
 }
 

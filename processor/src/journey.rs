@@ -75,7 +75,7 @@ pub(crate) struct Detected {
     pub(crate) place: Place,
     pub(crate) frame: Frame,
     pub(crate) picture: Result<Vec<Detection>, NotAnalysed>,
-    /// What is doubted of the model.
+    /// Doubts about the model.
     pub(crate) doubts: Vec<Notice>,
 }
 

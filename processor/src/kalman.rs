@@ -19,7 +19,7 @@ const FIRST_VELOCITY: f64 = 10.0;
 /// Boxes never get smaller than this in the model, pixels.
 const LEAST_SIZE: f64 = 0.1;
 
-/// What is known of a component and of another one with the same noise: variance of the position, covariance,
+/// Covariance of a component and of another one with the same noise: variance of the position, covariance,
 /// variance of the velocity. Kept as `f32`, so that a checkpoint is small and exact; computed in `f64`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Covariance([f32; 3]);

@@ -128,7 +128,7 @@ fn tell(info: &ModelInfo, doubt: Notice, example: &str) {
     tracing::warn!(model = info.name, doubt = doubt.as_str(), "{}", sentence(info, doubt, example));
 }
 
-/// What is wrong, by what it shows, and the way out.
+/// The fault, its evidence, and the way out.
 fn sentence(info: &ModelInfo, doubt: Notice, example: &str) -> String {
     let ModelInfo { name, head, rivals, .. } = info;
     let head = head.as_str();

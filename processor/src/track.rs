@@ -10,7 +10,7 @@
 //! As in the authors' code, the objects of the very first frame need no confirmation. No clock, no I/O: the same
 //! state and frame give the same bits.
 //!
-//! What goes beyond the paper:
+//! Beyond the paper:
 //! - A track has a group of classes, and is matched with boxes of any class in it; it has the class that it was seen
 //!   as most often. Of boxes of several classes of a group that overlap like one object, only the best is followed.
 //! - Objects that move by more than their size from frame to frame are matched by distance, where nothing else could
@@ -89,7 +89,7 @@ struct Followed {
     detection: Option<usize>,
 }
 
-/// What is known of an object until it is confirmed.
+/// An object that is not confirmed yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Unconfirmed {
     /// Consecutive frames in which it was seen.

@@ -26,7 +26,7 @@ struct Due {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Wait {
     pub(crate) time: Duration,
-    /// What of a gap in the file is not waited for.
+    /// The part of a gap in the file that is not waited for.
     pub(crate) left_out: Duration,
 }
 

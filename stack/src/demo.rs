@@ -209,7 +209,7 @@ fn fresh_run_dir(folder: PathBuf) -> anyhow::Result<PathBuf> {
         let moved = fs::remove_dir_all(&before).or(Ok(())).and_then(|()| fs::rename(&folder, &before));
         moved.with_context(|| format!("cannot move {} out of the way", folder.display()))?;
     }
-    // What lies in it is for its owner alone: addresses may hold passwords.
+    // Its content is for its owner alone: addresses may hold passwords.
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
     made.with_context(|| format!("cannot make the folder {}", folder.display()))?;
     Ok(folder)

@@ -54,7 +54,7 @@ impl SourceState {
     }
 }
 
-/// What begins a hash.
+/// The prefix of a hash.
 const HASHED: &str = "sha256:";
 
 /// A source's fingerprint: a hash of the camera's id and the whole address. It stays in Redis, because who has it can try
@@ -337,7 +337,7 @@ fn json_of(config: &CameraConfig) -> String {
     serde_json::to_string(&config.in_full()).unwrap_or_default()
 }
 
-/// What a file says of a camera, as a hash. What has its default is left out, so that it stays the same when a later release
+/// The hash of a camera's entry in a file. What has its default is left out, so that it stays the same when a later release
 /// knows more.
 fn entry(config: &CameraConfig) -> String {
     let mut given: serde_json::Value = serde_json::from_str(&json_of(config)).unwrap_or_default();

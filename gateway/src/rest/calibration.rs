@@ -31,7 +31,7 @@ pub(crate) struct Trial {
     picture: Option<Size>,
 }
 
-/// What it determines.
+/// The view that the calibration determines.
 #[derive(Debug, Serialize)]
 pub(crate) struct Fit {
     /// Homogeneous source pixels to homogeneous metres, row by row.
@@ -44,7 +44,7 @@ pub(crate) struct Fit {
     rms_px: f64,
     /// The camera that would see the ground so; null without a picture's size, and where no ground is in the picture.
     view: Option<SeenFrom>,
-    /// What can hardly be right, a sentence each.
+    /// Doubts about the calibration, a sentence each.
     warnings: Vec<String>,
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn try_out(Trial { points, world_from_image, picture }: Trial) -> Res
     }
 }
 
-/// What can hardly be right about a camera's region and calibration, a sentence each. Before its first picture,
+/// Doubts about a camera's region and calibration, a sentence each. Before its first picture,
 /// `picture` is none: a usual one is assumed.
 pub(crate) fn warnings(config: &CameraConfig, picture: Option<Size>) -> Vec<String> {
     let crossed = crosses_itself(&config.analysis.region).then(|| CROSSED.to_owned());

@@ -198,7 +198,7 @@ async fn match_tag(
     if matches { Ok(()) } else { Err(changed_meanwhile(id)) }
 }
 
-/// Whoever cannot see the credentials may not send them elsewhere either.
+/// Only a client that knows the credentials may have them sent to another host.
 fn keep_credentials(config: &mut CameraConfig, stored: Option<&CameraConfig>) -> Result<(), Refused> {
     let kept = config.source.uri.keeping(stored.map(|stored| &stored.source.uri));
     config.source.uri = kept.map_err(|why| Refused::invalid(vec![format!("source.uri: {why}")]))?;

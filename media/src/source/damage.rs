@@ -8,7 +8,7 @@ const TRIED_US: i64 = 10_000_000;
 /// And again without the damaged ones after so long without damage.
 const RETURNS_US: i64 = 60_000_000;
 
-/// What the decoder says of a picture that is not as it was sent.
+/// The damage of a picture, as the decoder reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
     /// Its data is incomplete or was changed on the way.
@@ -36,7 +36,7 @@ impl Damage {
     }
 }
 
-/// What is done with a damaged picture.
+/// The decision about a damaged picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is not analysed, and counted.
@@ -69,7 +69,7 @@ impl DamageFilter {
         self.analysed_since_us.is_some()
     }
 
-    /// What to do with a picture; none where it is whole. All pictures come here in their order, with their media time in
+    /// Decides about a picture; none where it is whole. All pictures come here in their order, with their media time in
     /// microseconds.
     pub fn judge(&mut self, media_time_us: i64, damage: Option<Damage>) -> Option<Verdict> {
         self.count(media_time_us, damage.is_some());

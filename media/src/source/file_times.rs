@@ -104,7 +104,7 @@ impl<T> FileTimes<T> {
         self.held.is_empty() && self.ready.is_empty()
     }
 
-    /// What was put right so far.
+    /// The repairs so far.
     pub(super) fn repairs(&self) -> &TimeRepairs {
         &self.repairs
     }

@@ -51,7 +51,7 @@ pub(super) struct LibavSource {
     stream: Stream,
     /// Position of the next frame that is given.
     next: u64,
-    /// What ended a file before its end, to be said after the frames that came before it.
+    /// The error that ended a file early, reported after the frames that came before it.
     broken: Option<SourceError>,
     counts: SourceCounts,
     said_b_frames: bool,

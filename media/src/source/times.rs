@@ -247,7 +247,7 @@ impl LiveClock {
         Some(media_us)
     }
 
-    /// What to think of a presentation time, if this frame's was true.
+    /// The judgement of a presentation time, taking this frame's for true.
     fn judge(&self, from: LiveFrame, presentation_us: Option<i64>, now_us: i64, last_us: i64) -> Step {
         let Some(presentation_us) = presentation_us else { return Step::Untrue };
         let step = presentation_us.saturating_sub(from.presentation_us);

@@ -43,7 +43,7 @@ const HEADWAY_S: f64 = 1.2;
 const SLOWEST_MPS: f64 = 11.0;
 /// How long a driver takes to reach the acceleration that the model asks for, seconds.
 const LAG_S: f64 = 0.4;
-/// Whoever would have to brake harder for a red signal drives on, m/s².
+/// Hardest braking for a red signal, m/s²: a driver who would need more drives on.
 const HARDEST_BRAKING: f64 = 3.5;
 /// Braking before the turn, m/s².
 const TURN_BRAKING: f64 = 1.5;

@@ -102,7 +102,7 @@ fn anchors_a_cell(input: Size, candidates: usize) -> Option<usize> {
     [1, 3].into_iter().find(fits)
 }
 
-/// What is known of an output beside its shape.
+/// Hints about an output beside its shape.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Hints<'a> {
     /// Its name.

@@ -1,4 +1,4 @@
-//! What the model wants as input: one picture.
+//! The model's input: one picture.
 
 use std::path::Path;
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::infer::Output;
 
-/// What is known of a model before its outputs are looked at.
+/// Knowledge of a model before its outputs are looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known<'a> {
     pub path: &'a Path,
@@ -112,7 +112,7 @@ fn apart(outputs: &[Output], chosen: &Output, [_, rows, columns]: [usize; 3]) ->
     }
 }
 
-/// What tells that masks belong to the candidates: one output of prototypes, 1xMxHxW, and in every candidate a coefficient for
+/// Evidence that masks belong to the candidates: one output of prototypes, 1xMxHxW, and in every candidate a coefficient for
 /// each of the M, which would be read as the last classes (Bolya et al., "YOLACT", 2019).
 fn mask_prototypes(outputs: &[Output], classes: usize) -> Option<String> {
     let mut maps = outputs.iter().filter(|output| output.is_float() && output.shape.len() == 4);

@@ -30,7 +30,7 @@ impl Candidate {
     }
 }
 
-/// What a look at all values shows that detections do not.
+/// Statistics of all values, which detections alone do not show.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Survey {
     /// A score outside [`SCORES`].

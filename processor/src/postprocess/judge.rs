@@ -31,7 +31,7 @@ pub(super) struct Judge {
     standing: Vec<Notice>,
 }
 
-/// What was seen of the present frame.
+/// Observations of the present frame.
 #[derive(Debug, Clone, Copy, Default)]
 struct Frame {
     survey: Option<Survey>,
@@ -87,7 +87,7 @@ impl Judge {
         &self.standing
     }
 
-    /// What a doubt was last seen by.
+    /// The last evidence of each doubt.
     pub(super) fn example(&self, doubt: Notice) -> &str {
         let watched = WATCHED.iter().position(|watched| *watched == doubt);
         watched.map_or("", |at| &self.windows[at].example)
@@ -181,14 +181,14 @@ impl Judge {
     }
 }
 
-/// What a frame says about a doubt.
+/// A frame's vote on a doubt.
 enum Evidence {
     Good,
     /// With what shows it.
     Bad(Example),
 }
 
-/// What a doubt was seen by.
+/// The evidence of a doubt.
 enum Example {
     Score(f32),
     Size([f32; 2]),

@@ -16,7 +16,7 @@ fn open(model: &Path) -> Detector {
     Detector::open(&ModelConfig { path: model.into(), library, ..ModelConfig::default() }).unwrap()
 }
 
-/// What a picture shows.
+/// The content of a picture.
 #[derive(Clone, Copy)]
 enum Scene {
     /// Stripes, different for each frame.
@@ -42,7 +42,7 @@ impl Scene {
     }
 }
 
-/// What is detected in so many frames, and what is doubted after them, as codes and as sentences.
+/// Detections in so many frames, and the doubts after them, as codes and as sentences.
 fn watch(detector: &mut Detector, scene: Scene, frames: usize) -> (Vec<Detection>, Vec<Notice>, Vec<String>) {
     let wanted = Wanted { confidence: 0.02, nms_iou: 0.65, classes: None, source: SIZE };
     let mut detections = Vec::new();

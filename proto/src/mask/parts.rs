@@ -1,4 +1,4 @@
-//! What an address is made of, and which parts of it are hidden.
+//! The parts of an address, and which of them are hidden.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -72,7 +72,7 @@ impl<'a> Parts<'a> {
         out
     }
 
-    /// What is hidden, as it stands and decoded, whole and in pieces, longest first; without what says nothing.
+    /// The hidden parts, as they stand and decoded, whole and in pieces, longest first; without those too short or harmless to tell anything.
     pub(crate) fn secrets(&self) -> Vec<String> {
         let mut secrets = Vec::new();
         for part in self.parts.iter().filter(|part| part.hidden) {
@@ -178,7 +178,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// What stands on this machine: a file or a folder has its name, whatever that is.
+    /// Something on this machine: a file or a folder has its name, whatever that is.
     fn local(&mut self, at: Range<usize>) {
         let text = &self.text[at.clone()];
         if let Some(scheme) = text.find("://") {
@@ -196,7 +196,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// What OpenCV opens: a pipeline, a number, a path or an address.
+    /// Something that OpenCV opens: a pipeline, a number, a path or an address.
     fn capture(&mut self, at: Range<usize>) {
         let text = &self.text[at.clone()];
         let start = at.start + (text.len() - text.trim_start().len());
@@ -208,7 +208,7 @@ impl<'a> Parts<'a> {
         if is_pipeline { self.pipeline(at) } else { self.address(at) }
     }
 
-    /// What follows `scheme://`. Everything before the last `@` is the user's.
+    /// The text behind `scheme://`. Everything before the last `@` is the user's.
     fn network(&mut self, scheme: String, at: Range<usize>) {
         let text = &self.text[at.clone()];
         let user = text.rfind('@');
