@@ -1,12 +1,13 @@
 //! Configuration: defaults < file < environment < flags, complete and checked before anything is started.
 
+mod environment;
 mod layer;
 mod sections;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, fmt, path::PathBuf, time::Duration};
 
 use figment::{
-    error::Kind,
+    error::{Actual, Kind},
     value::{Dict, Value},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -14,6 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use peregrine_proto::mask;
 
 use crate::telemetry;
+use environment::{Environment, Keys};
 use layer::Layer;
 pub use sections::{
     AdminSection, DaemonSection, LogFormat, LogSection, MetricsSection, RedisSection, SpansSection,
@@ -88,6 +90,8 @@ pub struct Loaded<C> {
     pub shell: ShellConfig,
     /// All of it as TOML, secrets masked.
     pub effective: String,
+    /// Environment variables that begin with `PEREGRINE_` and that nobody reads.
+    pub unread: Vec<String>,
 }
 
 /// One thing wrong with the configuration.
@@ -169,19 +173,20 @@ impl fmt::Display for ConfigErrors {
 /// # Errors
 /// With everything that is wrong with it.
 pub fn load<C: DaemonConfig>(args: &CommonArgs) -> Result<Loaded<C>, ConfigErrors> {
-    load_from(
-        args,
-        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
-    )
+    load_from(args, std::env::vars_os())
 }
 
 fn load_from<C: DaemonConfig>(
     args: &CommonArgs,
-    environment: impl Iterator<Item = (String, String)>,
+    variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded<C>, ConfigErrors> {
     let mut problems = Problems::default();
     let file = args.config.as_deref().map(|path| layer::file(path, &mut problems.found));
-    let environment = layer::environment(environment);
+    let mut own = Keys::default();
+    own.add(&defaults_of::<C::Raw>());
+    own.add(&defaults_of::<sections::Raw>());
+    let Environment { layer: environment, problems: mistakes, unread } = Environment::new(variables, &own);
+    problems.found.extend(mistakes);
     let flags = layer::flags(args, &mut problems.found);
     problems.layers = file.into_iter().chain([environment, flags]).collect();
 
@@ -201,7 +206,9 @@ fn load_from<C: DaemonConfig>(
     let shell = shell.map(|raw| raw.build(C::ADMIN, &mut problems));
     let config = raw.and_then(|raw| C::build(raw, &mut problems));
     match (config, shell, problems.found) {
-        (Some(config), Some(shell), found) if found.is_empty() => Ok(Loaded { config, shell, effective }),
+        (Some(config), Some(shell), found) if found.is_empty() => {
+            Ok(Loaded { config, shell, effective, unread })
+        }
         (_, _, mut found) => {
             if found.is_empty() {
                 found.push(Problem { key: String::new(), origin: None, text: "cannot be used".into() });
@@ -223,16 +230,17 @@ fn merge(under: &mut Dict, over: Dict) {
     }
 }
 
+fn defaults_of<T: Serialize + Default>() -> Dict {
+    Value::serialize(T::default()).ok().and_then(Value::into_dict).unwrap_or_default()
+}
+
 /// Turns the tree into `T`. Each value that does not fit is noted, replaced by its default, and the rest is tried again: so all
 /// problems are found at once. None only where even that leads nowhere.
 fn extract<T>(mut given: Dict, elsewhere: &[&'static str], problems: &mut Problems) -> Option<T>
 where
     T: Serialize + DeserializeOwned + Default,
 {
-    let defaults = match Value::serialize(T::default()).map(Value::into_dict) {
-        Ok(Some(defaults)) => defaults,
-        _ => Dict::new(),
-    };
+    let defaults = defaults_of::<T>();
     loop {
         let mut tree = defaults.clone();
         merge(&mut tree, given.clone());
@@ -284,6 +292,9 @@ fn explain(kind: &Kind, path: &[String], elsewhere: &[&'static str], defaults: &
             Some(near) => format!("`{name}` is none of {}; did you mean `{near}`?", known.join(", ")),
             None => format!("`{name}` is none of {}", known.join(", ")),
         },
+        Kind::InvalidType(Actual::Str(text), expected) if let Some(why) = layer::why_no_list(text) => {
+            format!("{expected} is wanted, and what is given {why}")
+        }
         Kind::MissingField(name) => format!("`{name}` is missing"),
         other => other.to_string(),
     }

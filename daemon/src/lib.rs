@@ -87,6 +87,9 @@ where
         return Exit::Clean.into();
     }
     telemetry::init(&loaded.shell.log);
+    if !loaded.unread.is_empty() {
+        info!(variables = ?loaded.unread, "variables that begin with PEREGRINE_ and that nobody reads");
+    }
     run_loaded(loaded, run).into()
 }
 

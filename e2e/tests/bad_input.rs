@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -128,6 +130,47 @@ fn unknown_configuration_key_is_accepted() -> Result<()> {
             assert!(said.contains(text), "{daemon}: {said}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn variable_of_another_daemon_is_refused_or_one_of_its_own_ignored() -> Result<()> {
+    let daemons = ["producer", "processor", "gateway"];
+    let shown = |daemon: &str, variable: Option<&str>| {
+        let mut command = Command::new(programs::binary(daemon)?);
+        command.args(["--check-config"]);
+        if daemon == "processor" {
+            command.args(["--set", "model.path=model.onnx"]);
+        }
+        Ok::<_, anyhow::Error>(command.envs(variable.map(|name| (name, "1"))).output()?)
+    };
+    let sections: Vec<(&str, Vec<String>)> = daemons
+        .into_iter()
+        .map(|daemon| {
+            let config: toml::Table = toml::from_str(&String::from_utf8(shown(daemon, None)?.stdout)?)?;
+            Ok((daemon, config.keys().cloned().collect()))
+        })
+        .collect::<Result<_>>()?;
+    let all: BTreeSet<&String> = sections.iter().flat_map(|(_, sections)| sections).collect();
+    for (daemon, own) in &sections {
+        for section in &all {
+            let variable = format!("PEREGRINE_{}__NO_SUCH_KEY", section.to_uppercase());
+            let output = shown(daemon, Some(&variable))?;
+            let wanted = if own.contains(section) { 2 } else { 0 };
+            assert_eq!(output.status.code(), Some(wanted), "{daemon} with {variable}: {output:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn address_whose_credentials_were_hidden_is_accepted() -> Result<()> {
+    let file = folder("bad-hidden-credentials")?.join("producer.toml");
+    fs::write(&file, "[[camera]]\nid = 'yard'\n[camera.source]\nuri = 'rtsp://***@127.0.0.1/1'\n")?;
+    let output = programs::run("producer", ["--check-config", "--config", file.to_str().unwrap()])?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("camera yard: source.uri has `***`") && said.contains("put them back"), "{said}");
     Ok(())
 }
 

@@ -114,6 +114,15 @@ impl DaemonConfig for Config {
                     format!("camera {} is there twice: give each an id of its own", camera.id),
                 );
             }
+            if camera.source.uri.is_masked() {
+                problems.add(
+                    "camera",
+                    format!(
+                        "camera {}: source.uri has `***` where its credentials were when it was read: put them back",
+                        camera.id
+                    ),
+                );
+            }
             // Whoever writes this file may open what it names.
             allow.trust(&camera.source.uri);
             if let Err(error) = allow.check(&camera.source.uri) {

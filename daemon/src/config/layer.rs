@@ -38,14 +38,10 @@ impl Layer {
         self.texts.get(key).map(String::as_str)
     }
 
-    fn set(&mut self, key: &str, text: &str, origin: String) {
-        // A value is read as TOML where it is TOML, so that numbers and lists can be given; else it is text.
-        let value = toml::from_str::<BTreeMap<String, toml::Value>>(&format!("v = {text}"))
-            .ok()
-            .filter(|parsed| parsed.len() == 1)
-            .and_then(|mut parsed| Value::serialize(parsed.remove("v")?).ok())
-            .unwrap_or_else(|| Value::from(text.to_owned()));
-        let mut nested = value;
+    pub(super) fn set(&mut self, key: &str, text: &str, origin: String) {
+        // A value is read as TOML or as a list or an object of JSON where it is that; else it is text.
+        let value = of_toml(text).or_else(|_| of_json(text));
+        let mut nested = value.unwrap_or_else(|_| Value::from(text.to_owned()));
         for part in key.rsplit('.') {
             nested = Value::from(Dict::from([(part.to_owned(), nested)]));
         }
@@ -55,6 +51,31 @@ impl Layer {
         self.origins.insert(key.into(), origin);
         self.texts.insert(key.into(), text.into());
     }
+}
+
+fn of_toml(text: &str) -> Result<Value, String> {
+    let mut parsed = toml::from_str::<BTreeMap<String, toml::Value>>(&format!("v = {text}"))
+        .map_err(|error| error.message().replace('\n', ", "))?;
+    let value = parsed.remove("v").filter(|_| parsed.is_empty()).ok_or("more than one value")?;
+    Value::serialize(value).map_err(|error| error.to_string())
+}
+
+fn of_json(text: &str) -> Result<Value, String> {
+    let parsed: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if !parsed.is_array() && !parsed.is_object() {
+        return Err("no list or object".into());
+    }
+    Value::serialize(parsed).map_err(|error| error.to_string())
+}
+
+/// Why a text that looks like a list or a table is none; none where it does not look so. The text itself is not repeated: it may
+/// hold secrets.
+pub(super) fn why_no_list(text: &str) -> Option<String> {
+    if !text.trim_start().starts_with(['[', '{']) {
+        return None;
+    }
+    let (toml, json) = (of_toml(text).err()?, of_json(text).err()?);
+    Some(format!("is neither TOML ({toml}) nor JSON ({json})"))
 }
 
 /// A TOML file; what cannot be read or parsed goes to `problems`.
@@ -119,21 +140,6 @@ fn note_value(
         }
         _ => {}
     }
-}
-
-/// Variables named `PEREGRINE_<SECTION>__<KEY>`. Others that begin with `PEREGRINE_` are somebody else's.
-pub(super) fn environment(variables: impl Iterator<Item = (String, String)>) -> Layer {
-    let mut layer = Layer::default();
-    let mut variables: Vec<_> = variables.collect();
-    variables.sort();
-    for (name, text) in variables {
-        if let Some(key) = name.strip_prefix("PEREGRINE_")
-            && key.contains("__")
-        {
-            layer.set(&key.to_ascii_lowercase().replace("__", "."), &text, name);
-        }
-    }
-    layer
 }
 
 /// `--set` in the order given, then the flags that have a name of their own.

@@ -68,7 +68,7 @@ fn load_text(file: &str, env: &[(&str, &str)], set: &[&str]) -> Result<Loaded<Co
         set: set.iter().map(|s| s.to_string()).collect(),
         ..CommonArgs::default()
     };
-    let env = env.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+    let env = env.iter().map(|(k, v)| (k.into(), v.into()));
     load_from(&args, env).map_err(|errors| {
         let shown = |p: &Problem| p.to_string().replace(&path.display().to_string(), "t.toml");
         errors.problems.iter().map(shown).collect()
@@ -162,8 +162,62 @@ fn text_that_looks_like_a_number_is_refused() {
 
 #[test]
 fn foreign_variable_is_taken_for_configuration() {
-    assert!(load_text("", &[("PEREGRINE_SHARED", "/x"), ("PEREGRINE_CI", "1")], &[]).is_ok());
+    // Of the project, of other daemons, of Kubernetes, and of somebody else.
+    let kubernetes = [
+        ("PEREGRINE_MODEL_PATH_SERVICE_HOST", "10.0.0.7"),
+        ("PEREGRINE_GATEWAY_SERVICE_PORT", "8080"),
+        ("PEREGRINE_GATEWAY_SERVICE_PORT_HTTP", "8080"),
+        ("PEREGRINE_GATEWAY_PORT", "tcp://10.0.0.7:8080"),
+        ("PEREGRINE_GATEWAY_PORT_8080_TCP_PROTO", "tcp"),
+        ("PEREGRINE_GATEWAY_PORT_8080_TCP_ADDR", "fd00::7"),
+    ];
+    let others = [("PEREGRINE_GATEWAY__TOKNES", "[]"), ("PEREGRINE_PRODUCER__FILE_QUEUE", "3")];
+    let ours = [("PEREGRINE_SHARED", "/x"), ("PEREGRINE_CI", "1")];
+    let foreign = [("PEREGRINE_FALCON", "1"), ("PEREGRINE_GATEWAY_TOKENS", "[]")];
+    let all = [&kubernetes[..], &others, &ours, &foreign].concat();
+    let loaded = load_text("", &all, &[]).unwrap();
+    assert_eq!(loaded.unread, ["PEREGRINE_FALCON", "PEREGRINE_GATEWAY_TOKENS"]);
+}
+
+#[test]
+fn misspelt_variable_is_ignored() {
+    for (name, said) in [
+        (
+            "PEREGRINE_MODEL_PATH",
+            "PEREGRINE_MODEL_PATH: nobody reads this; did you mean `PEREGRINE_MODEL__PATH`?",
+        ),
+        (
+            "PEREGRINE_DAEMON_GRACE_S",
+            "PEREGRINE_DAEMON_GRACE_S: nobody reads this; did you mean `PEREGRINE_DAEMON__GRACE_S`?",
+        ),
+        (
+            "PEREGRINE_MODEL__PAHT",
+            "model.paht (PEREGRINE_MODEL__PAHT): unknown key; did you mean `model.path`?",
+        ),
+        ("PEREGRINE_MODLE__PATH", "modle (PEREGRINE_MODLE__PATH): unknown key; did you mean `model`?"),
+    ] {
+        assert_eq!(load_text("", &[(name, "1")], &[]).unwrap_err(), [said]);
+    }
     assert!(load_text("", &[("PEREGRINE_NO__SUCH", "1")], &[]).is_err());
+}
+
+#[test]
+fn list_as_json_is_refused() {
+    let json = r#"[{"uri": "a", "fps": 5}, {"uri": "b"}]"#;
+    let set = format!("sources={json}");
+    let loaded = load_text("", &[], &[&set]).unwrap();
+    assert_eq!(
+        loaded.config.0.sources.iter().map(|source| source.uri.as_str()).collect::<Vec<_>>(),
+        ["a", "b"]
+    );
+}
+
+#[test]
+fn problem_of_a_list_quotes_it() {
+    let problems = load_text("", &[], &[r#"sources=[{"token": "hunter2"]"#]).unwrap_err();
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert!(problem.contains("is neither TOML (") && problem.contains(") nor JSON ("), "{problem}");
+    assert!(!problem.contains("hunter2"), "{problem}");
 }
 
 #[test]
