@@ -219,8 +219,8 @@ metrics! {
     MessagesSent = "peregrine_messages_sent_total", Kind::Counter, ["kind"];
     /// Messages dropped because their client was too slow, by kind.
     MessagesDropped = "peregrine_messages_dropped_total", Kind::Counter, ["kind"];
-    /// Connections ended, by the reason.
-    Disconnects = "peregrine_disconnects_total", Kind::Counter, ["reason"];
+    /// WebSockets ended, by the route and the reason, such as `closed_by_client`, `no_write_progress`, `protocol_error`.
+    Disconnects = "peregrine_disconnects_total", Kind::Counter, ["route", "reason"];
     /// Requests answered, by route and status.
     HttpRequests = "peregrine_http_requests_total", Kind::Counter, ["route", "status"];
     /// Frames that clients brought for a camera, by the outcome: `taken`; or `skipped`, because the pipeline was busy.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, StreamExt};
+use peregrine_daemon::Metric;
 use peregrine_proto::{
     CameraId, ClientMessage, Pause, Play, PlaybackSpeed, PlaybackStep, Pong, Problem, SCHEMA, Seek,
     ServerMessage, Welcome,
@@ -16,7 +17,11 @@ use peregrine_proto::{
 use peregrine_streams::wall_clock_us;
 use tokio_tungstenite::tungstenite::{
     self, Message,
-    protocol::{CloseFrame, frame::Frame},
+    error::ProtocolError,
+    protocol::{
+        CloseFrame,
+        frame::{Frame, coding::CloseCode},
+    },
 };
 use tracing::{debug, info};
 
@@ -48,12 +53,17 @@ pub(crate) struct SessionLimits {
 /// Why a session ended: the label in metrics, the sentence in the log and to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SessionEnd {
-    ClosedByClient,
+    /// With the code of its close frame, if it gave one; 1002 where that was none that may be sent.
+    ClosedByClient(Option<CloseCode>),
     ConnectionLost,
     NoWriteProgress,
     NoSignOfLife,
     ControlQueueFull,
     MessageTooLarge,
+    /// What it sent is no frame of a WebSocket, or none that may stand there.
+    ProtocolError,
+    /// Its text is no UTF-8.
+    InvalidText,
     TooManyMistakes,
     ShuttingDown,
 }
@@ -61,28 +71,57 @@ pub(crate) enum SessionEnd {
 impl SessionEnd {
     pub(crate) fn label(self) -> &'static str {
         match self {
-            Self::ClosedByClient => "closed_by_client",
+            Self::ClosedByClient(_) => "closed_by_client",
             Self::ConnectionLost => "connection_lost",
             Self::NoWriteProgress => "no_write_progress",
             Self::NoSignOfLife => "no_sign_of_life",
             Self::ControlQueueFull => "control_queue_full",
             Self::MessageTooLarge => "message_too_large",
+            Self::ProtocolError => "protocol_error",
+            Self::InvalidText => "invalid_text",
             Self::TooManyMistakes => "too_many_mistakes",
             Self::ShuttingDown => "shutting_down",
         }
     }
 
-    /// The code of the close frame, and what the client is told with it; nothing where nobody listens any more.
-    fn farewell(self) -> Option<(u16, &'static str)> {
-        match self {
-            Self::ConnectionLost => None,
-            Self::ClosedByClient => Some((1000, "")),
-            Self::NoWriteProgress => Some((1008, "this client stopped reading: connect again")),
-            Self::NoSignOfLife => Some((1008, "this client did not answer pings: connect again")),
-            Self::ControlQueueFull => Some((1008, "this client does not read the answers to what it sends")),
-            Self::MessageTooLarge => Some((1009, "the message is too large: see gateway.max_message_bytes")),
-            Self::TooManyMistakes => Some((1007, "too many messages made no sense: see docs/protocol.md")),
-            Self::ShuttingDown => Some((1001, "the gateway is shutting down: connect again in a moment")),
+    /// The code of the close frame (section 7.4.1), and what the client is told with it; none where nobody listens any more.
+    fn farewell(self) -> Option<(CloseCode, &'static str)> {
+        Some(match self {
+            Self::ConnectionLost => return None,
+            Self::ClosedByClient(code) => (code.unwrap_or(CloseCode::Normal), ""),
+            Self::NoWriteProgress => (CloseCode::Policy, "this client stopped reading: connect again"),
+            Self::NoSignOfLife => (CloseCode::Policy, "this client did not answer pings: connect again"),
+            Self::ControlQueueFull => {
+                (CloseCode::Policy, "this client does not read the answers to what it sends")
+            }
+            Self::MessageTooLarge => (CloseCode::Size, "the message is too large: see docs/protocol.md"),
+            Self::ProtocolError => {
+                (CloseCode::Protocol, "this is no WebSocket frame, or none that may stand here (RFC 6455)")
+            }
+            Self::InvalidText => (CloseCode::Invalid, "a text is no UTF-8: send JSON, or binary messages"),
+            Self::TooManyMistakes => {
+                (CloseCode::Invalid, "too many messages made no sense: see docs/protocol.md")
+            }
+            Self::ShuttingDown => {
+                (CloseCode::Away, "the gateway is shutting down: connect again in a moment")
+            }
+        })
+    }
+
+    /// What is written last; none where nobody listens any more.
+    pub(crate) fn close_frame(self) -> Option<CloseFrame> {
+        self.farewell().map(|(code, reason)| CloseFrame { code, reason: reason.into() })
+    }
+
+    /// Of a message that could not be read.
+    pub(crate) fn of(error: &tungstenite::Error) -> Self {
+        match error {
+            tungstenite::Error::Capacity(_) => Self::MessageTooLarge,
+            tungstenite::Error::Utf8(_) => Self::InvalidText,
+            tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::ConnectionLost,
+            tungstenite::Error::Protocol(_) => Self::ProtocolError,
+            tungstenite::Error::Io(error) if error.kind() == ErrorKind::TimedOut => Self::NoWriteProgress,
+            _ => Self::ConnectionLost,
         }
     }
 }
@@ -110,10 +149,10 @@ pub(crate) async fn serve(socket: Socket, app: Arc<App>, connection: Connection,
         say_farewell(line, &member.outbox, end).await;
     }
     hub.metrics.connected.dec();
-    hub.metrics.ended(end);
+    Metric::Disconnects.counter(["/ws", end.label()]).inc();
     drop(member);
     match end {
-        SessionEnd::ClosedByClient | SessionEnd::ConnectionLost | SessionEnd::ShuttingDown => {
+        SessionEnd::ClosedByClient(_) | SessionEnd::ConnectionLost | SessionEnd::ShuttingDown => {
             debug!(%peer, reason = end.label(), "client left");
         }
         _ => info!(%peer, reason = end.label(), "client disconnected"),
@@ -147,8 +186,11 @@ async fn listen(mut messages: Messages<Socket>, app: &App, member: &Arc<Member>)
             }
         };
         let message = match next {
-            None | Some(Ok(Message::Close(_))) => return SessionEnd::ClosedByClient,
-            Some(Err(error)) => return end_of(&error),
+            None => return SessionEnd::ConnectionLost,
+            Some(Ok(Message::Close(close))) => {
+                return SessionEnd::ClosedByClient(close.map(|close| close.code));
+            }
+            Some(Err(error)) => return SessionEnd::of(&error),
             Some(Ok(message)) => message,
         };
         pulse.heard();
@@ -279,26 +321,18 @@ async fn while_bytes_move<T>(
 
 /// Says what was still to be said, and why the connection ends.
 async fn say_farewell(line: Line, outbox: &Outbox, end: SessionEnd) {
-    let Some((code, reason)) = end.farewell() else { return };
+    let Some(close) = end.close_frame() else { return };
     let mut writer = line.writer;
     // Who has said goodbye only waits for the same.
-    if end != SessionEnd::ClosedByClient {
+    if !matches!(end, SessionEnd::ClosedByClient(_)) {
         outbox.last_answers().iter().for_each(|answer| writer.add(answer));
-        writer.add(&outbox.encoding.write(&problem(reason.to_owned())));
+        writer.add(&outbox.encoding.write(&problem(close.reason.to_string())));
     }
-    writer.add(&framed(Frame::close(Some(CloseFrame { code: code.into(), reason: reason.into() }))));
+    writer.add(&framed(Frame::close(Some(close))));
     // Who does not read does not hear it either; the connection goes all the same.
     let _ = tokio::time::timeout(FAREWELL, writer.write()).await;
 }
 
 fn problem(message: String) -> ServerMessage {
     ServerMessage::Problem(Problem { message })
-}
-
-pub(crate) fn end_of(error: &tungstenite::Error) -> SessionEnd {
-    match error {
-        tungstenite::Error::Capacity(_) => SessionEnd::MessageTooLarge,
-        tungstenite::Error::Io(error) if error.kind() == ErrorKind::TimedOut => SessionEnd::NoWriteProgress,
-        _ => SessionEnd::ConnectionLost,
-    }
 }

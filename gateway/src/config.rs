@@ -4,6 +4,7 @@ use std::{net::SocketAddr, net::ToSocketAddrs, path::PathBuf, time::Duration};
 
 use axum::http::Uri;
 use peregrine_daemon::{DaemonConfig, Problems, RedisSection};
+use peregrine_proto::is_readable_line;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -283,7 +284,7 @@ fn tokens(sections: Vec<TokenSection>, problems: &mut Problems) -> Vec<Token> {
 
 fn token(section: TokenSection) -> Result<Token, String> {
     let TokenSection { name, role, token_sha256, token_file } = section;
-    if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+    if name.trim().is_empty() || !is_readable_line(&name, 64) {
         return Err("give it a name of 1 to 64 characters".into());
     }
     let role = role.ok_or("give it a role: viewer, operator or admin")?;

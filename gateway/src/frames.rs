@@ -24,12 +24,13 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         self, Message,
-        protocol::{CloseFrame, Role, WebSocketConfig},
+        protocol::{Role, WebSocketConfig},
     },
 };
 use tracing::debug;
 
 use crate::{
+    client::SessionEnd,
     http::App,
     listen::Connection,
     rest::{self, CameraName, Refused},
@@ -58,10 +59,8 @@ pub(crate) async fn connect(
     mut request: Request,
 ) -> Result<Response, Refused> {
     let subprotocol = websocket::offered(request.headers()).find(|name| *name == PROTOCOL).map(|_| PROTOCOL);
-    let (answer, upgrade) = websocket::accept(&mut request, subprotocol).map_err(|why| {
-        let text = format!("this address takes frames over WebSocket, see docs/protocol.md ({why})");
-        Refused::new(StatusCode::BAD_REQUEST, text)
-    })?;
+    let (answer, upgrade) =
+        websocket::accept(&mut request, subprotocol, "this address takes frames over WebSocket")?;
     let Known { state, config } = rest::known(&app, &id).await?;
     let camera = state.camera;
     if config.is_none_or(|config| !config.source.uri.is_ingest()) {
@@ -87,19 +86,11 @@ pub(crate) async fn connect(
         let mut bringer = Bringer::new(app, camera, socket);
         let end = bringer.serve().await;
         bringer.say_farewell(end).await;
-        debug!(peer = %connection.peer, skipped = bringer.skipped, ?end, "no more frames come");
+        Metric::Disconnects.counter(["/ws/ingest/{camera}", end.label()]).inc();
+        debug!(peer = %connection.peer, skipped = bringer.skipped, reason = end.label(), "no more frames come");
         drop(place);
     });
     Ok(answer)
-}
-
-/// Why a client's frames end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Gone,
-    Silent,
-    NoJpeg,
-    ShuttingDown,
 }
 
 /// A client that brings frames.
@@ -122,55 +113,66 @@ impl Bringer {
         Self { app, camera, socket, frames: 0, skipped: 0, mistakes: 0, counted, _series: series }
     }
 
-    async fn serve(&mut self) -> End {
+    async fn serve(&mut self) -> SessionEnd {
         let shutdown = self.app.shutdown.clone();
         let mut pulse = Pulse::new(self.app.session.stalled);
         loop {
             let received = tokio::select! {
-                () = shutdown.requested() => return End::ShuttingDown,
+                () = shutdown.requested() => return SessionEnd::ShuttingDown,
                 received = self.socket.next() => received,
                 asked = pulse.ask() => {
                     if asked.is_err() {
-                        return End::Silent;
+                        return SessionEnd::NoSignOfLife;
                     }
-                    if self.send(Message::Ping(Bytes::new())).await.is_err() {
-                        return End::Gone;
+                    if let Err(error) = self.send(Message::Ping(Bytes::new())).await {
+                        return SessionEnd::of(&error);
                     }
                     continue;
                 }
             };
-            let message = match received {
-                None | Some(Err(_) | Ok(Message::Close(_))) => return End::Gone,
-                Some(Ok(message)) => message,
-            };
             pulse.heard();
-            let went_well = match message {
-                Message::Binary(jpeg) => self.frame(jpeg).await,
-                Message::Text(_) => self.text().await,
-                Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => Ok(()),
+            let went_well = match received {
+                None => Err(SessionEnd::ConnectionLost),
+                Some(Err(error)) => Err(SessionEnd::of(&error)),
+                Some(Ok(message)) => self.take(message).await,
             };
-            if went_well.is_err() {
-                return End::Gone;
+            if let Err(end) = went_well {
+                return end;
             }
             if self.mistakes >= MOST_MISTAKES {
-                return End::NoJpeg;
+                return SessionEnd::TooManyMistakes;
             }
         }
     }
 
-    /// Of all the frames that have arrived by now only the newest is offered.
-    async fn frame(&mut self, mut newest: Bytes) -> Result<(), tungstenite::Error> {
+    /// Takes a message; of all the frames that have arrived by now only the newest is offered.
+    async fn take(&mut self, message: Message) -> Result<(), SessionEnd> {
+        let Some(mut newest) = self.frame_in(message).await? else { return Ok(()) };
         while let Some(next) = self.socket.next().now_or_never() {
-            match next.unwrap_or(Err(tungstenite::Error::ConnectionClosed))? {
-                Message::Binary(newer) => {
-                    newest = newer;
-                    self.answer(false, None).await?;
-                }
-                Message::Text(_) => self.text().await?,
-                Message::Close(_) => return Err(tungstenite::Error::ConnectionClosed),
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            let next = next.unwrap_or(Err(tungstenite::Error::ConnectionClosed));
+            let next = next.map_err(|error| SessionEnd::of(&error))?;
+            if let Some(newer) = self.frame_in(next).await? {
+                newest = newer;
+                self.answer(false, None).await?;
             }
         }
+        self.offer(newest).await
+    }
+
+    /// The frame in a message, if there is one.
+    async fn frame_in(&mut self, message: Message) -> Result<Option<Bytes>, SessionEnd> {
+        match message {
+            Message::Binary(jpeg) => return Ok(Some(jpeg)),
+            Message::Text(_) => self.mistake("send a JPEG in a binary message, not text".into()).await?,
+            Message::Close(close) => {
+                return Err(SessionEnd::ClosedByClient(close.map(|close| close.code)));
+            }
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+        }
+        Ok(None)
+    }
+
+    async fn offer(&mut self, newest: Bytes) -> Result<(), SessionEnd> {
         if !newest.starts_with(&[0xff, 0xd8]) {
             return self.mistake("this is no JPEG: send one picture in each binary message".into()).await;
         }
@@ -201,22 +203,18 @@ impl Bringer {
         waits.then(|| known.state.error.clone().unwrap_or_else(|| "no producer reads this camera".into()))
     }
 
-    async fn text(&mut self) -> Result<(), tungstenite::Error> {
-        self.mistake("send a JPEG in a binary message, not text".into()).await
-    }
-
-    async fn mistake(&mut self, problem: String) -> Result<(), tungstenite::Error> {
+    async fn mistake(&mut self, problem: String) -> Result<(), SessionEnd> {
         self.mistakes += 1;
         self.answer(false, Some(problem)).await
     }
 
-    async fn answer(&mut self, taken: bool, problem: Option<String>) -> Result<(), tungstenite::Error> {
+    async fn answer(&mut self, taken: bool, problem: Option<String>) -> Result<(), SessionEnd> {
         self.frames += 1;
         self.skipped += u64::from(!taken);
         self.counted[usize::from(taken)].inc();
         let answer = FrameAnswer { frame: self.frames, taken, skipped: self.skipped, problem };
         let text = serde_json::to_string(&answer).unwrap_or_default();
-        self.send(Message::Text(text.into())).await
+        self.send(Message::Text(text.into())).await.map_err(|error| SessionEnd::of(&error))
     }
 
     async fn send(&mut self, message: Message) -> Result<(), tungstenite::Error> {
@@ -224,15 +222,16 @@ impl Bringer {
         sent.unwrap_or_else(|late| Err(io::Error::from(late).into()))
     }
 
-    async fn say_farewell(&mut self, end: End) {
-        let (code, reason): (u16, _) = match end {
-            End::Gone => return,
-            End::Silent => (1008, "no frame came and no ping was answered: connect again"),
-            End::NoJpeg => (1007, "too many messages were no JPEG: see docs/protocol.md"),
-            End::ShuttingDown => (1001, "the gateway is shutting down: connect again in a moment"),
+    async fn say_farewell(&mut self, end: SessionEnd) {
+        let Some(close) = end.close_frame() else { return };
+        // The library answers a goodbye by itself, as soon as it is allowed to write.
+        let farewell = async {
+            match end {
+                SessionEnd::ClosedByClient(_) => self.socket.flush().await,
+                _ => self.socket.send(Message::Close(Some(close))).await,
+            }
         };
-        let close = Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }));
         // Who does not read does not hear it either; the connection goes all the same.
-        let _ = timeout(Duration::from_secs(1), self.socket.send(close)).await;
+        let _ = timeout(Duration::from_secs(1), farewell).await;
     }
 }

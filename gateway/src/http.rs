@@ -140,12 +140,11 @@ async fn connect(
     Extension(connection): Extension<Connection>,
     mut request: Request,
 ) -> Result<Response, Refused> {
-    let wrong = |text: String| Refused::new(StatusCode::BAD_REQUEST, text);
-    let chosen = Encoding::choose(request.headers()).map_err(|unknown| wrong(unknown.to_string()))?;
+    let chosen = Encoding::choose(request.headers())
+        .map_err(|unknown| Refused::new(StatusCode::BAD_REQUEST, unknown.to_string()))?;
+    let subprotocol = chosen.map(Encoding::subprotocol);
     let (answer, upgrade) =
-        websocket::accept(&mut request, chosen.map(Encoding::subprotocol)).map_err(|why| {
-            wrong(format!("this address is for WebSocket clients, see docs/protocol.md ({why})"))
-        })?;
+        websocket::accept(&mut request, subprotocol, "this address is for WebSocket clients")?;
     let place = app.place()?;
     tokio::spawn(async move {
         // It may be gone before it has the answer.

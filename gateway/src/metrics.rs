@@ -8,10 +8,7 @@ use peregrine_daemon::{
 };
 use peregrine_proto::{CameraId, Stage};
 
-use crate::{
-    client::SessionEnd,
-    outbox::{DeliveryKind, Dropped},
-};
+use crate::outbox::{DeliveryKind, Dropped};
 
 /// Those that are about clients.
 #[derive(Debug)]
@@ -41,10 +38,6 @@ impl ClientMetrics {
                 counter.inc_by(dropped as f64);
             }
         }
-    }
-
-    pub(crate) fn ended(&self, end: SessionEnd) {
-        Metric::Disconnects.counter([end.label()]).inc();
     }
 }
 

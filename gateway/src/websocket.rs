@@ -12,9 +12,13 @@ use std::{
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderMap, HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE},
+    },
     response::Response,
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -24,10 +28,13 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         self,
+        error::ProtocolError,
         handshake::server::create_response_with_body,
         protocol::{Role, WebSocketConfig, frame::Frame},
     },
 };
+
+use crate::rest::Refused;
 
 /// What a client's socket reads at once: clients send little.
 const READ_BUFFER: usize = 4 * 1024;
@@ -51,16 +58,46 @@ pub(crate) fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 /// Answers who asks for a WebSocket (section 4.2.2). Its connection is one as soon as the answer is sent.
 ///
 /// # Errors
-/// When it did not ask for one as it should.
+/// When it did not ask for one as it should; `address` says what the address is for.
 pub(crate) fn accept(
     request: &mut Request,
     subprotocol: Option<&'static str>,
-) -> Result<(Response, OnUpgrade), tungstenite::Error> {
-    let mut answer = create_response_with_body(request, Body::empty)?;
+    address: &str,
+) -> Result<(Response, OnUpgrade), Refused> {
+    let is_websocket = |list: &HeaderValue| {
+        let list = list.to_str().unwrap_or_default();
+        list.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
+    };
+    if request.headers().get_all(UPGRADE).iter().any(is_websocket) {
+        // Others may stand beside it, which the library does not expect.
+        request.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    let answered = create_response_with_body(request, Body::empty);
+    let mut answer = answered.map_err(|why| refusal(&why, address))?;
+    let key = request.headers().get(SEC_WEBSOCKET_KEY).and_then(|key| BASE64_STANDARD.decode(key).ok());
+    if key.is_none_or(|key| key.len() != 16) {
+        let text =
+            format!("{address}: Sec-WebSocket-Key is not the Base64 of 16 bytes (RFC 6455, section 4.2.1)");
+        return Err(Refused::new(StatusCode::BAD_REQUEST, text));
+    }
     if let Some(name) = subprotocol {
         answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
     }
     Ok((answer, hyper::upgrade::on(request)))
+}
+
+/// Another version is told ours (section 4.4).
+fn refusal(why: &tungstenite::Error, address: &str) -> Refused {
+    let text = format!("{address}, see docs/protocol.md ({why})");
+    match why {
+        tungstenite::Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
+            Refused::new(StatusCode::UPGRADE_REQUIRED, text)
+                .with(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+                .with(UPGRADE, HeaderValue::from_static("websocket"))
+                .with(CONNECTION, HeaderValue::from_static("upgrade"))
+        }
+        _ => Refused::new(StatusCode::BAD_REQUEST, text),
+    }
 }
 
 /// A client's messages of at most so many bytes, and who writes to it.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CameraId, Size, SourceUri};
+use crate::{CameraId, Size, SourceUri, is_readable_line};
 
 /// Everything that can be set for one camera.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -217,6 +217,8 @@ pub struct CalibrationPoint {
 
 /// Most characters of a name: it stands on a tile of the wall.
 const MOST_NAME: usize = 120;
+/// Most corners of a region: it is told to every client, and every foot point is looked for in it.
+const MOST_CORNERS: usize = 100;
 /// Most characters of a source's address.
 const MOST_URI: usize = 4096;
 
@@ -274,7 +276,7 @@ impl std::fmt::Display for PictureShape {
 impl CameraConfig {
     /// The name for people.
     pub fn display_name(&self) -> &str {
-        if self.name.is_empty() { self.id.as_str() } else { &self.name }
+        if self.name.trim().is_empty() { self.id.as_str() } else { &self.name }
     }
 
     /// Everything wrong with the values that can be said without opening anything, each as a sentence with the way out.
@@ -287,8 +289,8 @@ impl CameraConfig {
         };
         let unit = |value: f32| (0.0..=1.0).contains(&value);
         check(
-            self.name.chars().count() <= MOST_NAME && !self.name.chars().any(char::is_control),
-            format!("name is no line of at most {MOST_NAME} characters: shorten it"),
+            is_readable_line(&self.name, MOST_NAME),
+            format!("name is no line of at most {MOST_NAME} characters that can all be seen: type it anew"),
         );
         check(!self.source.uri.is_blank(), "source.uri is empty: give a path or an address".into());
         check(
@@ -360,6 +362,10 @@ impl CameraConfig {
         check(
             analysis.region.is_empty() || analysis.region.len() >= 3,
             format!("analysis.region has {} points: a polygon needs at least three", analysis.region.len()),
+        );
+        check(
+            analysis.region.len() <= MOST_CORNERS,
+            format!("analysis.region has {} points: use at most {MOST_CORNERS}", analysis.region.len()),
         );
         check(
             analysis.region.iter().flatten().all(|v| v.is_finite()),
@@ -442,5 +448,22 @@ mod tests {
         let text = serde_json::to_string(&shape(640, 480, 1.0)).unwrap();
         assert_eq!(text, r#"{"width":640,"height":480}"#);
         assert_eq!(serde_json::from_str::<PictureShape>(&text).unwrap(), shape(640, 480, 1.0));
+    }
+
+    #[test]
+    fn name_that_cannot_be_seen_or_a_region_of_too_many_corners_is_taken() {
+        let text = r#"{ "id": "yard", "source": { "uri": "synthetic:road" } }"#;
+        let mut camera: CameraConfig = serde_json::from_str(text).unwrap();
+        camera.name = "  ".into();
+        assert_eq!(camera.display_name(), "yard");
+        camera.analysis.region = vec![[1.0, 2.0]; MOST_CORNERS];
+        assert_eq!(camera.problems(), Vec::<String>::new());
+        camera.name = "\u{202e}live".into();
+        camera.analysis.region.push([1.0, 2.0]);
+        let problems = camera.problems();
+        assert!(
+            problems[0].contains("can all be seen") && problems[1].contains("at most 100"),
+            "{problems:?}"
+        );
     }
 }

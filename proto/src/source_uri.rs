@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::{
     CameraConfig,
     ingest::INGEST_URI,
+    is_readable_line,
     mask::{HIDDEN, Parts, mask},
 };
 
@@ -44,9 +45,9 @@ impl SourceUri {
         self.text.trim().is_empty()
     }
 
-    /// Characters, and whether each of them can be seen.
+    /// Whether it is a line of at most so many characters that can all be seen.
     pub fn is_line_of(&self, most: usize) -> bool {
-        self.text.chars().count() <= most && !self.text.chars().any(char::is_control)
+        is_readable_line(&self.text, most)
     }
 
     /// Whether clients bring the frames: nothing is opened.

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt::Display};
 use serde_bytes::ByteBuf;
 
 use crate::{
-    CameraId, FrameId, FrameResult, OLDEST_SCHEMA, SCHEMA, Size, codec::Checked, is_read, wire_struct,
+    CameraId, FrameId, FrameResult, OLDEST_SCHEMA, SCHEMA, Size, codec::Checked, is_read, is_readable_line,
+    wire_struct,
 };
 
 /// The name of a stream of steps: of the same form as a camera's. Neither lies under the other's keys.
@@ -277,7 +278,7 @@ fn check_named(what: &str, values: &BTreeMap<String, f64>) -> Result<(), String>
 fn check_name(what: impl Display, name: &str) -> Result<(), String> {
     let fine = name.starts_with(char::is_alphanumeric)
         && name.len() <= LONGEST_NAME
-        && !name.contains(char::is_control);
+        && is_readable_line(name, LONGEST_NAME);
     if fine {
         return Ok(());
     }

@@ -106,7 +106,10 @@ fn document() -> String {
         `peregrine:{{camera}}:results` has `r` (an encoded `FrameResult`) and `f` (the epoch of the \
          lease under which it was written, decimal) under the id of its frame. \
          The list `peregrine:detect:requests:{{model}}` holds encoded `DetectRequest`s, `peregrine:detect:answers:{{worker}}` the \
-         `DetectAnswer`s for one worker.\n"
+         `DetectAnswer`s for one worker.\n\n\
+        Both sockets keep to RFC 6455 and say why they end in the close frame: 1002 what came is no frame that may stand there, 1007 a text is no UTF-8 \
+         or five messages made no sense, 1008 the client did not read or did not answer pings, 1009 a message is too large (64 KiB to `/ws`, which \
+         `gateway.max_message_bytes` changes; 4 MiB to `/ws/ingest`), 1001 the gateway shuts down. Who says goodbye gets its own code back.\n"
     );
     out += &encodings();
     out += &playback_section();
