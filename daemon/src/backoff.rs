@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
-/// Capped exponential backoff with jitter. Reset it only on proof of health (a frame, a reply), never on a mere connection.
+/// Capped exponential backoff with jitter. Reset it only on proof of health (frames for a while, a reply), never on a mere connection.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peregrine_daemon::{Backoff, Shutdown, metrics::Takeover};
+use peregrine_daemon::{Shutdown, metrics::Takeover};
 use peregrine_media::{Captured, DamageFilter, OpenOptions, Source, SourceCounts, SourceError, Verdict};
 use peregrine_proto::{CameraConfig, Damaged, FrameId, LossReason, Pace as PaceConfig};
 use peregrine_streams::{
@@ -24,6 +24,7 @@ use crate::{
     pace::Pace,
     preview::Previews,
     publish::{Outcome, Publisher},
+    reconnecting::{Next, Reconnecting},
     report::Report,
     resize::{AnalysedSize, FALLBACK_INPUT, Shrinker},
 };
@@ -89,15 +90,10 @@ impl Camera {
         let camera = self.config.id.clone();
         let takeover = self.takeover.take();
         let Some(mut report) = self.start_report(takeover) else { return };
-        let mut backoff = Backoff::new(Duration::from_millis(250), self.shared.config.longest_pause);
+        let mut losses = Reconnecting::new(self.shared.config.longest_pause);
         loop {
-            let before = report.state().published;
-            let end = self.session(&mut report);
-            if report.state().published > before {
-                // A frame is proof of health; a connection that gives none is not.
-                backoff.healthy();
-            }
-            match end {
+            report.new_opening();
+            match self.session(&mut report) {
                 SessionEnd::Stopped => break,
                 SessionEnd::Succeeded => {
                     warn!(%camera, "another producer writes this camera: leaving it");
@@ -117,8 +113,11 @@ impl Camera {
                     break;
                 }
                 SessionEnd::Lost(problem) => {
-                    let pause = backoff.failed();
-                    warn!(%camera, problem, pause_ms = pause.as_millis() as u64, "source lost: trying again");
+                    let Next { pause, said } = losses.lost(&problem, report.delivered_for());
+                    if let Some(times) = said {
+                        let pause_ms = pause.as_millis() as u64;
+                        warn!(%camera, problem, times, pause_ms, "source lost: trying again");
+                    }
                     report.health(SourceHealth::Reconnecting, problem);
                     if self.wait(Some(pause)) {
                         break;

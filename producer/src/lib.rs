@@ -10,6 +10,7 @@ mod lookout;
 mod pace;
 mod preview;
 mod publish;
+mod reconnecting;
 mod report;
 mod resize;
 mod run;

@@ -28,6 +28,8 @@ pub(crate) struct Report {
     /// What it has written so far, already in the state.
     written: u64,
     rate: Rate,
+    /// When the first and the last frame of this opening came.
+    delivered: Option<(Instant, Instant)>,
 }
 
 struct Metrics {
@@ -89,6 +91,7 @@ impl Report {
             counted: Losses::default(),
             written: 0,
             rate: Rate::default(),
+            delivered: None,
         }
     }
 
@@ -141,6 +144,8 @@ impl Report {
     /// A frame came from the source.
     pub(crate) fn captured(&mut self) {
         self.metrics.captured.inc();
+        let now = Instant::now();
+        self.delivered = Some(self.delivered.map_or((now, now), |(first, _)| (first, now)));
     }
 
     /// A frame is in the stream. `fps` is the source's own rate; measured where it says none.
@@ -222,6 +227,16 @@ impl Report {
     /// Whose source it is.
     pub(crate) fn camera(&self) -> &CameraId {
         &self.metrics.camera
+    }
+
+    /// The source is opened, for the first time or again.
+    pub(crate) fn new_opening(&mut self) {
+        self.delivered = None;
+    }
+
+    /// From the first to the last frame of this opening.
+    pub(crate) fn delivered_for(&self) -> Duration {
+        self.delivered.map_or(Duration::ZERO, |(first, last)| last - first)
     }
 
     /// A new writer counts from zero.
