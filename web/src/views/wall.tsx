@@ -8,6 +8,7 @@ import { Picture } from "./picture";
 import { Icon, Mark } from "./shapes";
 import { Empty } from "./empty";
 import { StreamTile } from "./stream";
+import { Tiles } from "./tiles";
 
 /** All cameras at once: is everything alive? */
 export function Wall({ search }: { search: string }) {
@@ -68,13 +69,13 @@ export function Wall({ search }: { search: string }) {
           </button>
         </Empty>
       ) : (
-        <ul class="tiles">
+        <Tiles count={found.length}>
           {found.map((camera) => (
             <li key={camera.camera}>
               <Tile camera={camera} />
             </li>
           ))}
-        </ul>
+        </Tiles>
       )}
       {foundStreams.length > 0 && <StreamTiles streams={foundStreams} />}
     </div>
