@@ -14,6 +14,13 @@ use hyper_util::rt::TokioIo;
 use peregrine_daemon::{Metric, Shutdown};
 use peregrine_streams::Redis;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower_http::{
+    CompressionLevel,
+    compression::{
+        CompressionLayer, Predicate,
+        predicate::{NotForContentType, SizeAbove},
+    },
+};
 
 use crate::{
     access::{self, Access, Asked},
@@ -34,6 +41,8 @@ use crate::{
 
 /// Largest body of a request, bytes: a camera with a region and calibration points.
 const LARGEST_BODY: usize = 64 * 1024;
+/// Smallest answer that is compressed, bytes: smaller ones fit into a packet.
+const LEAST_COMPRESSED: u16 = 1024;
 
 /// What the handlers share.
 pub(crate) struct App {
@@ -112,8 +121,16 @@ pub(crate) fn router(app: App) -> Router {
             Refused::new(StatusCode::METHOD_NOT_ALLOWED, text)
         })
         .fallback(web::page)
+        .layer(
+            CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(is_worth_compressing()),
+        )
         .layer(middleware::from_fn_with_state(app.clone(), pass))
         .with_state(app)
+}
+
+/// Text that is not tiny: pictures are compressed already. The dashboard's own files are compressed when it is built.
+fn is_worth_compressing() -> impl Predicate {
+    SizeAbove::new(LEAST_COMPRESSED).and(NotForContentType::IMAGES)
 }
 
 /// What every request passes on its way to its handler and back, in one layer: each takes its share of every request.

@@ -57,7 +57,8 @@ pub(crate) async fn page(State(app): State<Arc<App>>, request: Request) -> Respo
             .with(header::ALLOW, HeaderValue::from_static("GET,HEAD"))
             .into_response();
     }
-    let Ok(answer) = ServeDir::new(&app.web.dir).oneshot(request).await;
+    let Ok(answer) =
+        ServeDir::new(&app.web.dir).precompressed_br().precompressed_gzip().oneshot(request).await;
     let names_a_file = path.rsplit('/').next().is_some_and(|last| last.contains('.'));
     let mut answer = match answer.status() {
         StatusCode::NOT_FOUND if names_a_file => {

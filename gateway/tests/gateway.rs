@@ -643,6 +643,26 @@ async fn dashboard_is_served_without_its_protections() {
 }
 
 #[tokio::test]
+async fn text_is_sent_in_full_to_who_takes_it_compressed() {
+    let folder = tempfile::tempdir().unwrap();
+    let web = built_dashboard(folder.path());
+    std::fs::write(web.join("assets/app-0a1b2c.js.br"), "compressed by the build").unwrap();
+    let stand = Stand::with(|config| config.web_dir = web).await;
+    let camera = stand.camera("yard").await;
+    camera.picture(FrameId { ms: 1, seq: 0 }, &[0xff; 4096]).await;
+    let encoding = async |path: &str, takes: &str| {
+        let answer = stand.get_with(path, &format!("accept-encoding: {takes}\r\n")).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.header("content-encoding").to_owned()
+    };
+    assert_eq!(encoding("/api/openapi.json", "gzip, br").await, "gzip");
+    assert_eq!(encoding("/api/openapi.json", "identity").await, "");
+    assert_eq!(encoding("/api/version", "gzip").await, "", "it fits into a packet");
+    assert_eq!(encoding("/api/cameras/yard/snapshot", "gzip").await, "", "a picture is compressed already");
+    assert_eq!(encoding("/assets/app-0a1b2c.js", "gzip, br").await, "br");
+}
+
+#[tokio::test]
 async fn missing_dashboard_is_not_explained() {
     let folder = tempfile::tempdir().unwrap();
     let nowhere = folder.path().join("nowhere");
