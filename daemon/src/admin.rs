@@ -9,8 +9,9 @@ use std::{
 
 use axum::{
     Router,
-    extract::{Query, State},
+    extract::{Query, Request, State},
     http::{StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -22,7 +23,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use crate::{Exit, Shell, metrics, profile};
+use crate::{Exit, Shell, host::AdminHosts, metrics, profile};
 
 /// Why a port cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -93,13 +94,14 @@ impl Health {
 }
 
 /// Serves health and metrics and listens to signals, on a thread and a runtime of their own: they answer however busy
-/// the data path is; profiles, too, of a daemon that is named for them. Returns the bound address.
+/// the data path is, under these names only; profiles, too, of a daemon that is named for them. Returns the bound address.
 ///
 /// # Errors
 /// When the port cannot be had.
 pub(crate) fn serve(
     listen: &str,
     profiles: Option<&'static str>,
+    hosts: AdminHosts,
     shell: Shell,
     grace: Duration,
 ) -> Result<SocketAddr, BindError> {
@@ -118,7 +120,7 @@ pub(crate) fn serve(
             runtime.block_on(async move {
                 tokio::spawn(watch_signals(signals, shell.clone()));
                 tokio::spawn(enforce_grace(shell.clone(), grace));
-                if let Err(problem) = answer(listener, profiles, shell).await {
+                if let Err(problem) = answer(listener, profiles, hosts, shell).await {
                     error!(error = %problem, "health and metrics ended");
                 }
             });
@@ -127,7 +129,12 @@ pub(crate) fn serve(
     Ok(address)
 }
 
-async fn answer(listener: TcpListener, profiles: Option<&'static str>, shell: Shell) -> io::Result<()> {
+async fn answer(
+    listener: TcpListener,
+    profiles: Option<&'static str>,
+    hosts: AdminHosts,
+    shell: Shell,
+) -> io::Result<()> {
     let mut routes = Router::new()
         .route("/metrics", get(render))
         .route("/healthz", get(async || "alive\n"))
@@ -135,7 +142,15 @@ async fn answer(listener: TcpListener, profiles: Option<&'static str>, shell: Sh
     if let Some(daemon) = profiles {
         routes = routes.route("/debug/pprof/flamegraph", get(move |over| flame_graph(daemon, over)));
     }
+    let routes = routes.layer(middleware::from_fn_with_state(hosts, check_host));
     axum::serve(tokio::net::TcpListener::from_std(listener)?, routes.with_state(shell)).await
+}
+
+async fn check_host(State(hosts): State<AdminHosts>, request: Request, next: Next) -> Response {
+    match hosts.check(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(why) => (StatusCode::FORBIDDEN, why + "\n").into_response(),
+    }
 }
 
 /// How long to look at the process.

@@ -1,7 +1,6 @@
 //! Writes into Redis where this daemon's metrics are, so that whoever looks at all daemons finds every replica.
 
 use std::{
-    fs,
     net::{SocketAddr, ToSocketAddrs},
     time::Duration,
 };
@@ -9,7 +8,7 @@ use std::{
 use peregrine_streams::{Redis, RunningDaemon, StreamError};
 use tracing::debug;
 
-use crate::{RedisSection, Shutdown};
+use crate::{RedisSection, Shutdown, host};
 
 /// Between two signs of life; a daemon counts as gone after three that are missing.
 const EVERY: Duration = Duration::from_secs(5);
@@ -51,8 +50,8 @@ pub(crate) fn reachable(listening: SocketAddr) -> Option<SocketAddr> {
     if !listening.ip().is_unspecified() {
         return Some(listening);
     }
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    let addresses = (host.trim(), listening.port()).to_socket_addrs().ok()?;
+    let host = host::machine_name()?;
+    let addresses = (host.as_str(), listening.port()).to_socket_addrs().ok()?;
     addresses.reduce(|best, next| if best.ip().is_loopback() { next } else { best })
 }
 

@@ -8,6 +8,7 @@ mod announce;
 mod ask;
 mod backoff;
 mod config;
+mod host;
 pub mod metrics;
 mod profile;
 mod shutdown;
@@ -21,6 +22,8 @@ use peregrine_streams::RunningDaemon;
 use tokio::runtime;
 use tracing::{error, info};
 
+use host::AdminHosts;
+
 pub use admin::{BindError, Health, bind};
 pub use ask::ask;
 pub use backoff::Backoff;
@@ -28,6 +31,7 @@ pub use config::{
     AdminSection, CommonArgs, ConfigErrors, DaemonConfig, DaemonSection, Loaded, LogFormat, LogSection,
     MetricsSection, Problem, Problems, RedisSection, ShellConfig, SpansSection, load,
 };
+pub use host::is_local_name;
 pub use metrics::Metric;
 pub use shutdown::Shutdown;
 pub use telemetry::init as init_telemetry;
@@ -112,7 +116,8 @@ where
     }
     let listen = settings.admin.listen.as_deref().unwrap_or(C::ADMIN);
     let profiles = settings.admin.profiles.then_some(C::NAME);
-    let admin = match admin::serve(listen, profiles, shell.clone(), settings.grace) {
+    let hosts = AdminHosts::new(&settings.admin.hosts);
+    let admin = match admin::serve(listen, profiles, hosts, shell.clone(), settings.grace) {
         Ok(address) => address,
         Err(problem) => {
             error!(error = %problem, "cannot serve health and metrics");

@@ -64,9 +64,14 @@ impl Running {
     }
 
     fn get(&self, path: &str) -> (u16, String) {
+        self.get_as(path, "host: localhost\r\n")
+    }
+
+    /// `headers` are lines, each with its end.
+    fn get_as(&self, path: &str, headers: &str) -> (u16, String) {
         let mut connection = TcpStream::connect(&self.admin).unwrap();
         connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        write!(connection, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        write!(connection, "GET {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -108,6 +113,16 @@ fn metrics_hang_while_every_worker_thread_is_busy() {
     ] {
         assert!(metrics.contains(line), "`{line}` is missing in:\n{metrics}");
     }
+}
+
+#[test]
+fn metrics_are_read_by_a_page_that_has_its_name_point_here() {
+    let daemon = Running::start(&["admin.hosts=['metrics.example.org']"]);
+    daemon.wait_until_ready();
+    let status = |headers: &str| daemon.get_as("/metrics", headers).0;
+    assert_eq!(status("host: evil.example:9100\r\n"), 403);
+    assert_eq!(status("host: 127.0.0.1\r\norigin: http://evil.example\r\n"), 403);
+    assert_eq!(status("host: metrics.example.org:9100\r\n"), 200);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! gateway that listens on localhost only therefore answers to local names only.
 
 use axum::http::{HeaderMap, Uri, header, uri::Authority};
+use peregrine_daemon::is_local_name;
 
 /// The rules, from configuration.
 #[derive(Debug, Clone, Default)]
@@ -66,12 +67,6 @@ fn host(headers: &HeaderMap, uri: &Uri) -> Option<Authority> {
         Some(host) => host.to_ascii_lowercase().parse().ok(),
         None => uri.authority().cloned(),
     }
-}
-
-/// `localhost` and plain addresses: no name server can point those elsewhere.
-fn is_local_name(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost" || bare.ends_with(".localhost") || bare.parse::<std::net::IpAddr>().is_ok()
 }
 
 #[cfg(test)]

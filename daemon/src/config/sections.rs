@@ -65,6 +65,9 @@ pub struct AdminSection {
     /// Whether `/debug/pprof/flamegraph?seconds=10` draws where the process spends its time. Whoever may ask for metrics may ask
     /// for that, too.
     pub profiles: bool,
+    /// Names under which they are served, beside addresses, `localhost` and this machine's own: pages that have their name point here
+    /// read nothing.
+    pub hosts: Vec<String>,
 }
 
 /// `[metrics]`: what is measured.
@@ -231,7 +234,7 @@ impl Raw {
         }
         ShellConfig {
             log,
-            admin: AdminSection { listen: Some(listen), profiles: admin.profiles },
+            admin: AdminSection { listen: Some(listen), ..admin },
             metrics,
             spans,
             worker: daemon.name.unwrap_or_else(own_name),
