@@ -650,7 +650,6 @@ impl Followed {
             expected: far::Seen::new(self.filter.xyxy(), groups.of(self.tally.majority())),
             velocity: self.filter.velocity(),
             seen_once: self.tally.sightings() == 1,
-            is_new: self.unconfirmed.as_ref().is_some_and(|unconfirmed| unconfirmed.frames == 1),
             seen_now: self.detection.is_some(),
             lost: self.state == TrackState::Lost,
         }
@@ -952,6 +951,23 @@ mod tests {
                 let ids: Vec<u32> = followed_as(fps, 10, &starts, 70.0).into_iter().flatten().collect();
                 let different: BTreeSet<&u32> = ids.iter().collect();
                 assert_eq!(ids.len(), different.len(), "{fps} fps, {steps} steps apart");
+            }
+        }
+    }
+
+    /// As long as one end of the row is in the picture, it says which way the row moves.
+    #[test]
+    fn no_id_jumps_in_a_row_that_reaches_over_one_edge() {
+        for steps in [1.2, 1.5, 1.7, 1.9, 2.2] {
+            let row = |first: f32| (0..14).map(move |place| (first - place as f32 * steps * 70.0, 300.0));
+            for (what, step, starts) in [
+                ("comes in from the left", 70.0, row(450.0).collect::<Vec<_>>()),
+                ("comes in from the right", -70.0, row(450.0).map(|(x, y)| (1280.0 - x, y)).collect()),
+                ("leaves to the left", -70.0, row(1200.0).collect()),
+            ] {
+                let ids: Vec<u32> = followed_as(3.0, 8, &starts, step).into_iter().flatten().collect();
+                let different: BTreeSet<&u32> = ids.iter().collect();
+                assert_eq!(ids.len(), different.len(), "{what}, {steps} steps apart: {ids:?}");
             }
         }
     }

@@ -8,9 +8,9 @@
 //! - Other objects of its group, before and now, are several times as far away as it would move (the condition under
 //!   which nearest neighbours are the right ones: Chetverikov & Verestóy 1999, "Feature point tracking for incomplete
 //!   trajectories").
-//! - No assignment that matches more objects contradicts it (of cars in a row, the second is where the first was),
-//!   unless who is left over in the nearest one may have crossed the picture's edge.
-//! - What came in over the edge does not go back there while it may as well go on.
+//! - Whoever is left over when each has its nearest may have crossed the picture's edge; or an assignment that leaves over as
+//!   few as possible, and those nearest to the edge, says the same (of cars in a row, the second is where the first was, and the
+//!   first cannot have come from nowhere). A row that fills the picture from edge to edge says nothing: there the nearest counts.
 //! - What is known to move beside it does not point to another box.
 
 use crate::assignment::Similarity;
@@ -48,8 +48,6 @@ pub(super) struct Mover {
     pub(super) velocity: [f64; 2],
     /// Whether its velocity is unknown.
     pub(super) seen_once: bool,
-    /// Whether it was not there two frames ago, and so came from somewhere.
-    pub(super) is_new: bool,
     /// Whether it was found in this frame.
     pub(super) seen_now: bool,
     /// Whether it was not seen in the frame before.
@@ -102,26 +100,10 @@ impl Scene {
         let columns: Vec<&(usize, Seen)> =
             self.objects.iter().filter(|(index, _)| boxes.contains(index)).collect();
         // 1 where the box is just where the track is expected, 0 where it is out of reach.
-        let mut nearness: Vec<Vec<f64>> = tracks
+        let nearness: Vec<Vec<f64>> = tracks
             .iter()
             .map(|&track| columns.iter().map(|(_, seen)| self.nearness(&self.tracks[track], seen)).collect())
             .collect();
-        for (&track, row) in tracks.iter().zip(&mut nearness).filter(|(track, _)| self.tracks[**track].is_new)
-        {
-            let from = self.tracks[track].expected.centre();
-            let came_in = |to: [f64; 2]| self.is_outside(mirrored(to, from));
-            let ways_in: Vec<[f64; 2]> = (0..row.len())
-                .filter(|&column| row[column] > 0.0 && came_in(columns[column].1.centre()))
-                .map(|column| way(from, columns[column].1.centre()))
-                .collect();
-            for (near, (_, seen)) in row.iter_mut().zip(&columns) {
-                let there = way(from, seen.centre());
-                let goes_back = |way: &[f64; 2]| way[0] * there[0] + way[1] * there[1] < 0.0;
-                if !came_in(seen.centre()) && ways_in.iter().any(goes_back) {
-                    *near = 0.0;
-                }
-            }
-        }
         // Pairs of which neither has another as near. (A sum over all pairs would rather have one more, farther off.)
         let rows = 0..tracks.len();
         let is_nearest = |row: usize, column: usize| {
@@ -138,25 +120,21 @@ impl Scene {
         if near.is_empty() {
             return Vec::new();
         }
-        // Above all as many pairs as possible, then the nearest.
-        let least_share = 1.0 / (tracks.len() + 1) as f64;
+        // The other way to see it: above all as many pairs as possible, then what is left over as near to the picture's edge as
+        // possible, then the nearest.
+        let (by_edge, by_distance) = shares(tracks.len());
         let most = Similarity::new(tracks.len(), columns.len(), |row, column| match nearness[row][column] {
-            near if near > 0.0 => (1.0 + near * least_share) / 2.0,
+            near if near > 0.0 => {
+                let inside =
+                    self.inside(&self.tracks[tracks[row]].expected) + self.inside(&columns[column].1);
+                (1.0 + by_edge * inside + by_distance * near) / 3.0
+            }
             _ => 0.0,
         });
         let most = most.assign(0.0).pairs;
-        let step = |&(row, column): &(usize, usize)| {
-            distance(self.tracks[tracks[row]].expected.centre(), columns[column].1.centre())
-        };
-        let farthest = near.iter().map(step).fold(0.0, f64::max);
-        let may_have_left = |row: usize| self.is_at_edge(&self.tracks[tracks[row]].expected, farthest);
-        let may_have_come = |column: usize| self.is_at_edge(&columns[column].1, farthest);
-        let nobody_missing =
-            rows.clone().all(|row| near.iter().any(|pair| pair.0 == row) || may_have_left(row))
-                && (0..columns.len())
-                    .all(|column| near.iter().any(|pair| pair.1 == column) || may_have_come(column));
+        let missing = self.is_anything_missing(&near, tracks, &columns);
         near.into_iter()
-            .filter(|pair| nobody_missing || most.contains(pair))
+            .filter(|pair| !missing || most.contains(pair))
             .filter_map(|(row, column)| {
                 let (track, (detection, seen)) = (tracks[row], columns[column]);
                 let alone = self.stands_alone(track, *detection, seen);
@@ -175,8 +153,32 @@ impl Scene {
         1.0 - distance(track.expected.centre(), seen.centre()) / track.reach(self.dt_s)
     }
 
-    fn is_outside(&self, point: [f64; 2]) -> bool {
-        self.picture.is_some_and(|picture| (0..2).any(|i| !(0.0..=picture[i]).contains(&point[i])))
+    /// Whether something appears or vanishes in the midst of the picture if these pairs are right: farther from its edge than any
+    /// of them moves.
+    fn is_anything_missing(
+        &self,
+        pairs: &[(usize, usize)],
+        tracks: &[usize],
+        boxes: &[&(usize, Seen)],
+    ) -> bool {
+        let before = |row: usize| &self.tracks[tracks[row]].expected;
+        let now = |column: usize| &boxes[column].1;
+        let moved = pairs.iter().map(|&(row, column)| distance(before(row).centre(), now(column).centre()));
+        let farthest = moved.fold(0.0, f64::max);
+        let vanishes =
+            |row| pairs.iter().all(|pair| pair.0 != row) && !self.is_at_edge(before(row), farthest);
+        let appears =
+            |column| pairs.iter().all(|pair| pair.1 != column) && !self.is_at_edge(now(column), farthest);
+        (0..tracks.len()).any(vanishes) || (0..boxes.len()).any(appears)
+    }
+
+    /// How far a box is from the picture's edge, from 0 to 1.
+    fn inside(&self, seen: &Seen) -> f64 {
+        let [left, top, right, bottom] = seen.xyxy.map(f64::from);
+        self.picture.map_or(0.0, |[width, height]| {
+            let nearest = left.min(top).min(width - right).min(height - bottom);
+            (nearest / width.min(height)).clamp(0.0, 1.0)
+        })
     }
 
     /// Whether a box is within so many pixels of the picture's edge.
@@ -230,6 +232,13 @@ impl Scene {
     }
 }
 
+/// What distances from the edge count for beside a pair, and nearness beside those: all of so many pairs together less than one
+/// more pair, and than a thousandth of the picture.
+fn shares(pairs: usize) -> (f64, f64) {
+    let by_edge = 1.0 / (2.0 * pairs as f64 + 1.0);
+    (by_edge, by_edge * 1e-3 / (pairs as f64 + 1.0))
+}
+
 impl Mover {
     /// Most pixels from where it is expected.
     fn reach(&self, dt_s: f64) -> f64 {
@@ -243,15 +252,6 @@ impl Mover {
         let [x, y] = self.expected.centre();
         [x - self.velocity[0] * dt_s, y - self.velocity[1] * dt_s]
     }
-}
-
-/// Where something was in the frame before `middle`, if it goes on to `to` at the same pace.
-fn mirrored(to: [f64; 2], middle: [f64; 2]) -> [f64; 2] {
-    [2.0 * middle[0] - to[0], 2.0 * middle[1] - to[1]]
-}
-
-fn way(from: [f64; 2], to: [f64; 2]) -> [f64; 2] {
-    [to[0] - from[0], to[1] - from[1]]
 }
 
 fn distance(a: [f64; 2], b: [f64; 2]) -> f64 {
