@@ -42,8 +42,8 @@ use std::{
 use anyhow::{Context, bail};
 use peregrine_daemon::ask;
 pub use peregrine_daemon::metrics::Samples;
-use peregrine_proto::{CameraConfig, CameraId, InFull};
-use peregrine_streams::{RedisUrls, SourceState};
+use peregrine_proto::{CameraConfig, CameraId};
+use peregrine_streams::{RedisUrls, SourceState, given};
 use tempfile::TempDir;
 
 pub use memory::Memory;
@@ -360,8 +360,15 @@ impl Stack {
         config.insert("admin".into(), section(vec![("listen", "127.0.0.1:0".into())]));
         match daemon {
             Daemon::Producer => {
-                let cameras: Vec<InFull> = self.plan.cameras.iter().map(CameraConfig::in_full).collect();
-                config.insert("camera".into(), toml::Value::try_from(cameras)?);
+                let camera = |camera: &CameraConfig| {
+                    // Without what is the default: the executables may be those of an earlier release.
+                    let mut entry = toml::Table::try_from(given(&camera.in_full()))?;
+                    entry.insert("id".into(), camera.id.as_str().into());
+                    Ok(entry.into())
+                };
+                let cameras: Vec<toml::Value> =
+                    self.plan.cameras.iter().map(camera).collect::<anyhow::Result<_>>()?;
+                config.insert("camera".into(), cameras.into());
             }
             Daemon::Processor => {
                 let model = self.plan.model.clone().unwrap_or_default();

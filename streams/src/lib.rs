@@ -48,7 +48,7 @@ pub use ledger::Account;
 pub use offload::DetectQueue;
 pub use previews::{PreviewEntry, PreviewReader};
 pub use progress::Progress;
-pub use registry::{Cameras, ModelAnnouncement, SourceHealth, SourceState, StoredCamera, fingerprint};
+pub use registry::{Cameras, ModelAnnouncement, SourceHealth, SourceState, StoredCamera, fingerprint, given};
 pub use results::{ResultEntry, ResultReader};
 pub use round_trip::{Operation, observe_round_trips};
 pub use steps::{KnownStream, NewStep, STEPS_KEPT, STREAM_KEPT, StepEntry, StepReader};

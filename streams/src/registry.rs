@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use peregrine_proto::{CameraConfig, CameraId, LossCount, Size, SourceUri, without_values};
+use peregrine_proto::{CameraConfig, CameraId, InFull, LossCount, Size, SourceUri, without_values};
 use redis::Value;
 use ring::{
     digest::{SHA256, digest},
@@ -337,14 +337,24 @@ fn json_of(config: &CameraConfig) -> String {
     serde_json::to_string(&config.in_full()).unwrap_or_default()
 }
 
-/// The hash of a camera's entry in a file. What has its default is left out, so that it stays the same when a later release
-/// knows more.
+/// The hash of a camera's entry in a file.
+#[allow(clippy::disallowed_methods, reason = "it is hashed")]
 fn entry(config: &CameraConfig) -> String {
-    let mut given: serde_json::Value = serde_json::from_str(&json_of(config)).unwrap_or_default();
-    let least = serde_json::json!({ "id": config.id, "source": { "uri": "" } });
+    hashed(&given(&config.in_full()).to_string())
+}
+
+/// What a camera has beside its id that is not the default: releases before and after may know other keys.
+pub fn given(config: &InFull) -> serde_json::Value {
+    let mut given = value_of(config);
+    let least = serde_json::json!({ "id": given["id"], "source": { "uri": "" } });
     let default = serde_json::from_value::<CameraConfig>(least).ok();
-    without_defaults(&mut given, &serde_json::to_value(default).unwrap_or_default());
-    hashed(&given.to_string())
+    without_defaults(&mut given, &value_of(&default));
+    given
+}
+
+/// By way of text, which has 0.35 for what would be 0.3499999940395355.
+fn value_of(config: &impl Serialize) -> serde_json::Value {
+    serde_json::to_string(config).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
 }
 
 fn without_defaults(given: &mut serde_json::Value, default: &serde_json::Value) {

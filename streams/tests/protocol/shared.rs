@@ -102,6 +102,18 @@ async fn an_upgrade_undoes_what_people_changed_or_keeps_addresses_twice() -> Res
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "there is no password in it")]
+fn a_default_is_given() {
+    let mut camera = config("a");
+    camera.analysis.confidence = 0.3;
+    let given = peregrine_streams::given(&camera.in_full());
+    assert_eq!(
+        given,
+        serde_json::json!({ "source": { "uri": camera.source.uri }, "analysis": { "confidence": 0.3 } })
+    );
+}
+
+#[test]
 fn a_source_is_taken_for_another_one() {
     let (address, other) = ("http://u:one@cam/a.mp4?pwd=x".into(), "http://u:two@cam/a.mp4?pwd=x".into());
     let state = |fingerprint: &str| SourceState { fingerprint: fingerprint.into(), ..SourceState::default() };
