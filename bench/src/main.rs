@@ -1,11 +1,13 @@
 //! Measurements of the whole system; none is a test. `./dev bench` runs them.
 
+mod against;
 mod client;
 mod clip;
 mod cpu;
 mod fanout;
 mod floor;
 mod hot;
+mod median;
 mod memory;
 mod outage;
 mod overhead;
@@ -16,10 +18,15 @@ mod takeover;
 mod units;
 mod wire;
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use floor::Floor;
+use peregrine_stack::Builder;
 use pipeline::Cost;
 
 #[derive(Debug, Parser)]
@@ -78,7 +85,8 @@ impl From<String> for Report {
 }
 
 /// Measures what a frame costs through the whole pipeline (producer, Redis, processor, gateway), and what decoding and the bare
-/// model alone cost, in turn: the ratio of the two is what Peregrine adds. Machines differ; ratios within one run compare.
+/// model alone cost, in turn: the ratio of the two is what Peregrine adds. Machines differ; ratios within one run compare. With
+/// `--against DIR`, rounds with another checkout's binaries take the place of the floor: whether a frame costs more than it did.
 #[derive(Debug, clap::Args)]
 struct FrameArgs {
     /// Video to analyse; the demo clip at 1080p where none is given.
@@ -94,8 +102,19 @@ struct FrameArgs {
     #[arg(long, default_value_t = 300)]
     frames: u64,
     /// Rounds of floor and pipeline in turn; the median is what counts.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, conflicts_with = "against")]
     rounds: usize,
+    /// Another checkout of the project, in whose folder `./dev build` was run (git worktree add ../before TAG makes one): rounds
+    /// with its binaries and with these in turn, in pairs that begin with the one and the other alternately. Told is the median of
+    /// the pairs' ratios of CPU time per frame, with the interval that has it with 95% (by the ranks of the ratios, whatever
+    /// their distribution). Pairs are drawn, nine at least, until the interval is narrower than 2%. The exit code is 1 when a
+    /// frame costs more than 2% more in the middle or more than 3% more at the interval's upper end, or the interval stays wide.
+    #[arg(long, value_name = "DIR")]
+    against: Option<PathBuf>,
+    /// Most pairs that are drawn.
+    #[arg(long, value_name = "N", default_value_t = 40, requires = "against",
+          value_parser = clap::value_parser!(u16).range(i64::from(against::PAIRS)..=1000))]
+    pairs_max: u16,
     /// Print all figures as JSON.
     #[arg(long)]
     json: bool,
@@ -112,8 +131,8 @@ struct Round {
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let report = match args.what {
-        None => frame(args.frame)?.into(),
-        Some(What::Frame(args)) => frame(args)?.into(),
+        None => frame(&args.frame)?,
+        Some(What::Frame(args)) => frame(&args)?,
         Some(What::Takeover(args)) => takeover::run(&args)?.into(),
         Some(What::Scale(args)) => scale::run(&args)?.into(),
         Some(What::Speed(args)) => speed::run(&args)?,
@@ -133,21 +152,31 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(if report.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn frame(args: FrameArgs) -> anyhow::Result<String> {
+fn frame(args: &FrameArgs) -> anyhow::Result<Report> {
+    // Before anything is fetched or measured.
+    let against = args.against.as_deref().map(against::Sides::of).transpose()?;
     let root = peregrine_stack::project_root();
-    let clip = match args.video {
-        Some(clip) => clip,
+    let clip = match &args.video {
+        Some(clip) => clip.clone(),
         None => clip::full_hd(&peregrine_stack::demo_clip(), &root.join(".cache/clips"))?,
     };
     let clip = clip.canonicalize()?;
-    let model = args.model.unwrap_or_else(peregrine_stack::default_model);
-    let mut bare = floor::BareModel::open(&model, args.threads)?;
+    let model = args.model.clone().unwrap_or_else(peregrine_stack::default_model);
+    let builder = pipeline::stack(&clip, &model, args.threads)?;
+    match against {
+        Some(sides) => against::run(args, &sides, &builder),
+        None => beside_floor(args, &clip, &model, &builder).map(Report::from),
+    }
+}
+
+fn beside_floor(args: &FrameArgs, clip: &Path, model: &Path, builder: &Builder) -> anyhow::Result<String> {
+    let mut bare = floor::BareModel::open(model, args.threads)?;
     let mut rounds = Vec::new();
     for number in 1..=args.rounds.max(1) {
         eprintln!("round {number} of {}: floor …", args.rounds);
-        let floor = floor::measure(&clip, &mut bare, 150)?;
+        let floor = floor::measure(clip, &mut bare, 150)?;
         eprintln!("round {number} of {}: pipeline …", args.rounds);
-        let pipeline = pipeline::measure(&clip, &model, args.threads, args.frames)?;
+        let pipeline = pipeline::measure(builder.clone(), args.frames)?;
         rounds.push(Round { ratio: pipeline.total_ms() / floor.total_ms(), floor, pipeline });
     }
     rounds.sort_by(|a, b| a.ratio.total_cmp(&b.ratio));

@@ -17,7 +17,8 @@ use serde::Serialize;
 
 use crate::{
     Report,
-    pipeline::{self, Cost},
+    median::median,
+    pipeline::{self, Cost, DAEMONS},
 };
 
 /// Measures the CPU time of a frame with everything on (metrics, a scrape of every daemon every five seconds, spans sent to a collector)
@@ -46,7 +47,6 @@ pub(crate) struct Args {
 }
 
 const SCRAPED_EVERY: Duration = Duration::from_secs(5);
-const DAEMONS: [Daemon; 3] = [Daemon::Producer, Daemon::Processor, Daemon::Gateway];
 /// What all of it may cost, of a core.
 const ALLOWED: f64 = 0.01;
 
@@ -101,7 +101,7 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
         on.push(seen?);
         off.push(unseen.map_err(|_| anyhow!("the run without anything broke down"))??);
     }
-    let rate = median(&on, |cost| Some(cost.fps));
+    let rate = median(on.iter().map(|cost| cost.fps)).unwrap_or(f64::NAN);
     let differences: Vec<f64> = on.iter().zip(&off).map(|(on, off)| on.total_ms() - off.total_ms()).collect();
     let more_ms = Estimate::of(&differences);
     let rounds = Rounds { of_a_core: more_ms.times(rate / 1e3), more_ms, on, off };
@@ -175,19 +175,13 @@ fn take(connection: TcpStream) -> Result<()> {
     Ok(())
 }
 
-fn median(costs: &[Cost], of: impl Fn(&Cost) -> Option<f64>) -> f64 {
-    let mut values: Vec<f64> = costs.iter().filter_map(of).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 fn table(rounds: &Rounds, rate: f64) -> String {
     let Rounds { on, off, more_ms, of_a_core } = rounds;
     let mut out = String::from("CPU ms per frame, medians      off         on       more\n");
     let names: BTreeMap<&String, ()> =
         on.iter().flat_map(|cost| cost.cpu_ms.keys()).map(|name| (name, ())).collect();
     let mut row = |name: &str, of: &dyn Fn(&Cost) -> Option<f64>| {
-        let (off, on) = (median(off, of), median(on, of));
+        let [off, on] = [off, on].map(|costs| median(costs.iter().filter_map(of)).unwrap_or(f64::NAN));
         let _ = writeln!(out, "{name:<24} {off:9.3}  {on:9.3}  {:9.3}", on - off);
     };
     for name in names.keys() {

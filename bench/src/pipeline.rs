@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{bail, ensure};
-use peregrine_proto::{CameraConfig, CameraId, ResultStatus, ServerMessage, Stage, Subscribe};
+use peregrine_proto::{CameraConfig, CameraId, CameraState, ResultStatus, ServerMessage, Stage, Subscribe};
 use peregrine_stack::{Builder, Daemon, Stack};
 
 use crate::{client::Client, cpu};
@@ -17,6 +17,8 @@ use crate::{client::Client, cpu};
 pub(crate) struct Cost {
     /// Frames between the first and the last look.
     pub(crate) frames: u64,
+    /// Number of the frame at the first look, and at the last.
+    pub(crate) between: [u64; 2],
     /// Frames per second in between.
     pub(crate) fps: f64,
     /// CPU milliseconds per frame, by process.
@@ -32,17 +34,21 @@ impl Cost {
     }
 }
 
+/// The daemons of the stack that is measured.
+pub(crate) const DAEMONS: [Daemon; 3] = [Daemon::Producer, Daemon::Processor, Daemon::Gateway];
 /// Frames before the first look: start-up is not what is measured.
 const WARM_UP: u64 = 30;
+/// Longest wait for a message.
+const LONGEST: Duration = Duration::from_secs(30);
 
-/// Runs the pipeline over `frames` frames of the clip, as fast as it goes.
-pub(crate) fn measure(clip: &Path, model: &Path, threads: usize, frames: u64) -> anyhow::Result<Cost> {
-    let stack = stack(clip, model, threads)?.start()?;
+/// Runs such a stack over `frames` frames of its clip.
+pub(crate) fn measure(builder: Builder, frames: u64) -> anyhow::Result<Cost> {
+    let stack = builder.start()?;
     let cost = watch(&stack, frames)?;
     finish(stack, cost)
 }
 
-/// The stack that is measured: one camera, as fast as it goes.
+/// The stack that is measured: one camera, as fast as it goes. Its processor comes with the one who watches.
 pub(crate) fn stack(clip: &Path, model: &Path, threads: usize) -> anyhow::Result<Builder> {
     let camera: CameraConfig = serde_json::from_value(serde_json::json!({
         "id": "bench",
@@ -52,6 +58,7 @@ pub(crate) fn stack(clip: &Path, model: &Path, threads: usize) -> anyhow::Result
     Ok(Stack::builder()
         .cameras(vec![camera])
         .model(model)
+        .processors(0)
         .gateway(0)
         .set(Daemon::Processor, format!("model.threads={threads}")))
 }
@@ -77,20 +84,26 @@ async fn follow(stack: &Stack, frames: u64) -> anyhow::Result<Cost> {
     let subscribe =
         Subscribe { cameras: vec![CameraId::new("bench")?], results: true, ..Subscribe::default() };
     let mut client = Client::subscribe(stack, subscribe).await?;
+    let is_bench = |camera: &CameraState| camera.camera.as_str() == "bench";
+    while !matches!(client.next(LONGEST).await?, ServerMessage::Cameras(all) if all.cameras.iter().any(is_bench))
+    {
+    }
+    // The source waits for it: whoever is there already misses no frame, and every run counts the same ones.
+    stack.scale(1)?;
     let (mut seen, mut stages) = (0, BTreeMap::<Stage, u64>::new());
     let mut begin = None;
     loop {
-        let ServerMessage::Result(message) = client.next(Duration::from_secs(30)).await? else { continue };
+        let ServerMessage::Result(message) = client.next(LONGEST).await? else { continue };
         let result = message.frame_result()?;
         if result.status != ResultStatus::Ok {
             continue;
         }
         seen += 1;
         if seen == WARM_UP {
-            begin = Some((Instant::now(), by_process(stack)?));
+            begin = Some((Instant::now(), result.n, by_process(stack)?));
             continue;
         }
-        let Some((since, before)) = &begin else { continue };
+        let Some((since, first, before)) = &begin else { continue };
         for time in &result.stages {
             *stages.entry(time.stage).or_default() += u64::from(time.us);
         }
@@ -106,6 +119,7 @@ async fn follow(stack: &Stack, frames: u64) -> anyhow::Result<Cost> {
         };
         return Ok(Cost {
             frames,
+            between: [*first, result.n],
             fps: n / took.as_secs_f64(),
             cpu_ms: after.iter().map(cost).collect::<anyhow::Result<_>>()?,
             stage_ms: stages.iter().map(|(stage, us)| (stage.as_str(), *us as f64 / 1e3 / n)).collect(),
