@@ -42,7 +42,7 @@ use crate::{
 /// Largest body of a request, bytes: a camera with a region and calibration points.
 const LARGEST_BODY: usize = 64 * 1024;
 /// Smallest answer that is compressed, bytes: smaller ones fit into a packet.
-const LEAST_COMPRESSED: u16 = 1024;
+const LEAST_COMPRESSED: u64 = 1024;
 
 /// What the handlers share.
 pub(crate) struct App {

@@ -11,7 +11,7 @@ use peregrine_proto::Painted;
 use tokio::io::AsyncWrite;
 
 use crate::{
-    client::{SessionEnd, end_of},
+    client::SessionEnd,
     metrics::ClientMetrics,
     outbox::{Delivery, DeliveryKind, Outbox, Outgoing},
     painted::Unpainted,
@@ -51,7 +51,7 @@ impl Line {
     /// Writes what waits, in batches, until nothing does.
     fn poll_send(&mut self, outbox: &Outbox, cx: &mut Context<'_>) -> Poll<Result<(), SessionEnd>> {
         loop {
-            ready!(self.writer.poll_write(cx)).map_err(|error| end_of(&error.into()))?;
+            ready!(self.writer.poll_write(cx)).map_err(|error| SessionEnd::of(&error.into()))?;
             for delivery in self.in_hand.drain(..) {
                 self.metrics.sent(delivery.kind);
                 if delivery.kind == DeliveryKind::Result && delivery.live {
