@@ -170,6 +170,17 @@ impl CameraAnalysis {
         rmp_serde::to_vec(&checkpoint).unwrap_or_default()
     }
 
+    /// The state as readers of this schema version read it. In that of an older one, tracks keep their ids and speeds, and some
+    /// of what was seen of them is forgotten.
+    pub fn state_for(&self, schema: u16) -> Vec<u8> {
+        if schema >= 3 {
+            return self.state();
+        }
+        let checkpoint = (self.tracker.state_for_schema_2(), &self.speeds, self.calibration_print());
+        // As above.
+        rmp_serde::to_vec(&checkpoint).unwrap_or_default()
+    }
+
     /// The raised epoch of a camera whose checkpoint was lost: track ids of earlier epochs may repeat after it.
     pub fn start_epoch(&mut self, track_epoch: u32) {
         self.tracker.restart(track_epoch);
@@ -469,6 +480,9 @@ mod tests {
                 "{} bytes",
                 state.len()
             );
+            // The release before promised no more than to fit.
+            let before = analysis.state_for(2).len();
+            assert!(before + ids_could_be_longer <= CameraAnalysis::MAX_STATE_BYTES, "{before} bytes");
         }
     }
 

@@ -156,6 +156,17 @@ impl BoxFilter {
         [self.mean[0][1], self.mean[1][1]].map(f64::from)
     }
 
+    /// As schema 2 had it: mean and covariance by component, the equal covariances twice.
+    pub fn for_schema_2(&self) -> [f32; 20] {
+        let mut numbers = [0.0; 20];
+        let components = numbers.as_chunks_mut::<5>().0.iter_mut().zip(self.mean);
+        for (index, (component, [position, velocity])) in components.enumerate() {
+            let Covariance([a, b, c]) = self.covariance[index % 2];
+            *component = [position, velocity, a, b, c];
+        }
+        numbers
+    }
+
     /// Whether every number of it is one.
     pub fn is_finite(&self) -> bool {
         let covariances = self.covariance.iter().flat_map(|covariance| &covariance.0);

@@ -19,6 +19,7 @@
 
 mod class_tally;
 mod far;
+mod schema_2;
 
 use peregrine_proto::{AnalysisConfig, Detection, Size, TrackConfig, TrackState};
 use serde::{Deserialize, Serialize};
@@ -165,6 +166,11 @@ impl Tracker {
     /// Everything that a checkpoint must hold.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// The same for a checkpoint of schema 2.
+    pub fn state_for_schema_2(&self) -> impl Serialize {
+        schema_2::State::of(&self.state)
     }
 
     /// Goes on from a checkpoint.
