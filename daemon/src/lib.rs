@@ -18,7 +18,7 @@ mod telemetry;
 use std::{process::ExitCode, time::Duration};
 
 use peregrine_proto::mask;
-use peregrine_streams::RunningDaemon;
+use peregrine_streams::{Agreement, Redis, RunningDaemon, StreamError};
 use tokio::runtime;
 use tracing::{error, info};
 
@@ -67,6 +67,24 @@ pub struct Shell {
     pub health: Health,
     /// This process among its peers: the configured name, or `<hostname>-<pid>`.
     pub worker: String,
+}
+
+impl Shell {
+    /// Keeps the schema version that this handle and its clones write, see [`Agreement`]. To be called before anything is written.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn agree(&self, redis: &Redis) -> Result<(), StreamError> {
+        let agreement = Agreement::reach(redis).await?;
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = agreement.keep() => {}
+                () = shutdown.requested() => {}
+            }
+        });
+        Ok(())
+    }
 }
 
 /// Runs a daemon from its arguments to its exit code.

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Uri},
 };
 
-use peregrine_proto::brief;
+use peregrine_proto::{SCHEMA, brief};
 
 use crate::{
     access::{Access, Role, Token, sum_of, take_token},
@@ -40,7 +40,7 @@ pub fn text_message(bytes: &[u8]) -> Result<(), String> {
 /// # Errors
 /// What is wrong with it.
 pub fn steps_as_json(bytes: &[u8]) -> Result<(), String> {
-    read_steps(Format::Json, bytes).map(drop).map_err(detail)
+    read_steps(Format::Json, bytes, SCHEMA).map(drop).map_err(detail)
 }
 
 /// The body of a `POST /ingest/{stream}` in MessagePack.
@@ -48,7 +48,7 @@ pub fn steps_as_json(bytes: &[u8]) -> Result<(), String> {
 /// # Errors
 /// What is wrong with it.
 pub fn steps_as_message_pack(bytes: &[u8]) -> Result<(), String> {
-    read_steps(Format::MessagePack, bytes).map(drop).map_err(detail)
+    read_steps(Format::MessagePack, bytes, SCHEMA).map(drop).map_err(detail)
 }
 
 /// The body of a `POST /api/calibration`.

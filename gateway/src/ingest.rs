@@ -85,11 +85,12 @@ pub(crate) async fn take_steps(
         ))
     })?;
     let body = whole(body).await?;
+    let schema = app.redis.schema();
     let steps = if body.len() > LARGE {
-        let read = tokio::task::spawn_blocking(move || read_steps(format, &body)).await;
+        let read = tokio::task::spawn_blocking(move || read_steps(format, &body, schema)).await;
         read.unwrap_or_else(|_| Err(Refused::unavailable("the gateway is shutting down")))?
     } else {
-        read_steps(format, &body)?
+        read_steps(format, &body, schema)?
     };
     let redis = &app.redis;
     if redis.is_away_for(&stream) {
@@ -202,8 +203,8 @@ impl Format {
     }
 }
 
-/// Steps as they go into their stream: checked, the map apart.
-pub(crate) fn read_steps(format: Format, body: &[u8]) -> Result<Vec<NewStep>, Refused> {
+/// Steps as they go into their stream: checked, the map apart, results in this schema version at the newest.
+pub(crate) fn read_steps(format: Format, body: &[u8], schema: u16) -> Result<Vec<NewStep>, Refused> {
     let batch = match format {
         Format::Json => read_json(body)?,
         Format::MessagePack => read_message_pack(body)?,
@@ -221,6 +222,10 @@ pub(crate) fn read_steps(format: Format, body: &[u8]) -> Result<Vec<NewStep>, Re
         if step.wall_time_us == 0 {
             step.wall_time_us = received_at_us;
         }
+        step.result = step.result.map(|result| match result.schema > schema {
+            true => result.for_schema(schema),
+            false => result,
+        });
         let map = step.map.take().map(|map| encode(&map));
         Ok(NewStep { step: encode(&step), map })
     };
@@ -332,13 +337,14 @@ impl<'de> Visitor<'de> for BatchVisitor {
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
+    use peregrine_proto::SCHEMA;
 
     use super::*;
 
     const STEP: &str = r#"{"step": 1, "sim_time_us": 20000, "ego": {"x": 1, "y": 2.5, "heading": 0, "speed_mps": 3, "size": [4, 2]}}"#;
 
     fn refusal(format: Format, body: &[u8]) -> (u16, String) {
-        let refused = read_steps(format, body).expect_err("taken");
+        let refused = read_steps(format, body, SCHEMA).expect_err("taken");
         (refused.status.as_u16(), refused.detail)
     }
 
@@ -350,8 +356,8 @@ mod tests {
     fn step_is_read_differently_from_json_and_message_pack() {
         let decode = |taken: &NewStep| peregrine_proto::decode::<Step>(&taken.step).unwrap();
         for body in [STEP.to_owned(), format!("[{STEP}, {STEP}]")] {
-            let json = read_steps(Format::Json, body.as_bytes()).unwrap();
-            let packed = read_steps(Format::MessagePack, &message_pack(&body)).unwrap();
+            let json = read_steps(Format::Json, body.as_bytes(), SCHEMA).unwrap();
+            let packed = read_steps(Format::MessagePack, &message_pack(&body), SCHEMA).unwrap();
             assert_eq!(json.len(), packed.len());
             let [mut one, mut other] = [&json[0], &packed[0]].map(decode);
             assert!(one.wall_time_us > 0, "the gateway's own clock");
@@ -365,7 +371,7 @@ mod tests {
     fn map_stays_in_its_step() {
         let map = r#"{"lines": [{"kind": "edge", "points": [[0, 1], [2, 3]]}]}"#;
         let body = format!(r#"{{"step": 1, "sim_time_us": 0, "map": {map}}}"#);
-        let taken = read_steps(Format::Json, body.as_bytes()).unwrap().remove(0);
+        let taken = read_steps(Format::Json, body.as_bytes(), SCHEMA).unwrap().remove(0);
         assert_eq!(peregrine_proto::decode::<Step>(&taken.step).unwrap().map, None);
         assert!(taken.map.is_some_and(|map| map.len() > 30));
     }

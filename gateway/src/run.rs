@@ -58,6 +58,7 @@ impl Gateway {
         let listener = listen::bind(&config.listen).await?;
         let address = listener.local_addr().context("the port was taken away at once")?;
         let redis = config.redis.open().await?;
+        shell.agree(&redis).await?;
         Ok(Self { config, shell, redis, listener, tls, address })
     }
 

@@ -11,7 +11,7 @@ use peregrine_proto::{
     CameraConfig, CameraHealth, CameraId, CameraState, Cameras, PictureShape, Problem, ServerMessage, mask,
 };
 use peregrine_streams::{
-    Holder, Progress, Redis, Role, SourceHealth, SourceState, StreamError, wall_clock_us,
+    Holder, Progress, Reasons, Redis, Role, SourceHealth, SourceState, StreamError, wall_clock_us,
 };
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
@@ -168,25 +168,30 @@ struct Observed {
     producer: Option<Holder>,
     owner: Option<Holder>,
     progress: Progress,
+    /// Why producers, and why processors cannot have it, by worker.
+    unfit: [Vec<String>; 2],
 }
 
 async fn observe(redis: &Redis) -> Result<Vec<Observed>, StreamError> {
     let listed = redis.cameras().await?;
     let ids: Vec<CameraId> = listed.cameras.keys().cloned().collect();
-    let (models, sources, producers, owners, progress) = tokio::try_join!(
+    let (models, sources, producers, owners, progress, unfit_producers, unfit_processors) = tokio::try_join!(
         redis.models(),
         redis.source_states(&ids),
         redis.holders(Role::Producer, &ids),
         redis.holders(Role::Processor, &ids),
         redis.progress(&ids),
+        redis.unfit(Role::Producer),
+        redis.unfit(Role::Processor),
     )?;
     let model = models.iter().find(|model| model.default).or(models.first()).map(|model| &model.name);
     let mut rest = sources.into_iter().zip(producers).zip(owners).zip(progress);
     let mut observed = Vec::with_capacity(ids.len());
     for (camera, config) in listed.cameras {
         let Some((((source, producer), owner), progress)) = rest.next() else { break };
+        let unfit = [&unfit_producers, &unfit_processors].map(|workers| unfit_for(&camera, workers));
         let (config, model) = (Ok(config), model.cloned());
-        observed.push(Observed { camera, config, model, source, producer, owner, progress });
+        observed.push(Observed { camera, config, model, source, producer, owner, progress, unfit });
     }
     for (id, why) in listed.broken {
         if let Ok(camera) = CameraId::new(&id) {
@@ -199,10 +204,19 @@ async fn observe(redis: &Redis) -> Result<Vec<Observed>, StreamError> {
                 producer: None,
                 owner: None,
                 progress,
+                unfit: Default::default(),
             });
         }
     }
     Ok(observed)
+}
+
+/// Why workers cannot have a camera, a sentence each.
+fn unfit_for(camera: &CameraId, workers: &BTreeMap<String, Reasons>) -> Vec<String> {
+    let of = |(worker, reasons): (&String, &Reasons)| {
+        reasons.get(camera.as_str()).map(|why| format!("{worker} cannot: {why}"))
+    };
+    workers.iter().filter_map(of).collect()
 }
 
 /// What only several looks tell: rates of counts, and whether a camera is only changing hands.
@@ -303,7 +317,8 @@ fn region_in(config: &CameraConfig, source: &SourceState) -> Vec<[f32; 2]> {
 
 /// How a camera is doing, and a sentence about it where something is to be done. `owned`: somebody analyses it, or did so a moment ago.
 fn health(observed: &Observed, owned: bool) -> (CameraHealth, Option<String>) {
-    let Observed { config, source, producer, progress, .. } = observed;
+    let Observed { config, source, producer, progress, unfit: [unfit_producers, unfit_processors], .. } =
+        observed;
     if let Err(why) = config {
         return (CameraHealth::Failed, Some(why.clone()));
     }
@@ -312,7 +327,7 @@ fn health(observed: &Observed, owned: bool) -> (CameraHealth, Option<String>) {
     let waiting = progress.backlog > 0;
     let no_owner = || {
         let text = "no processor analyses this camera: start one, or wait until one takes it";
-        (CameraHealth::NoOwner, Some(text.to_owned()))
+        (CameraHealth::NoOwner, Some(with_reasons(text, unfit_processors)))
     };
     match (state, producer, owned) {
         (SourceHealth::Failed, ..) => (CameraHealth::Failed, said),
@@ -321,7 +336,7 @@ fn health(observed: &Observed, owned: bool) -> (CameraHealth, Option<String>) {
         (SourceHealth::Ended, ..) => (CameraHealth::Ended, said),
         (_, None, _) => {
             let text = "no producer reads this camera: start one that may open its source";
-            (CameraHealth::NoProducer, Some(said.unwrap_or_else(|| text.to_owned())))
+            (CameraHealth::NoProducer, Some(said.unwrap_or_else(|| with_reasons(text, unfit_producers))))
         }
         (SourceHealth::Reconnecting, ..) => (CameraHealth::Reconnecting, said),
         (SourceHealth::Starting, ..) => (CameraHealth::Starting, said),
@@ -329,6 +344,11 @@ fn health(observed: &Observed, owned: bool) -> (CameraHealth, Option<String>) {
         (SourceHealth::Live, _, true) if progress.results == 0 => (CameraHealth::Starting, said),
         (SourceHealth::Live, ..) => (CameraHealth::Live, said),
     }
+}
+
+/// A sentence, and after it why those that are there do not do it.
+fn with_reasons(text: &str, reasons: &[String]) -> String {
+    [text].into_iter().chain(reasons.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -361,6 +381,7 @@ mod tests {
             producer: holder(producer, "p1"),
             owner: holder(owner, "w1"),
             progress: Progress { backlog, results },
+            unfit: Default::default(),
         }
     }
 
@@ -431,6 +452,19 @@ mod tests {
         let known = describe(broken, 0.0, 0.0, false);
         assert_eq!(known.state.health, CameraHealth::Failed);
         assert_eq!(known.state.name, "yard");
+    }
+
+    #[test]
+    fn processor_that_cannot_have_a_camera_is_not_named() {
+        let mut left = observed(Some(SourceHealth::Live), true, false, 0, 0);
+        let reasons = Reasons::from([("yard".into(), "it has an unknown key".into())]);
+        let workers = BTreeMap::from([("w2".into(), reasons), ("w3".into(), Reasons::new())]);
+        left.unfit[1] = unfit_for(&left.camera, &workers);
+        let said = describe(left, 0.0, 0.0, false).state.error.unwrap();
+        assert_eq!(
+            said,
+            "no processor analyses this camera: start one, or wait until one takes it; w2 cannot: it has an unknown key"
+        );
     }
 
     #[test]

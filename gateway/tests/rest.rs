@@ -8,7 +8,7 @@ mod stand;
 use std::time::{Duration, Instant};
 
 use peregrine_proto::{CameraId, FrameId};
-use peregrine_streams::{Balance, Role, SourceHealth, WorkerId};
+use peregrine_streams::{Balance, Role, SourceHealth, Unfit, WorkerId};
 use serde_json::{Value, json};
 use stand::*;
 use tokio::{
@@ -389,6 +389,11 @@ async fn workers_and_ledger_are_not_what_streams_say() {
         (&json!("w1"), &json!("processor"), &json!(["yard"]))
     );
     assert!(w1["seen_ms_ago"].as_u64().unwrap() < 10_000);
+    assert_eq!((&w1["unfit"], &workers["notices"]), (&json!({}), &json!([])));
+    let reasons = [("yard".to_owned(), "it has an unknown key".to_owned())].into();
+    Unfit::new(Role::Processor, "w1").say(&yard.redis, reasons).await.unwrap();
+    let workers = stand.get("/api/workers").await.json();
+    assert_eq!(workers["workers"][0]["unfit"], json!({ "yard": "it has an unknown key" }));
     for _ in 0..5 {
         yard.commit(1).await;
     }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use peregrine_daemon::{Metric, Shutdown};
-use peregrine_proto::{CameraId, DetectAnswer, DetectRequest, Detection, SCHEMA, Size, Stage, StageTime};
+use peregrine_proto::{CameraId, DetectAnswer, DetectRequest, Detection, Size, Stage, StageTime};
 use peregrine_streams::Redis;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
@@ -115,7 +115,13 @@ impl Helper {
         };
         let outcome = if detections.is_some() { "detected" } else { "gone" };
         Metric::HelpedFrames.counter([outcome]).inc();
-        let answer = DetectAnswer { schema: SCHEMA, ticket, detections, stages, worker: self.worker.clone() };
+        let answer = DetectAnswer {
+            schema: self.redis.schema(),
+            ticket,
+            detections,
+            stages,
+            worker: self.worker.clone(),
+        };
         if let Err(error) = self.redis.answer_detect(&answer_to, &answer).await {
             debug!(%camera, %error, "detected for another worker, and not answered");
         }

@@ -21,6 +21,7 @@ use peregrine_daemon::{Metric, metrics::Histogram};
 use peregrine_proto::{
     CameraId, Detection, FrameHeader, FrameId, LossReason, Notice, ResultStatus, Size, Stage, StageTime,
 };
+use peregrine_streams::Redis;
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
@@ -164,7 +165,12 @@ pub(crate) struct Journey {
 ///
 /// # Errors
 /// When the system gives no thread.
-pub(crate) fn start(detector: Detector, worker: String, deadline: Duration) -> std::io::Result<Journey> {
+pub(crate) fn start(
+    detector: Detector,
+    redis: Redis,
+    worker: String,
+    deadline: Duration,
+) -> std::io::Result<Journey> {
     let Detector { preprocessor, session, postprocessor, .. } = detector;
     let batch = session.batching().frames;
     let (frames, from_read) = mpsc::channel(1);
@@ -183,7 +189,8 @@ pub(crate) fn start(detector: Detector, worker: String, deadline: Duration) -> s
         Box::new(move || preprocess(preprocessor, from_read, to_infer, &spare, deadline)),
     )?;
     spawn(Stage::Infer, Box::new(move || infer(session, &from_preprocess, &to_analyse, &give_back)))?;
-    spawn(Stage::Postprocess, Box::new(move || analyse(postprocessor, from_infer, &to_commit, &worker)))?;
+    let analyse = move || analyse(postprocessor, from_infer, &to_commit, &redis, &worker);
+    spawn(Stage::Postprocess, Box::new(analyse))?;
     Ok(Journey { frames, inferred, finished })
 }
 
@@ -294,6 +301,7 @@ fn analyse(
     mut postprocessor: Postprocessor,
     mut frames: mpsc::Receiver<InHand<Inferred>>,
     to_commit: &mpsc::Sender<Finished>,
+    redis: &Redis,
     worker: &str,
 ) {
     // Few: no more than one worker has in hand of its cameras.
@@ -314,7 +322,9 @@ fn analyse(
         early.push(Detected { place, frame, picture, doubts: postprocessor.doubts().to_vec() });
         early.retain(|detected| !detected.place.camera.is_lost());
         while let Some(next) = early.iter().position(|detected| detected.place.is_next()) {
-            let Some(finished) = early.swap_remove(next).finish(worker) else { continue };
+            let Some(finished) = early.swap_remove(next).finish(worker, redis.schema()) else {
+                continue;
+            };
             if to_commit.blocking_send(finished).is_err() {
                 return;
             }

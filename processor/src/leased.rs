@@ -328,9 +328,10 @@ impl LeasedCamera {
 }
 
 impl Detected {
-    /// The stages `track`, `speed` and `zones`: moves the camera's state on by one frame, and makes its result.
+    /// The stages `track`, `speed` and `zones`: moves the camera's state on by one frame, and makes its result, both in this
+    /// schema version.
     /// None for a frame of a producer that was succeeded: it is only counted, with the next frame's result.
-    pub(crate) fn finish(self, worker: &str) -> Option<Finished> {
+    pub(crate) fn finish(self, worker: &str, schema: u16) -> Option<Finished> {
         let Self { place, mut frame, picture, doubts: mut notices } = self;
         let camera = Arc::clone(&place.camera);
         let mut progress = camera.progress();
@@ -389,13 +390,14 @@ impl Detected {
             worker: worker.to_owned(),
             lost: progress.intake.lost.to_vec(),
             notices,
-        };
+        }
+        .for_schema(schema);
         Some(Finished {
             id: frame.id,
             after: std::mem::replace(&mut progress.id, frame.id),
             result,
             intake: progress.intake.clone(),
-            state: progress.analysis.state(),
+            state: progress.analysis.state_for(schema),
             crowded_out: seen.crowded_out,
             lossless: header.is_some_and(|h| h.lossless),
             clock: frame.clock,

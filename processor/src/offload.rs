@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use peregrine_daemon::Metric;
-use peregrine_proto::{DetectAnswer, DetectRequest, SCHEMA};
+use peregrine_proto::{DetectAnswer, DetectRequest};
 use peregrine_streams::Redis;
 use tokio::sync::{Notify, mpsc};
 use tracing::{debug, info, warn};
@@ -133,7 +133,7 @@ impl Offload {
         state.last_ticket += 1;
         let wanted = place.camera.wanted(header.source);
         Some(DetectRequest {
-            schema: SCHEMA,
+            schema: self.redis.schema(),
             camera: camera.clone(),
             id: in_hand.frame.id,
             confidence: wanted.confidence,

@@ -9,7 +9,9 @@ use std::{
 use anyhow::{Context, bail};
 use peregrine_daemon::{Metric, Shell};
 use peregrine_proto::{CameraConfig, CameraId, FrameId};
-use peregrine_streams::{Balance, FrameReader, Grant, ModelAnnouncement, Redis, Role, StreamError, WorkerId};
+use peregrine_streams::{
+    Balance, Cameras, FrameReader, Grant, ModelAnnouncement, Redis, Role, StreamError, Unfit, WorkerId,
+};
 use tokio::sync::{Notify, mpsc};
 use tracing::{error, info, warn};
 
@@ -30,6 +32,7 @@ use crate::{
 /// When Redis cannot be reached at the start, the model cannot be used, or the analysis breaks down.
 pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
     let redis = config.redis.open().await?;
+    shell.agree(&redis).await?;
     let model = config.model.clone();
     let detector = tokio::task::spawn_blocking(move || Detector::open(&model))
         .await
@@ -44,7 +47,7 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
     Metric::BatchLimit.gauge([]).set(batching.frames as f64);
     Metric::BatchWait.gauge([]).set(batching.wait.as_secs_f64());
     let Journey { frames, inferred, finished } =
-        journey::start(detector, shell.worker.clone(), config.deadline)
+        journey::start(detector, redis.clone(), shell.worker.clone(), config.deadline)
             .context("cannot start the analysis threads")?;
     let progress = Arc::new(Progress::new());
     let load = Arc::new(Load::default());
@@ -86,6 +89,7 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
         model: Arc::clone(&info),
         held: BTreeMap::new(),
         unusable: BTreeMap::new(),
+        unfit: Unfit::new(Role::Processor, &shell.worker),
         attention: Arc::new(Notify::new()),
         redis: redis.clone(),
         ttl: config.lease_ttl,
@@ -169,6 +173,8 @@ struct Leases {
     held: BTreeMap<CameraId, Arc<LeasedCamera>>,
     /// Cameras whose configuration cannot be used, until it changes.
     unusable: BTreeMap<CameraId, CameraConfig>,
+    /// Says which ones have keys that this release does not know.
+    unfit: Unfit,
     attention: Arc<Notify>,
     ttl: Duration,
     /// When the backlogs were last counted.
@@ -178,7 +184,8 @@ struct Leases {
 impl Leases {
     /// Lets go of what is lost, wanted by others or configured anew, and takes what is free: when to come again, and what was taken.
     async fn tick(&mut self, progress: &Progress) -> Result<(Duration, Vec<Arc<LeasedCamera>>), StreamError> {
-        let known = self.redis.cameras().await?.cameras;
+        let Cameras { cameras: known, broken } = self.redis.cameras().await?;
+        self.unfit.say(&self.redis, broken).await?;
         for camera in self.held.values().cloned().collect::<Vec<_>>() {
             let id = camera.id();
             if camera.take_committed() {

@@ -290,7 +290,7 @@ impl Camera {
         let Shared { redis, runtime, worker, .. } = &*self.shared;
         let camera = &self.config.id;
         let uri = &self.config.source.uri;
-        let fingerprint = fingerprint(camera, uri);
+        let fingerprint = fingerprint(camera, uri, redis.schema());
         loop {
             let begun = runtime.block_on(async {
                 let known = redis.source_states(std::slice::from_ref(camera)).await?.pop().flatten();

@@ -11,7 +11,8 @@ use anyhow::Context;
 use peregrine_daemon::{Metric, Shell, Shutdown, metrics::Takeover};
 use peregrine_proto::{CameraConfig, CameraId};
 use peregrine_streams::{
-    Balance, Grant, Lease, Redis, Role, SourceHealth, SourceState, StreamError, Wake, WorkerId, wall_clock_us,
+    Balance, Cameras, Grant, Lease, Redis, Role, SourceHealth, SourceState, StreamError, Unfit, Wake,
+    WorkerId, wall_clock_us,
 };
 use tokio::{
     runtime::Handle,
@@ -31,6 +32,7 @@ use crate::{
 /// When Redis cannot be reached at the start.
 pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
     let redis = config.redis.open().await?;
+    shell.agree(&redis).await?;
     register(&redis, &config.cameras).await?;
     let (watchman, lookout) = Watchman::new(&redis);
     let (hosting, hosted) = watch::channel(Vec::new());
@@ -52,6 +54,7 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
         balance: Balance::new(&redis, Role::Producer, worker, ttl),
         hosted: BTreeMap::new(),
         refused: BTreeMap::new(),
+        unfit: Unfit::new(Role::Producer, &shell.worker),
         ended: Arc::new(Notify::new()),
         shutdown: shell.shutdown.clone(),
         redis: redis.clone(),
@@ -121,6 +124,8 @@ struct Hosts {
     hosted: BTreeMap<CameraId, Hosted>,
     /// Cameras that may not be opened here, and which configuration of theirs was refused.
     refused: BTreeMap<CameraId, CameraConfig>,
+    /// Says which ones have keys that this release does not know.
+    unfit: Unfit,
     /// Told when a camera's thread has ended.
     ended: Arc<Notify>,
     shutdown: Shutdown,
@@ -149,7 +154,8 @@ enum Afterwards {
 impl Hosts {
     /// Lets go of what is lost, wanted by others or configured anew, and takes what is free; says when to come again.
     async fn tick(&mut self) -> Result<Duration, StreamError> {
-        let mut known = self.redis.cameras().await?.cameras;
+        let Cameras { cameras: mut known, broken } = self.redis.cameras().await?;
+        self.unfit.say(&self.redis, broken).await?;
         self.refuse(&mut known).await?;
         for (id, hosted) in &mut self.hosted {
             if let Some(config) = known.get(id)

@@ -159,7 +159,8 @@ pub struct TrackConfig {
     /// Most tracks kept at once; the oldest lost ones go first.
     pub max_tracks: u32,
     /// Whether an object starts a track, too, that is seen from `analysis.confidence` on in at least five consecutive
-    /// frames over at least a second.
+    /// frames over at least a second. Not written where it has its default: the release before does not know it.
+    #[serde(skip_serializing_if = "is_true")]
     pub doubtful: bool,
 }
 
@@ -229,6 +230,10 @@ const SAME_SHAPE: f64 = 0.01;
 
 fn one() -> u32 {
     1
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 fn square() -> f32 {

@@ -26,7 +26,7 @@ impl LossReason {
 }
 
 /// One count for each reason that readers of this version know.
-fn losses_for(lost: &[LossCount], schema: u16) -> Vec<LossCount> {
+pub fn losses_for(lost: &[LossCount], schema: u16) -> Vec<LossCount> {
     let mut told: Vec<LossCount> = Vec::with_capacity(lost.len());
     for loss in lost {
         let reason = loss.reason.for_schema(schema);

@@ -5,10 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peregrine_proto::CameraId;
+use peregrine_proto::{CameraId, SCHEMA};
 use rand::seq::SliceRandom;
 
-use crate::{Acquired, Grant, Lease, Redis, Renewed, Role, StreamError, WorkerId, keys, value};
+use crate::{
+    Acquired, Grant, Lease, Redis, Renewed, Role, StreamError, WorkerId, agreement::FOR_GOOD, keys,
+    lease::name_of, value,
+};
 
 /// How long a lease lasts unless told otherwise: within this and half a second a dead worker's cameras run again.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(3);
@@ -116,6 +119,10 @@ impl Balance {
         for (camera, owner) in cameras.iter().zip(owners) {
             // Nothing can be said or done about a camera whose node of a cluster is away.
             let Some(owner) = owner else { continue };
+            if !owner.reserved && self.redis.schema() >= SCHEMA {
+                self.redis.reserve(self.role, camera, FOR_GOOD).await?;
+                next = Duration::ZERO;
+            }
             if !owner.is_live() {
                 if !self.held.contains_key(camera) {
                     free.push(camera);
@@ -177,7 +184,7 @@ impl Balance {
     /// When the server does not answer: the leases then run out by themselves.
     pub async fn leave(&mut self) -> Result<(), StreamError> {
         // First, so that those who take the cameras count who is left.
-        let gone = redis::cmd("ZREM").arg(keys::workers(self.role)).arg(self.worker.to_string()).take();
+        let gone = redis::cmd("ZREM").arg(keys::workers(self.role)).arg(self.sign()).take();
         let mut first_error = self.redis.state.run(&gone).await.map(drop);
         for camera in self.held.keys().cloned().collect::<Vec<_>>() {
             let released = self.release(&camera).await;
@@ -191,7 +198,7 @@ impl Balance {
         let key = keys::workers(self.role);
         let now_ms = self.redis.state.time_us(key).await? / 1000;
         let ago = |age: Duration| now_ms - i64::try_from(age.as_millis()).unwrap_or(0);
-        let me = self.worker.to_string();
+        let me = self.sign();
         let mut commands = redis::pipe();
         commands.cmd("ZADD").arg(key).arg(now_ms).arg(&me);
         commands.cmd("ZREMRANGEBYSCORE").arg(key).arg("-inf").arg(ago(FORGOTTEN_AFTER));
@@ -207,6 +214,11 @@ impl Balance {
             self.ttl.saturating_sub(Duration::from_millis(since_ms.unsigned_abs())) + Duration::from_millis(2)
         };
         Ok(others.map(alive_for).collect())
+    }
+
+    /// How it signs in: with what it reads. Workers of the release before sign with less.
+    fn sign(&self) -> String {
+        format!("{} {SCHEMA}", self.worker)
     }
 
     async fn drop_removed(&mut self, cameras: &[CameraId]) -> Result<(), StreamError> {
@@ -318,7 +330,7 @@ impl Redis {
             let since_ms = now_ms.saturating_sub(value::integer(&beat).unwrap_or(0)).max(0);
             let seen_ago = Duration::from_millis(since_ms.unsigned_abs());
             // One that was started again under its name has an entry for each of its lives.
-            let known = newest.entry(crate::lease::name_of(&worker).to_owned()).or_insert(seen_ago);
+            let known = newest.entry(name_of(&worker).to_owned()).or_insert(seen_ago);
             *known = seen_ago.min(*known);
         }
         let heartbeat = |(worker, seen_ago)| Heartbeat { worker, seen_ago };
@@ -336,7 +348,7 @@ impl Redis {
         let mut command = redis::cmd("ZRANGEBYSCORE");
         command.arg(key).arg(since_ms).arg("+inf");
         let reply = value::list(self.state.run(&command).await?).unwrap_or_default();
-        let name = |worker: &redis::Value| value::text(worker).map(|w| crate::lease::name_of(w).to_owned());
+        let name = |worker: &redis::Value| value::text(worker).map(|w| name_of(w).to_owned());
         Ok(reply.iter().filter_map(name).collect())
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use peregrine_proto::{FrameHeader, FrameId, FrameResult, LossCount, LossReason};
+use peregrine_proto::{FrameHeader, FrameId, FrameResult, LossCount, LossReason, losses_for};
 
 use crate::{
     Lease, Redis, StreamError, keys,
@@ -141,7 +141,7 @@ pub struct Commit<'a> {
     pub intake: &'a Intake,
     /// The analysis' state after it, under 64 KiB.
     pub state: &'a [u8],
-    /// The result.
+    /// The result; it is written in this version.
     pub result: &'a FrameResult,
     /// About how many results the camera keeps.
     pub results_kept: u64,
@@ -185,7 +185,8 @@ impl Redis {
     /// Only what trying again would not mend.
     pub async fn commit(&self, commit: &Commit<'_>) -> Result<CommitOutcome, StreamError> {
         let result = peregrine_proto::encode(commit.result);
-        let lost = serde_json::to_vec(&commit.intake.lost.0).unwrap_or_default();
+        let lost = losses_for(&commit.intake.lost.0, commit.result.schema);
+        let lost = serde_json::to_vec(&lost).unwrap_or_default();
         let camera = &commit.lease.camera;
         let trim_to = if self.split { String::new() } else { commit.id.next().to_string() };
         let keys = [

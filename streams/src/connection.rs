@@ -1,8 +1,12 @@
 //! The handle that everything else is done with.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU16},
+    time::Duration,
+};
 
-use peregrine_proto::CameraId;
+use peregrine_proto::{CameraId, SCHEMA};
 
 use crate::{StreamError, address::masked, keys, servers::Servers, value};
 
@@ -54,6 +58,8 @@ pub struct Redis {
     pub(crate) frames: Arc<Servers>,
     /// Whether frames live on another server than the checkpoint.
     pub(crate) split: bool,
+    /// The schema version that is written.
+    pub(crate) writes: Arc<AtomicU16>,
 }
 
 impl Redis {
@@ -70,7 +76,7 @@ impl Redis {
         if split {
             frames.check().await?;
         }
-        Ok(Self { state, frames, split })
+        Ok(Self { state, frames, split, writes: Arc::new(AtomicU16::new(SCHEMA)) })
     }
 
     /// Asks the state server for an answer: the proof of health behind `/readyz`.

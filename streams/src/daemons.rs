@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use peregrine_proto::SCHEMA;
+
 use crate::{Redis, StreamError, keys, value};
 
 /// After this long without a sign of life a daemon is not listed any more.
@@ -21,9 +23,9 @@ pub struct RunningDaemon {
 }
 
 impl RunningDaemon {
-    /// As it stands in Redis.
+    /// As it stands in Redis: with the newest schema version that it reads, which the release before does not say.
     fn entry(&self) -> String {
-        format!("{} {} {}", self.daemon, self.worker, self.address)
+        format!("{} {} {} {SCHEMA}", self.daemon, self.worker, self.address)
     }
 
     fn of(entry: &str) -> Option<Self> {

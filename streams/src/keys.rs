@@ -15,8 +15,10 @@ pub const TAG_KEY: &str = "peregrine:{_}:tag_key";
 pub const MODELS: &str = "peregrine:{_}:models";
 /// Sorted set: stream of steps → when one came, milliseconds of the server's clock.
 pub const STREAMS: &str = "peregrine:{_}:streams";
-/// Sorted set: daemon, its name and the address of its metrics → its last sign of life, milliseconds of the server's clock.
+/// Sorted set: daemon, its name, the address of its metrics and the newest schema that it reads → its last sign of life, milliseconds of the server's clock.
 pub const DAEMONS: &str = "peregrine:{_}:daemons";
+/// The schema version that is written; until it stands here, the one before.
+pub const SCHEMA: &str = "peregrine:{_}:schema";
 /// Stream of small wake-ups.
 pub const CONTROL: &str = "peregrine:{_}:control";
 
@@ -30,11 +32,19 @@ pub fn detect_answers(worker: &str) -> String {
     format!("peregrine:detect:answers:{worker}")
 }
 
-/// Sorted set: worker and nonce → its last heartbeat, milliseconds of the server's clock.
+/// Sorted set: worker, nonce and the newest schema that it reads → its last heartbeat, milliseconds of the server's clock.
 pub fn workers(role: Role) -> &'static str {
     match role {
         Role::Processor => "peregrine:{_}:workers",
         Role::Producer => "peregrine:{_}:producers",
+    }
+}
+
+/// String: camera → why this worker cannot have it, as JSON. Goes away with the worker.
+pub fn unfit(role: Role, worker: &str) -> String {
+    match role {
+        Role::Processor => format!("peregrine:{{_}}:unfit:processor:{worker}"),
+        Role::Producer => format!("peregrine:{{_}}:unfit:producer:{worker}"),
     }
 }
 

@@ -3,10 +3,10 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use peregrine_proto::{CameraId, FrameId};
+use peregrine_proto::{CameraId, FrameId, SCHEMA};
 use redis::Value;
 
-use crate::{Checkpoint, Redis, StreamError, keys, script, servers::Answer, value};
+use crate::{Checkpoint, Redis, StreamError, agreement::FOR_GOOD, keys, script, servers::Answer, value};
 
 /// For how long a released camera is kept for the worker that asked for it.
 const KEPT_FOR: Duration = Duration::from_millis(1500);
@@ -147,7 +147,12 @@ impl Redis {
             .run(
                 &self.state,
                 &[keys::lease(role, camera), keys::checkpoint(camera)],
-                &[worker.to_string().as_bytes(), millis(ttl).as_bytes(), least_epoch.to_string().as_bytes()],
+                &[
+                    worker.to_string().as_bytes(),
+                    millis(ttl).as_bytes(),
+                    least_epoch.to_string().as_bytes(),
+                    if self.schema() >= SCHEMA { FOR_GOOD } else { "0" }.as_bytes(),
+                ],
             )
             .await?;
         parse_acquired(reply, role, camera, ttl)
@@ -312,7 +317,7 @@ impl Redis {
     ) -> Result<Vec<Option<Owner>>, StreamError> {
         let mut commands = redis::pipe();
         for camera in cameras {
-            commands.cmd("HMGET").arg(keys::lease(role, camera)).arg(&["owner", "exp", "epoch"]);
+            commands.cmd("HMGET").arg(keys::lease(role, camera)).arg(&["owner", "exp", "epoch", "want"]);
         }
         let owner = |answer: Option<Answer>| {
             let Answer { now_us, value } = answer?;
@@ -322,6 +327,7 @@ impl Redis {
                 worker: parts.first().and_then(value::text).unwrap_or_default().to_owned(),
                 left: Duration::from_millis(field(1).saturating_sub(now_us.unsigned_abs() / 1000)),
                 epoch: field(2),
+                reserved: parts.get(3).and_then(value::text) == Some(script::RESERVED),
             })
         };
         Ok(self.state.survey(&commands).await?.into_iter().map(owner).collect())
@@ -334,6 +340,8 @@ pub(crate) struct Owner {
     /// How long it lasts from now; zero when it has run out.
     pub(crate) left: Duration,
     pub(crate) epoch: u64,
+    /// Workers of the release before cannot have the camera.
+    pub(crate) reserved: bool,
 }
 
 impl Owner {

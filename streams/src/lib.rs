@@ -7,6 +7,7 @@
 //! ([`ResultReader`]). No pixel passes through a script, and everything that blocks has a connection of its own.
 
 mod address;
+mod agreement;
 mod balance;
 mod cluster;
 mod commit;
@@ -32,8 +33,10 @@ mod sentinel;
 mod servers;
 mod steps;
 mod trouble;
+mod unfit;
 mod value;
 
+pub use agreement::{Agreement, OldDaemon, QUIET, SchemaState};
 pub use balance::{Balance, DEFAULT_TTL, Heartbeat, Tick};
 pub use commit::{Checkpoint, Commit, CommitOutcome, Intake, Losses, RESULTS_KEPT, Seen};
 pub use connection::{MAX_CLOCK_SKEW, Redis, RedisUrls, wall_clock_us};
@@ -51,5 +54,8 @@ pub use progress::Progress;
 pub use registry::{Cameras, ModelAnnouncement, SourceHealth, SourceState, StoredCamera, fingerprint, given};
 pub use results::{ResultEntry, ResultReader};
 pub use round_trip::{Operation, observe_round_trips};
+#[doc(hidden)]
+pub use script::commit_script;
 pub use steps::{KnownStream, NewStep, STEPS_KEPT, STREAM_KEPT, StepEntry, StepReader};
 pub use trouble::{Trouble, observe_trouble};
+pub use unfit::{Reasons, Unfit};

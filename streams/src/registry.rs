@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use peregrine_proto::{CameraConfig, CameraId, InFull, LossCount, Size, SourceUri, without_values};
+use peregrine_proto::{
+    CameraConfig, CameraId, InFull, LossCount, SCHEMA, Size, SourceUri, losses_for, without_values,
+};
 use redis::Value;
 use ring::{
     digest::{SHA256, digest},
@@ -48,8 +50,7 @@ pub struct SourceState {
 impl SourceState {
     /// Whether it was written of this source.
     pub fn is_of(&self, camera: &CameraId, uri: &SourceUri) -> bool {
-        // Before there were hashes it was the masked address.
-        self.fingerprint == fingerprint(camera, uri)
+        self.fingerprint == fingerprint(camera, uri, SCHEMA)
             || (!self.fingerprint.starts_with(HASHED) && uri.fits(&self.fingerprint))
     }
 }
@@ -57,10 +58,13 @@ impl SourceState {
 /// The prefix of a hash.
 const HASHED: &str = "sha256:";
 
-/// A source's fingerprint: a hash of the camera's id and the whole address. It stays in Redis, because who has it can try
-/// passwords on it.
+/// A source's fingerprint, as readers of this schema version know it: a hash of the camera's id and the whole address. It
+/// stays in Redis, because who has it can try passwords on it. Before schema 3 it was the masked address.
 #[allow(clippy::disallowed_methods, reason = "the hash stays beside the address itself")]
-pub fn fingerprint(camera: &CameraId, uri: &SourceUri) -> String {
+pub fn fingerprint(camera: &CameraId, uri: &SourceUri, schema: u16) -> String {
+    if schema < 3 {
+        return uri.to_string();
+    }
     hashed(&[camera.as_str(), uri.in_full()].join("\0"))
 }
 
@@ -68,7 +72,7 @@ fn hashed(text: &str) -> String {
     format!("{HASHED}{}", hex(digest(&SHA256, text.as_bytes()).as_ref()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -140,7 +144,15 @@ impl Redis {
                 }
                 Err(error) => {
                     let why = without_values(&error.to_string()).into_owned();
-                    cameras.broken.insert(id, format!("its configuration cannot be read: {why}"));
+                    let why = if why.contains("unknown field") || why.contains("unknown variant") {
+                        format!(
+                            "its configuration has what release {} does not know: {why}",
+                            env!("CARGO_PKG_VERSION")
+                        )
+                    } else {
+                        format!("its configuration cannot be read: {why}")
+                    };
+                    cameras.broken.insert(id, why);
                 }
             }
         }
@@ -165,6 +177,7 @@ impl Redis {
             return Ok(false);
         }
         let json = json_of(config);
+        self.reserve_new(&config.id).await?;
         self.state.run(redis::cmd("HSET").arg(keys::CAMERAS).arg(config.id.as_str()).arg(json)).await?;
         self.wake(&Wake::CameraChanged { camera: config.id.clone() }).await;
         Ok(true)
@@ -195,6 +208,7 @@ impl Redis {
     /// When the server does not answer or is full.
     pub async fn add_camera(&self, config: &CameraConfig) -> Result<bool, StreamError> {
         let json = json_of(config);
+        self.reserve_new(&config.id).await?;
         let mut add = redis::cmd("HSETNX");
         add.arg(keys::CAMERAS).arg(config.id.as_str()).arg(json);
         let added = value::integer(&self.state.run(&add).await?) == Some(1);
@@ -272,6 +286,8 @@ impl Redis {
     /// # Errors
     /// When the server does not answer or is full.
     pub async fn put_source_state(&self, camera: &CameraId, state: &SourceState) -> Result<(), StreamError> {
+        let lost = losses_for(&state.lost, self.schema());
+        let state = SourceState { lost, ..state.clone() };
         let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(state) else { return Ok(()) };
         let mut command = redis::cmd("HSET");
         command.arg(keys::source(camera));

@@ -23,7 +23,15 @@ macro_rules! scripts {
     };
 }
 
+/// Stands in a lease's field `want` where only workers that read the newest schema may have the camera. Those of the
+/// release before take it for one for whom the camera is kept.
+pub(crate) const RESERVED: &str = "reserved-for-schema-3";
+
 scripts! {
+    /// Says who announces itself and reads no newest schema, and raises the version that is written.
+    AGREE = "agree.lua", State;
+    /// Keeps a camera from workers that do not read the newest schema.
+    RESERVE = "reserve.lua", Lease;
     /// Takes a lease.
     ACQUIRE = "acquire.lua", Lease;
     /// Notes that work on a frame begins.
@@ -40,14 +48,21 @@ scripts! {
     WANT = "want.lua", Lease;
 }
 
+/// The script of commits as it is sent: for a run that swaps it.
+#[doc(hidden)]
+pub fn commit_script() -> &'static str {
+    &COMMIT.code
+}
+
 pub(crate) struct Script {
-    code: &'static str,
+    code: String,
     hash: String,
 }
 
 impl Script {
-    fn new(code: &'static str) -> Self {
-        Self { code, hash: redis::Script::new(code).get_hash().to_owned() }
+    fn new(code: &str) -> Self {
+        let code = code.replacen('\n', &format!("\nlocal RESERVED = '{RESERVED}'\n"), 1);
+        Self { hash: redis::Script::new(&code).get_hash().to_owned(), code }
     }
 
     /// By which the server knows it.
@@ -75,7 +90,7 @@ impl Script {
             command
         };
         match servers.run(&call("EVALSHA", &self.hash)).await? {
-            Value::ServerError(_) => match servers.run(&call("EVAL", self.code)).await? {
+            Value::ServerError(_) => match servers.run(&call("EVAL", &self.code)).await? {
                 Value::ServerError(error) => Err(servers.refusal(error, "EVAL".into())),
                 value => Ok(value),
             },

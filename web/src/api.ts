@@ -72,6 +72,14 @@ export interface WorkerState {
   role: "producer" | "processor";
   seen_ms_ago: number;
   cameras: readonly string[];
+  /** Cameras that it cannot have, and why. */
+  unfit: Readonly<Record<string, string>>;
+}
+
+/** All workers, and what is to be known of their releases. */
+export interface Workers {
+  workers: readonly WorkerState[];
+  notices: readonly string[];
 }
 
 /** A model that processors run. */
@@ -118,8 +126,8 @@ export async function calibrate(trial: Trial, signal: AbortSignal): Promise<Cali
   return json(await ask("POST", "api/calibration", { body: trial, signal }));
 }
 
-export async function workers(signal: AbortSignal): Promise<readonly WorkerState[]> {
-  return (await json<{ workers: WorkerState[] }>(await ask("GET", "api/workers", { signal }))).workers;
+export async function workers(signal: AbortSignal): Promise<Workers> {
+  return json<Workers>(await ask("GET", "api/workers", { signal }));
 }
 
 export async function ledger(signal: AbortSignal): Promise<readonly LedgerEntry[]> {

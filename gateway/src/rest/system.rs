@@ -14,7 +14,7 @@ use axum::{
 };
 use peregrine_proto::{CameraId, LossCount};
 use peregrine_streams::{
-    Account, Losses, Redis, Role, SourceHealth, SourceState, StreamError, wall_clock_us,
+    Account, Losses, Reasons, Redis, Role, SourceHealth, SourceState, StreamError, wall_clock_us,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -57,22 +57,30 @@ struct Worker {
     seen_ms_ago: u64,
     /// The cameras that it holds.
     cameras: Vec<CameraId>,
+    /// Cameras that it cannot have, and why.
+    unfit: Reasons,
 }
 
-/// `GET /api/workers`: who gave a sign of life within the last minute, and which cameras they hold.
+/// `GET /api/workers`: who gave a sign of life within the last minute, which cameras they hold, and what is to be known of
+/// their releases.
 pub(crate) async fn workers(State(app): State<Arc<App>>) -> Result<Response, Refused> {
     let cameras: Vec<CameraId> = overview(&app).await?.cameras.keys().cloned().collect();
     let redis = &app.redis;
-    let both = async {
-        tokio::try_join!(of_role(redis, Role::Producer, &cameras), of_role(redis, Role::Processor, &cameras))
+    let all = async {
+        tokio::try_join!(
+            of_role(redis, Role::Producer, &cameras),
+            of_role(redis, Role::Processor, &cameras),
+            redis.schema_state()
+        )
     };
-    let (mut workers, processors) = in_time(both).await??;
+    let (mut workers, processors, schema) = in_time(all).await??;
     workers.extend(processors);
-    Ok(([LIVE], Json(json!({ "workers": workers }))).into_response())
+    Ok(([LIVE], Json(json!({ "workers": workers, "notices": schema.notices() }))).into_response())
 }
 
 async fn of_role(redis: &Redis, role: Role, cameras: &[CameraId]) -> Result<Vec<Worker>, StreamError> {
-    let (heartbeats, holders) = tokio::try_join!(redis.heartbeats(role), redis.holders(role, cameras))?;
+    let (heartbeats, holders, mut unfit) =
+        tokio::try_join!(redis.heartbeats(role), redis.holders(role, cameras), redis.unfit(role))?;
     let mut held: BTreeMap<String, BTreeSet<CameraId>> = BTreeMap::new();
     for (camera, holder) in cameras.iter().zip(holders) {
         if let Some(holder) = holder {
@@ -85,6 +93,7 @@ async fn of_role(redis: &Redis, role: Role, cameras: &[CameraId]) -> Result<Vec<
     };
     let worker = |heartbeat: peregrine_streams::Heartbeat| Worker {
         cameras: held.remove(&heartbeat.worker).into_iter().flatten().collect(),
+        unfit: unfit.remove(&heartbeat.worker).unwrap_or_default(),
         seen_ms_ago: u64::try_from(heartbeat.seen_ago.as_millis()).unwrap_or(u64::MAX),
         role: name,
         worker: heartbeat.worker,

@@ -353,7 +353,7 @@ impl FrameWriter {
         let mut lost: Losses = header.lost.iter().copied().collect();
         self.lost.to_vec().into_iter().for_each(|count| lost.add(count.reason, count.count));
         header.lost = lost.to_vec();
-        let encoded = peregrine_proto::encode(header);
+        let encoded = peregrine_proto::encode(&header.clone().for_schema(self.redis.schema()));
         let mut command = redis::Cmd::with_capacity(7, data.len() + encoded.len() + 256);
         command.arg("XADD").arg(&self.key).arg(id.to_string()).arg("h").arg(encoded).arg("d").arg(data);
         command

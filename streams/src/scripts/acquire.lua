@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Takes the lease of a camera.
--- KEYS: lease, checkpoint     ARGV: worker, ttl ms, least epoch
+-- KEYS: lease, checkpoint     ARGV: worker, ttl ms, least epoch, ms to reserve the camera for (0 for not at all; see reserve.lua)
 -- {0, holder, ms until it may be asked again} while somebody else holds it or it is kept for somebody else;
 -- {1, fence, epoch, checkpoint id, n, inc, state, lost, ms since the lease of a holder that did not release it ran out,
 -- or -1} otherwise.
@@ -9,14 +9,16 @@
 -- with its epoch must not make its new frames look old.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local v = redis.call('HMGET', KEYS[1], 'owner', 'exp', 'epoch', 'want', 'wantexp')
+local v = redis.call('HMGET', KEYS[1], 'owner', 'exp', 'epoch', 'want', 'wantexp', 'asked', 'askedexp')
 local held_until = tonumber(v[2] or '0') or 0
 if v[1] and v[1] ~= '' and v[1] ~= ARGV[1] and held_until > now then
   return {0, v[1], held_until - now}
 end
-local kept_until = tonumber(v[5] or '0') or 0
-if v[4] and v[4] ~= '' and v[4] ~= ARGV[1] and kept_until > now then
-  return {0, v[4], kept_until - now}
+local kept_for, kept_until = v[4], v[5]
+if kept_for == RESERVED then kept_for, kept_until = v[6], v[7] end
+kept_until = tonumber(kept_until or '0') or 0
+if kept_for and kept_for ~= '' and kept_for ~= ARGV[1] and kept_until > now then
+  return {0, kept_for, kept_until - now}
 end
 local c = redis.call('HMGET', KEYS[2], 'id', 'n', 'inc', 'state', 'lost')
 local epoch = math.max(tonumber(v[3] or '0') or 0, tonumber(c[3] or '0') or 0, tonumber(ARGV[3]) or 0) + 1
@@ -24,5 +26,10 @@ local expired = -1
 if v[1] and v[1] ~= '' and v[1] ~= ARGV[1] then expired = now - held_until end
 local fence = string.format('%.0f:%s', epoch, ARGV[1])
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'epoch', string.format('%.0f', epoch), 'fence', fence,
-  'exp', string.format('%.0f', now + ARGV[2]), 'want', '', 'wantexp', 0)
+  'exp', string.format('%.0f', now + ARGV[2]), 'reader', fence, 'asked', '', 'askedexp', 0)
+if ARGV[4] ~= '0' then
+  redis.call('HSET', KEYS[1], 'want', RESERVED, 'wantexp', string.format('%.0f', now + ARGV[4]))
+elseif v[4] ~= RESERVED then
+  redis.call('HSET', KEYS[1], 'want', '', 'wantexp', 0)
+end
 return {1, fence, epoch, c[1] or '0-0', c[2] or '0', c[3] or '0', c[4] or '', c[5] or '', expired}

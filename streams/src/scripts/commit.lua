@@ -11,12 +11,14 @@
 -- {'DUP', wanted}    a result of this or a later frame exists although the checkpoint is older: the checkpoint was
 --                    lost. It is advanced, the result is not written twice, and the event is counted.
 -- {'OK', wanted}
-local v = redis.call('HMGET', KEYS[1], 'fence', 'want', 'wantexp')
+local v = redis.call('HMGET', KEYS[1], 'fence', 'want', 'wantexp', 'asked', 'askedexp')
 if v[1] ~= ARGV[1] then return {'FENCED', v[1] or ''} end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local want, till = v[2], v[3]
+if want == RESERVED then want, till = v[4], v[5] end
 local wanted = ''
-if v[2] and v[2] ~= '' and (tonumber(v[3] or '0') or 0) > now then wanted = v[2] end
+if want and want ~= '' and (tonumber(till or '0') or 0) > now then wanted = want end
 local current = redis.call('HGET', KEYS[4], 'id') or '0-0'
 if current == ARGV[2] then return {'DONE', wanted} end
 if current ~= ARGV[3] then return {'STALE', current} end

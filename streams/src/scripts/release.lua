@@ -5,8 +5,10 @@
 -- 1, or 0 when the lease was somebody else's.
 local v = redis.call('HMGET', KEYS[1], 'fence', 'want')
 if v[1] ~= ARGV[1] then return 0 end
+local kept = 'wantexp'
+if v[2] == RESERVED then kept = 'askedexp' end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('HSET', KEYS[1], 'owner', '', 'fence', '', 'exp', 0, 'acq_id', '', 'tries', 0,
-  'wantexp', string.format('%.0f', now + ARGV[2]))
+  kept, string.format('%.0f', now + ARGV[2]))
 return 1

@@ -1,6 +1,7 @@
 //! The protocol against real Redis servers, each started by its test on a socket or port of its own.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod agreement;
 mod balance;
 mod certificate;
 mod cluster;

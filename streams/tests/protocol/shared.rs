@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use peregrine_proto::{
-    CameraConfig, CameraId, FrameId, FrameResult, LossCount, LossReason, ResultStatus, Size,
+    CameraConfig, CameraId, FrameId, FrameResult, LossCount, LossReason, ResultStatus, SCHEMA, Size,
 };
 use peregrine_streams::{
     Account, Balance, Flow, ModelAnnouncement, PreviewReader, ResultReader, Role, RunningDaemon,
@@ -117,7 +117,7 @@ fn a_default_is_given() {
 fn a_source_is_taken_for_another_one() {
     let (address, other) = ("http://u:one@cam/a.mp4?pwd=x".into(), "http://u:two@cam/a.mp4?pwd=x".into());
     let state = |fingerprint: &str| SourceState { fingerprint: fingerprint.into(), ..SourceState::default() };
-    let now = state(&peregrine_streams::fingerprint(&cam("a"), &address));
+    let now = state(&peregrine_streams::fingerprint(&cam("a"), &address, SCHEMA));
     assert!(now.is_of(&cam("a"), &address), "a file is read from its beginning again");
     assert!(!now.is_of(&cam("a"), &other) && !now.is_of(&cam("b"), &address));
     // As the release before wrote it.

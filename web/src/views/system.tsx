@@ -59,10 +59,16 @@ export function SystemView() {
       <section class="card" aria-labelledby="workers-title">
         <h2 id="workers-title">
           Workers
-          <span class="card-figure">{working.value === undefined ? "–" : plural(working.value.length, "worker")}</span>
+          <span class="card-figure">{working.value === undefined ? "–" : plural(working.value.workers.length, "worker")}</span>
         </h2>
         <Failure polled={working} />
-        {working.value !== undefined && <Workers workers={working.value} />}
+        {working.value?.notices.map((notice) => (
+          <p key={notice} class="state warn wraps" data-testid="release-notice">
+            <Mark shape="triangle" />
+            <span>{notice}</span>
+          </p>
+        ))}
+        {working.value !== undefined && <Workers workers={working.value.workers} />}
       </section>
       <section class="card" aria-labelledby="streams-title">
         <h2 id="streams-title">Streams</h2>
@@ -102,7 +108,7 @@ function Workers({ workers: all }: { workers: readonly WorkerState[] }) {
   }
   return (
     <ul class="workers">
-      {all.map(({ worker, role, seen_ms_ago: ms, cameras }) => (
+      {all.map(({ worker, role, seen_ms_ago: ms, cameras, unfit }) => (
         <li key={`${role} ${worker}`}>
           <span>
             <span class={`swatch ${role}`} />
@@ -116,6 +122,14 @@ function Workers({ workers: all }: { workers: readonly WorkerState[] }) {
             {cameras.length === 0 && <span class="soft">holds no camera</span>}
             {cameras.map((id) => (
               <CameraLink key={id} id={id} />
+            ))}
+            {Object.entries(unfit).map(([id, why]) => (
+              <span key={id} class="state warn wraps">
+                <Mark shape="triangle" />
+                <span>
+                  cannot have <CameraLink id={id} />: {why}
+                </span>
+              </span>
             ))}
           </span>
         </li>

@@ -1,0 +1,28 @@
+#!lua flags=allow-oom
+-- Takes the lease of a camera.
+-- KEYS: lease, checkpoint     ARGV: worker, ttl ms, least epoch
+-- {0, holder, ms until it may be asked again} while somebody else holds it or it is kept for somebody else;
+-- {1, fence, epoch, checkpoint id, n, inc, state, lost, ms since the lease of a holder that did not release it ran out,
+-- or -1} otherwise.
+-- The lease has no TTL of its own: its expiry is a field compared with the server's clock, so the epoch never
+-- starts again, and renewing is no SET. The epoch also rises above the checkpoint's `inc`: a lease that was lost
+-- with its epoch must not make its new frames look old.
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local v = redis.call('HMGET', KEYS[1], 'owner', 'exp', 'epoch', 'want', 'wantexp')
+local held_until = tonumber(v[2] or '0') or 0
+if v[1] and v[1] ~= '' and v[1] ~= ARGV[1] and held_until > now then
+  return {0, v[1], held_until - now}
+end
+local kept_until = tonumber(v[5] or '0') or 0
+if v[4] and v[4] ~= '' and v[4] ~= ARGV[1] and kept_until > now then
+  return {0, v[4], kept_until - now}
+end
+local c = redis.call('HMGET', KEYS[2], 'id', 'n', 'inc', 'state', 'lost')
+local epoch = math.max(tonumber(v[3] or '0') or 0, tonumber(c[3] or '0') or 0, tonumber(ARGV[3]) or 0) + 1
+local expired = -1
+if v[1] and v[1] ~= '' and v[1] ~= ARGV[1] then expired = now - held_until end
+local fence = string.format('%.0f:%s', epoch, ARGV[1])
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'epoch', string.format('%.0f', epoch), 'fence', fence,
+  'exp', string.format('%.0f', now + ARGV[2]), 'want', '', 'wantexp', 0)
+return {1, fence, epoch, c[1] or '0-0', c[2] or '0', c[3] or '0', c[4] or '', c[5] or '', expired}
