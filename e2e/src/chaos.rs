@@ -4,6 +4,9 @@
 //! All processors reach Redis through a [proxy](proxy::Proxy) that can swallow a connection.
 //! An undisturbed `processor analyze` over the same file says which tracks there have to be.
 //!
+//! With a checkout of the release before, the run begins with its daemons and ends with those of this release: replicas are
+//! swapped under load, see [`rollout`].
+//!
 //! The control is a run in which COMMIT has lost its checks (fence, order, id): the proxy swaps the script. It must
 //! break a promise; a check that cannot fail would prove nothing.
 
@@ -11,6 +14,7 @@ mod check;
 mod clocks;
 mod faults;
 mod proxy;
+pub mod rollout;
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +31,7 @@ use peregrine_streams::ResultEntry;
 use rand::{SeedableRng, rngs::StdRng};
 
 pub use self::check::Promise;
-use self::{check::Checked, clocks::Clocks, faults::Fault, proxy::Proxy};
+use self::{check::Checked, clocks::Clocks, faults::Fault, proxy::Proxy, rollout::Rollout};
 use crate::{
     clips, programs,
     results::{essence, of_file},
@@ -37,6 +41,8 @@ use crate::{
 const FPS: u32 = 20;
 const FILES: [&str; 2] = ["file-1", "file-2"];
 const LIVE: &str = "live";
+/// The share of an upgrade in which all replicas are of this release.
+const FOR_THE_NEW: f64 = 0.6;
 /// After the last fault, no camera stands still for longer. (A file read at its true rate does not hurry after a standstill:
 /// it comes to its end by as much later.)
 const STANDSTILL: Duration = Duration::from_secs(45);
@@ -54,6 +60,8 @@ pub struct Plan {
     pub ttl: Duration,
     /// Whether COMMIT loses its checks.
     pub control: bool,
+    /// A checkout of the release before, from which to upgrade.
+    pub before: Option<PathBuf>,
     /// Where logs and data go.
     pub folder: PathBuf,
 }
@@ -92,7 +100,8 @@ pub fn run(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<Outcome> {
     let entrance = sockets.path().join("proxy.sock");
     let ttl_ms = plan.ttl.as_millis();
     let clocks = Clocks::new(&plan.folder)?;
-    let stack = clocks
+    let mut rollout = plan.before.as_ref().map(|before| Rollout::new(before, plan.processors)).transpose()?;
+    let mut stack = clocks
         .give(system::stack(&plan.folder, cameras(&clip)?)?)?
         .redis(RedisOptions { append_only: true, ..RedisOptions::default() })
         .set(Daemon::Producer, format!("producer.lease_ttl_ms={ttl_ms}"))
@@ -104,8 +113,11 @@ pub fn run(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<Outcome> {
         .set(Daemon::Processor, format!("redis.url=redis+unix://{}", entrance.display()))
         // Where they have to begin is decided by the proxy, which has to know the stack's Redis first.
         .processors(0)
-        .drain_within(Duration::from_secs(30))
-        .start()?;
+        .drain_within(Duration::from_secs(30));
+    if let Some(rollout) = &rollout {
+        stack = stack.executables(rollout.before()).gateway(0);
+    }
+    let stack = stack.start()?;
     let proxy = Proxy::start(&entrance, redis_socket(&stack)?)?;
     if plan.control {
         proxy.swap(check::commit_without_checks(&stack)?);
@@ -115,19 +127,22 @@ pub fn run(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let until = Instant::now() + plan.lasts;
     while Instant::now() < until {
-        let fault = Fault::draw(&mut random, plan);
-        say(&format!(
-            "{:4.0} s left: {fault}",
-            until.saturating_duration_since(Instant::now()).as_secs_f64()
-        ));
+        let left = until.saturating_duration_since(Instant::now());
+        let fault = match &rollout {
+            Some(rollout) if left < plan.lasts.mul_f64(FOR_THE_NEW) && rollout.next().is_some() => {
+                Fault::Upgrade
+            }
+            rollout => Fault::draw(&mut random, plan, rollout.as_ref()),
+        };
+        say(&format!("{:4.0} s left: {fault}", left.as_secs_f64()));
         *outcome.faults.entry(fault.name()).or_default() += 1;
-        fault.strike(&stack, &proxy, &clocks)?;
+        fault.strike(&stack, &proxy, &clocks, rollout.as_mut())?;
         thread::sleep(faults::pause(&mut random));
     }
     say("no more faults: waiting for the files to end");
     let ended = wait_for_ends(&stack);
     stack.stop("producer")?;
-    let mut checked = Checked::default();
+    let mut checked = Checked::new(rollout.is_some());
     if let Err(stuck) = ended {
         checked.broke(Promise::NothingHangs, stuck.to_string());
     }
@@ -139,6 +154,9 @@ pub fn run(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<Outcome> {
         let ledger = ledger.with_context(|| format!("there is no account of {camera}"))?;
         let lossless = camera.as_str() != LIVE;
         checked.camera(&camera, &entries, lossless.then_some(expected.as_slice()), &ledger)?;
+    }
+    if rollout.is_some() {
+        checked.upgraded();
     }
     Ok(checked.into(outcome))
 }

@@ -16,6 +16,7 @@ fn short(name: &str, seed: u64, control: bool) -> Result<Outcome> {
         processors: 3,
         ttl: Duration::from_secs(1),
         control,
+        before: None,
         folder: folder(name)?,
     };
     run(&plan, &mut |text| eprintln!("{text}"))

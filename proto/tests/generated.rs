@@ -99,6 +99,9 @@ fn document() -> String {
         (here as `other:` and the code). A message is a map with one entry: the \
         variant's name and its value. Pixels and pictures are binary. In JSON (offline files, REST and clients that ask for it) structs are objects and \
         enums are names.\n\n\
+        Schema 2 is read as well, and written while a daemon of the release before announces itself \
+        ([Upgrading](operations.md#upgrading)). In schema 2 there are none of the fields that may be missing, and no values that \
+        came with schema 3: `damaged` counts as `undecodable`, and reasons of later releases as `not_wanted`.\n\n\
         A client connects to `/ws` and sends and receives one message per WebSocket message, see [Encodings](#encodings). \
          A client that brings frames connects to `/ws/ingest/{{camera}}` and sends one JPEG per binary message; each is answered by a \
          `FrameAnswer` as JSON in a text message. \

@@ -533,6 +533,19 @@ impl Stack {
         self.resume(name)
     }
 
+    /// Stops a process and starts the executable of the same name in another folder in its place.
+    ///
+    /// # Errors
+    /// When there is no such process, or it does not become ready.
+    pub fn restart_from(&self, name: &str, executables: &Path) -> anyhow::Result<()> {
+        let mut program = self.known(name)?;
+        self.supervisor.stop(name, GRACE);
+        let executable = program.executable.file_name().context("it has no executable")?;
+        program.executable = executables.join(executable);
+        self.supervisor.start(program);
+        self.await_ready(self.plan.ready_within)
+    }
+
     fn known(&self, name: &str) -> anyhow::Result<Program> {
         self.supervisor.program(name).with_context(|| {
             let names: Vec<String> = self.processes().into_iter().map(|p| p.name).collect();

@@ -27,6 +27,10 @@ struct Args {
     /// Takes the checks out of COMMIT: this run must break a promise.
     #[arg(long)]
     control: bool,
+    /// A checkout of the release before, with its daemons built: the run begins with them, and swaps them one by one for those of
+    /// this release.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "control")]
+    before: Option<PathBuf>,
     /// Where logs and data go; .run/chaos unless said.
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
@@ -44,6 +48,7 @@ fn main() -> Result<ExitCode> {
         processors: args.processors.max(1),
         ttl: Duration::from_millis(args.ttl_ms),
         control: args.control,
+        before: args.before,
         folder,
     };
     let mut out = std::io::stdout().lock();

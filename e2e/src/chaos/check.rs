@@ -1,9 +1,12 @@
 //! The promises, checked from what stands in the streams.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use anyhow::{Context, Result};
-use peregrine_proto::{CameraId, FrameResult, ResultStatus};
+use peregrine_proto::{CameraId, FrameResult, OLDEST_SCHEMA, ResultStatus, SCHEMA};
 use peregrine_stack::{Stack, ledger::Ledger};
 use peregrine_streams::ResultEntry;
 
@@ -23,7 +26,7 @@ pub enum Promise {
     TracksAreUndisturbed,
     /// Under a later lease nothing was written by the holder of an earlier one.
     FencedWritersWriteNothing,
-    /// Everything goes on by itself after the last fault.
+    /// Everything goes on by itself after the last fault; the newest schema is written once all replicas read it.
     NothingHangs,
 }
 
@@ -48,12 +51,21 @@ pub(super) struct Checked {
     lost: u64,
     skipped: u64,
     owners_changed: u64,
+    /// Results are of the release before as well as of this one.
+    two_releases: bool,
+    /// Schema versions of the results.
+    schemas: BTreeSet<u16>,
 }
 
 /// Places told of each promise.
 const MOST_TOLD: usize = 5;
 
 impl Checked {
+    /// Nothing was found yet.
+    pub(super) fn new(two_releases: bool) -> Self {
+        Self { two_releases, ..Self::default() }
+    }
+
     /// Notes a broken promise.
     pub(super) fn broke(&mut self, promise: Promise, how: String) {
         let told = self.broken.entry(promise).or_default();
@@ -77,6 +89,7 @@ impl Checked {
             .map(|entry| entry.decode().with_context(|| format!("result {} of {camera}", entry.id)))
             .collect::<Result<_>>()?;
         self.frames += results.len() as u64;
+        self.schemas.extend(results.iter().map(|result| result.schema));
         self.in_order(camera, entries, &results);
         match expected {
             Some(expected) => self.as_undisturbed(camera, &results, expected),
@@ -126,10 +139,23 @@ impl Checked {
             let Some(expected) = usize::try_from(found.position).ok().and_then(|at| expected.get(at)) else {
                 continue;
             };
-            if found != *expected {
+            let same = match self.two_releases {
+                true => identities(&found) == identities(expected),
+                false => found == *expected,
+            };
+            if !same {
                 let told = format!("{camera}: frame {} differs", found.position);
                 self.broke(Promise::TracksAreUndisturbed, told);
             }
+        }
+    }
+
+    /// After an upgrade, results of both schema versions stand in the streams.
+    pub(super) fn upgraded(&mut self) {
+        let both = BTreeSet::from([OLDEST_SCHEMA, SCHEMA]);
+        if self.schemas != both {
+            let told = format!("results of the schema versions {:?}", self.schemas);
+            self.broke(Promise::NothingHangs, told);
         }
     }
 
@@ -164,11 +190,17 @@ impl Checked {
     }
 }
 
+/// Who is there in a frame, whichever release saw it: releases may place the same tracks a little differently.
+fn identities(result: &FrameResult) -> (u32, BTreeSet<(u32, u16)>) {
+    let told = result.tracks.iter().map(|track| (track.track_id, track.class_id));
+    (result.track_epoch, told.collect())
+}
+
 /// Teaches the stack's Redis a COMMIT that checks nothing: whoever calls it writes, under an id of its own. Gives which
 /// script is to be replaced by which.
 pub(super) fn commit_without_checks(stack: &Stack) -> Result<(Hash, Hash)> {
-    const COMMIT: &str = include_str!("../../../streams/src/scripts/commit.lua");
-    let mut unchecked = COMMIT.to_owned();
+    let commit = peregrine_streams::commit_script();
+    let mut unchecked = commit.to_owned();
     for (check, instead) in [
         ("if v[1] ~= ARGV[1] then return {'FENCED', v[1] or ''} end", ""),
         ("if current == ARGV[2] then return {'DONE', wanted} end", ""),
@@ -183,5 +215,5 @@ pub(super) fn commit_without_checks(stack: &Stack) -> Result<(Hash, Hash)> {
         let hash: String = redis::cmd("SCRIPT").arg("LOAD").arg(script).query(&mut redis)?;
         hash.as_bytes().try_into().context("a hash has 40 characters")
     };
-    Ok((load(COMMIT)?, load(&unchecked)?))
+    Ok((load(commit)?, load(&unchecked)?))
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use peregrine_stack::{Daemon, Signal, Stack};
 use rand::{Rng, rngs::StdRng};
 
-use super::{Plan, clocks::Clocks, proxy::Proxy};
+use super::{Plan, clocks::Clocks, proxy::Proxy, rollout::Rollout};
 use crate::system::command;
 
 /// One of them, with whom it strikes.
@@ -34,16 +34,28 @@ pub(super) enum Fault {
     StopProducer(Duration),
     /// The wall clock of a daemon's machine jumps by so many seconds, and back after a time.
     JumpClock(Daemon, f64, Duration),
+    /// The next replica of the release before is swapped for one of this release.
+    Upgrade,
+    /// The replica that was swapped last is swapped back.
+    Downgrade,
 }
 
 impl Fault {
     /// The next one.
-    pub(super) fn draw(random: &mut StdRng, plan: &Plan) -> Self {
+    pub(super) fn draw(random: &mut StdRng, plan: &Plan, rollout: Option<&Rollout>) -> Self {
         let processor = format!("processor-{}", random.random_range(1..=plan.processors));
         let beyond_the_lease = plan.ttl.mul_f64(random.random_range(1.3..3.0));
         if plan.control {
             // What the checks of COMMIT are there for.
             return Self::StopProcessor(processor, beyond_the_lease);
+        }
+        // Most of what happens while both releases are there.
+        if let Some(rollout) = rollout.filter(|rollout| rollout.next().is_some()) {
+            match random.random_range(0..6) {
+                0 | 1 => return Self::Upgrade,
+                2 if rollout.last().is_some() => return Self::Downgrade,
+                _ => {}
+            }
         }
         match random.random_range(0..16) {
             0..=2 => Self::KillProcessor(processor),
@@ -80,13 +92,21 @@ impl Fault {
             Self::FillRedis(_) => "redis full",
             Self::KillProducer => "producer killed",
             Self::StopProducer(_) => "producer stopped beyond its lease",
+            Self::Upgrade => "replica upgraded",
+            Self::Downgrade => "replica swapped back",
             Self::JumpClock(Daemon::Producer, ..) => "clock of the producer jumped",
             Self::JumpClock(..) => "clock of the processors jumped",
         }
     }
 
     /// Does it, and takes back what does not end by itself.
-    pub(super) fn strike(&self, stack: &Stack, proxy: &Proxy, clocks: &Clocks) -> Result<()> {
+    pub(super) fn strike(
+        &self,
+        stack: &Stack,
+        proxy: &Proxy,
+        clocks: &Clocks,
+        rollout: Option<&mut Rollout>,
+    ) -> Result<()> {
         let stop = |name: &str, time: Duration| -> Result<()> {
             stack.kill(name, Signal::STOP)?;
             thread::sleep(time);
@@ -110,6 +130,8 @@ impl Fault {
             }
             Self::KillProducer => stack.kill("producer", Signal::KILL),
             Self::StopProducer(time) => stop("producer", *time),
+            Self::Upgrade => rollout.map_or(Ok(()), |rollout| rollout.go_on(stack)),
+            Self::Downgrade => rollout.map_or(Ok(()), |rollout| rollout.go_back(stack)),
             Self::JumpClock(whose, seconds, time) => {
                 clocks.set(*whose, *seconds)?;
                 thread::sleep(*time);
