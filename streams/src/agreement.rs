@@ -154,7 +154,7 @@ impl Agreement {
         let names = value::list(reply).unwrap_or_default();
         let mut names: Vec<&str> = names.iter().filter_map(value::text).collect();
         names.sort_unstable();
-        let cameras: Vec<CameraId> = names.iter().filter_map(|name| CameraId::new(*name).ok()).collect();
+        let cameras: Vec<CameraId> = names.iter().filter_map(|name| CameraId::new(name).ok()).collect();
         let sum = hex(digest(&SHA1_FOR_LEGACY_USE_ONLY, names.join(" ").as_bytes()).as_ref());
         self.reserve_all(&cameras, &millis(WHILE_RAISING)).await?;
         let state = self.redis.agree(&sum).await?;

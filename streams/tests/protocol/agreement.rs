@@ -20,6 +20,7 @@ use crate::{
 const ACQUIRE: &str = include_str!("before/acquire.lua");
 const WANT: &str = include_str!("before/want.lua");
 const RENEW: &str = include_str!("before/renew.lua");
+const RELEASE: &str = include_str!("before/release.lua");
 const COMMIT: &str = include_str!("before/commit.lua");
 /// A fence, where the lease was had.
 type Had = Option<String>;
@@ -191,7 +192,7 @@ async fn camera_that_an_old_worker_took_in_the_moment_of_the_switch_stays_with_i
     let old = Old { server: &server, id: "old.00000001" };
     let fence = old.acquire(&camera).await?.context("refused")?;
     let mut new = balance(&redis, "new");
-    crate::balance::settle(&mut [&mut new], &[camera.clone()], vec![1]).await?;
+    crate::balance::settle(&mut [&mut new], std::slice::from_ref(&camera), vec![1]).await?;
     assert_eq!(old.renew(&camera, &fence).await?, fenced());
     Ok(())
 }
@@ -301,7 +302,7 @@ async fn results_of_an_old_worker_are_refused_under_a_lease_that_both_know() -> 
     let done: Vec<String> = commit.query_async(&mut server.raw().await?).await?;
     assert_eq!(done, ["OK", ""]);
     // It gives the camera up, and one of this release goes on where it was.
-    server.command::<()>(&["HSET", &keys[0], "owner", "", "exp", "0"]).await?;
+    assert_eq!(server.command::<i64>(&["EVAL", RELEASE, "1", &keys[0], &fence, "1500"]).await?, 1);
     let mut chain = Chain::take(&redis, &camera, "new").await?;
     assert_eq!((chain.at, &chain.state[..]), (frame.id, &b"state"[..]));
     assert_eq!(chain.run(1, Duration::from_secs(30)).await?, 1);
