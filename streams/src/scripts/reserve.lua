@@ -21,5 +21,6 @@ else
 end
 redis.call('HSET', KEYS[1], 'want', RESERVED, 'wantexp', string.format('%.0f', till))
 if not v[2] or v[2] == '' or v[2] == v[3] then return '' end
-redis.call('HSET', KEYS[1], 'owner', '', 'fence', '', 'exp', 0)
+-- Free for everybody at once.
+redis.call('HSET', KEYS[1], 'owner', '', 'fence', '', 'exp', 0, 'asked', '', 'askedexp', 0)
 return v[1] or ''

@@ -55,7 +55,9 @@ async fn daemon_that_left_or_fell_silent_is_still_listed() -> Result<()> {
     redis.withdraw_daemon(&two).await?;
     assert_eq!(redis.daemons().await?, std::slice::from_ref(&one));
     // Its last sign of life was twenty seconds ago.
-    let () = server.command(&["ZINCRBY", keys::DAEMONS, "-20000", "processor one 192.0.2.7:9100"]).await?;
+    let () = server
+        .command(&["ZINCRBY", keys::DAEMONS, "-20000", &format!("processor one 192.0.2.7:9100 {SCHEMA}")])
+        .await?;
     assert_eq!(redis.daemons().await?, []);
     Ok(())
 }
