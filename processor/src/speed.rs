@@ -1,58 +1,130 @@
 //! Speed over ground: a filter for each track while it lasts, and one robust line through a track that is complete.
 //!
-//! The filter is an extended Kalman filter. Its state is on the ground plane (position and velocity, metres), its
-//! measurement is the foot point in pixels: the middle of a box's lower edge. The noise of a foot point is even in
-//! the picture and very uneven on the ground; the Jacobian of the homography carries it there. What the noises are,
-//! it learns from its own innovations: consecutive ones of an optimal filter are unrelated (Mehra 1970). Where they
-//! point the same way, the object turns or brakes and the motion noise rises; by how much they differ from one
-//! another, the measurement noise is scaled. So the standard error means something with any detector.
+//! A track is followed by two motion models at once, an interacting multiple model (Blom and Bar-Shalom 1988). The
+//! steady one keeps its velocity; the manoeuvring one has an acceleration that comes and goes (Singer 1970). Which of
+//! them is right shows in their innovations. The steady one speaks only where it has been right for long; the other
+//! one's error is larger, and holds while an object brakes, accelerates or turns. Between the two, when steady motion
+//! has just ended, nothing is told for some tenths of a second: the one is wrong already, and the other does not know
+//! it yet.
+//!
+//! States are on the ground plane (metres, seconds), the measurement is the foot point in pixels: the middle of a
+//! box's lower edge. The noise of a foot point is even in the picture and very uneven on the ground; the Jacobian of
+//! the homography carries it there. Its size is learnt from the innovations, of each track and, for those that begin, of
+//! all tracks together: so the standard error means something with any detector.
+
+mod schema_2;
 
 use std::collections::BTreeMap;
 
-use nalgebra::{Matrix2, Matrix2x4, Matrix4, Vector2, Vector4};
+use nalgebra::{Matrix2, SMatrix, SVector, Vector2};
 use peregrine_geometry::Homography;
-use peregrine_proto::{Detection, Size, Speed};
-use serde::{Deserialize, Serialize};
+use peregrine_proto::{Detection, Size, Speed, TrackState};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, SeqAccess, Visitor},
+};
 
 use crate::track::Tracked;
 
 /// Nothing on a road is faster: 300 km/h, metres per second.
 pub const FASTEST_MPS: f64 = 300.0 / 3.6;
 
-/// Assumed standard deviation of a foot point: a share of the box's width and height, at least a pixel.
-const FOOT_NOISE: f64 = 0.02;
+/// Assumed standard deviation of a box's edge: a share of the box's width or height, at least a pixel.
+const EDGE_NOISE: f64 = 0.02;
+/// Bounds of the learnt factor on the variance of a foot point. Boxes in whole pixels hop: nearly half a pixel is the least.
+const NOISE_FACTOR_BOUNDS: (f64, f64) = (0.2, 25.0);
+/// How fast it is learnt, for each measurement: this, and faster at first.
+const LEARNING: f64 = 0.02;
+/// How fast all tracks' common factor follows that of each, for each measurement of a track that has had so many.
+const LEARNING_FROM_TRACKS: f64 = 0.01;
+const KNOWS_NOISE: u8 = 10;
 /// What is known of a velocity before it was measured, metres per second.
 const FIRST_VELOCITY: f64 = 15.0;
 /// Squared Mahalanobis distance from which on a foot point counts less: 99% of the good ones are nearer.
 const GATE: f64 = 9.21;
-/// Motion noise, the spectral density of white acceleration in m²/s³: at first, and its bounds.
-const MOTION: f64 = 0.5;
-const MOTION_BOUNDS: (f64, f64) = (0.001, 25.0);
-/// Bounds of the factor on the variance of a foot point.
-const NOISE_FACTOR_BOUNDS: (f64, f64) = (0.01, 25.0);
-/// How fast both are learnt, for each measurement, and the weight of the newest innovation in their mean.
-const LEARNING: f64 = 0.1;
-const MEMORY: f64 = 0.2;
-/// The variance of the mean of unrelated innovations.
-const MEAN_VARIANCE: f64 = MEMORY / (2.0 - MEMORY);
 /// A filter does not begin where a foot point is known no better than this, metres.
 const WORST_POSITION: f64 = 20.0;
+
+/// The steady model's spectral density of white acceleration, m²/s³.
+const STEADY_NOISE: f64 = 0.001;
+/// The manoeuvring model's acceleration: standard deviation in m/s², and the time for which it lasts in seconds.
+const ACCELERATION: f64 = 1.65;
+const ACCELERATION_LASTS_S: f64 = 2.2;
+/// For how long each of the two models is right, seconds.
+const MODELS_LAST_S: [f64; 2] = [80.0, 50.0];
+/// No model is ever out of the question.
+const LEAST_PROBABILITY: f64 = 0.02;
+
+/// The steady model speaks when it has been the likelier one for so long, seconds: sooner, a manoeuvre that follows
+/// would be told as steady motion for too long …
+const STEADY_FOR_S: f64 = 2.7;
+/// … and while the two velocities are no further apart than so many standard errors of the manoeuvring one.
+const MOST_APART: f64 = 2.0;
+/// Nothing is told while the steady model is less likely by this than it was: its probability a moment ago counts, less
+/// and less within this time, seconds. So a manoeuvre that begins is not told as what was before.
+const LOST_BELIEF: f64 = 0.33;
+const BELIEF_LASTS_S: f64 = 0.34;
+/// The models are built for all kinds of motion; the errors that they make with cars at an intersection are these
+/// shares of those that they expect (`bench speed`).
+const ERROR_SHARE: [f64; 2] = [0.6, 0.77];
+/// A manoeuvre may have begun unnoticed: the steady model's error is at least this share of the other's.
+const UNNOTICED: f64 = 0.15;
+/// What stands may have started since: the least error of a standing object, metres per second, less this much
+/// of its speed.
+const STANDING_ERROR: f64 = 0.36;
+const STANDING_ERROR_FALLS: f64 = 0.37;
+
 /// A speed is reported after this many foot points over this much time, …
-const LEAST_SEEN: u16 = 5;
-const LEAST_TIME_US: i64 = 500_000;
+const LEAST_SEEN: u8 = 5;
+const LEAST_TIME_S: f64 = 0.5;
 /// … while its standard error is at most this share of it, or this much in metres per second.
-const GOOD_SHARE: f64 = 0.04;
-const GOOD_MPS: f64 = 0.3;
-/// … and while its innovations do not stray: not while it brakes or turns faster than the filter has learnt to follow.
-/// By chance alone the trend is above this in 5% of all frames.
-const STRAYING: f64 = 3.0;
+const GOOD_SHARE: f64 = 0.041;
+const GOOD_MPS: f64 = 0.415;
 /// A box nearer to the picture's edge than this share of its size may be cut by it.
 const EDGE: f64 = 0.005;
 
 /// The speeds of all tracks of a camera.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SpeedEstimator {
+    /// Where the filters' positions count from, metres: they are near to it, so that an `f32` holds them.
+    origin: Option<[f64; 2]>,
+    last_us: i64,
+    /// The factor on the variance of a foot point that all tracks together have learnt: new ones begin with it.
+    noise_factor: f64,
     filters: BTreeMap<u32, GroundFilter>,
+}
+
+impl Default for SpeedEstimator {
+    fn default() -> Self {
+        Self { origin: None, last_us: 0, noise_factor: 1.0, filters: BTreeMap::new() }
+    }
+}
+
+impl<'de> Deserialize<'de> for SpeedEstimator {
+    /// The filters of checkpoints up to schema 2 were others: one field holds them all.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = SpeedEstimator;
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("the speed filters of a camera")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut fields: A) -> Result<SpeedEstimator, A::Error> {
+                if fields.size_hint() == Some(1) {
+                    let filters: Option<BTreeMap<u32, schema_2::Filter>> = fields.next_element()?;
+                    return Ok(filters.unwrap_or_default().into());
+                }
+                let missing = |index| A::Error::invalid_length(index, &self);
+                Ok(SpeedEstimator {
+                    origin: fields.next_element()?.ok_or_else(|| missing(0))?,
+                    last_us: fields.next_element()?.ok_or_else(|| missing(1))?,
+                    noise_factor: fields.next_element()?.ok_or_else(|| missing(2))?,
+                    filters: fields.next_element()?.ok_or_else(|| missing(3))?,
+                })
+            }
+        }
+        deserializer.deserialize_seq(Fields)
+    }
 }
 
 /// Where a track is on the ground and how fast.
@@ -64,27 +136,45 @@ pub struct OnGround {
     pub speed: Option<Speed>,
 }
 
+/// Position, velocity and acceleration.
+type State = SVector<f64, 6>;
+type Covariance = SMatrix<f64, 6, 6>;
+
 /// One object's motion over ground.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Checkpoint", into = "Checkpoint")]
 struct GroundFilter {
-    /// Metres.
-    position: [f64; 2],
-    /// Metres per second.
-    #[serde(with = "crate::packed")]
-    velocity: [f32; 2],
-    /// Upper triangle by rows, of position and velocity.
-    #[serde(with = "crate::packed")]
-    covariance: [f32; 10],
-    /// The mean of the last normalised ones, the newest counting most.
-    #[serde(with = "crate::packed")]
-    innovation: [f32; 2],
+    /// By the steady model, whose acceleration is zero, and by the manoeuvring one.
+    models: [Model; 2],
+    /// The probability that the steady model is right.
+    steady: f64,
+    /// The same as it was believed lately: the greatest, which fades.
+    believed: f64,
     /// Learnt factor on the variance of a foot point.
-    noise_factor: f32,
-    /// Learnt spectral density of the acceleration, m²/s³.
-    motion: f32,
-    first_us: i64,
-    last_us: i64,
-    seen: u16,
+    noise_factor: f64,
+    /// Since the first foot point, seconds.
+    age_s: f64,
+    /// For how long the steady model has been the likelier one, seconds.
+    steady_s: f64,
+    seen: u8,
+}
+
+/// What a model knows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Model {
+    state: State,
+    covariance: Covariance,
+}
+
+/// A filter in a checkpoint: the states (4 and 6 numbers), `steady`, `noise_factor` and `age_s`; and in half precision the
+/// Cholesky factors of the covariances, by which they stay positive, `believed` and `steady_s`.
+#[derive(Serialize, Deserialize)]
+struct Checkpoint {
+    #[serde(with = "crate::packed")]
+    numbers: [f32; 13],
+    #[serde(with = "crate::packed::halves")]
+    rough: [f32; 33],
+    seen: u8,
 }
 
 /// A foot point in source pixels with its standard deviations.
@@ -105,24 +195,38 @@ impl SpeedEstimator {
         source: Size,
         homography: &Homography,
     ) -> Vec<OnGround> {
+        let dt = media_time_us.saturating_sub(self.last_us).max(0) as f64 / 1e6;
+        self.last_us = media_time_us;
         let mut before = std::mem::take(&mut self.filters);
         tracks
             .iter()
             .map(|track| {
                 let seen = track.detection.and_then(|index| detections.get(index));
                 let foot = seen.and_then(|detection| Foot::of(detection.xyxy, source));
-                let filter = match before.remove(&track.track_id) {
-                    Some(mut filter) => filter.advance(media_time_us, foot, homography).then_some(filter),
-                    None => None,
-                };
-                let filter = filter.or_else(|| GroundFilter::begin(media_time_us, foot?, homography));
-                let Some(filter) = filter else { return OnGround::default() };
-                if track.state != peregrine_proto::TrackState::Removed {
+                let mut filter = before.remove(&track.track_id);
+                if let (Some(known), Some(origin)) = (filter, self.origin) {
+                    filter = known.advance(dt, foot, homography, origin);
+                }
+                let filter = filter.or_else(|| self.begin(foot?, homography));
+                let (Some(filter), Some(origin)) = (filter, self.origin) else { return OnGround::default() };
+                if foot.is_some() && filter.seen >= KNOWS_NOISE {
+                    self.noise_factor *= (filter.noise_factor / self.noise_factor).powf(LEARNING_FROM_TRACKS);
+                }
+                if track.state != TrackState::Removed {
                     self.filters.insert(track.track_id, filter);
                 }
-                OnGround { position_m: Some(filter.position), speed: filter.speed() }
+                OnGround {
+                    position_m: Some(filter.models[filter.speaking()].position(origin)),
+                    speed: filter.speed(),
+                }
             })
             .collect()
+    }
+
+    fn begin(&mut self, foot: Foot, homography: &Homography) -> Option<GroundFilter> {
+        let position = homography.ground(foot.point.into())?;
+        let origin = *self.origin.get_or_insert(position);
+        GroundFilter::begin(foot, homography, position, origin, self.noise_factor)
     }
 }
 
@@ -139,178 +243,321 @@ impl Foot {
         let (width, height) = (f64::from(source.width), f64::from(source.height));
         let (beside, below) = (1.0_f64.max(EDGE * width), 1.0_f64.max(EDGE * height));
         let whole = left >= beside && right <= width - beside && bottom <= height - below;
-        let deviation =
-            Vector2::new(FOOT_NOISE * (right - left), FOOT_NOISE * (bottom - top)).map(|d| d.max(1.0));
+        let edges = [right - left, bottom - top].map(|size| (EDGE_NOISE * size).max(1.0));
+        // The middle between two edges is known better than one.
+        let deviation = Vector2::new(edges[0] / std::f64::consts::SQRT_2, edges[1]);
         whole.then(|| Self { point: Vector2::from(foot_point(xyxy)), deviation })
+    }
+
+    fn variance(&self) -> Matrix2<f64> {
+        Matrix2::from_diagonal(&self.deviation.component_mul(&self.deviation))
+    }
+}
+
+impl Model {
+    fn position(&self, origin: [f64; 2]) -> [f64; 2] {
+        [self.state[0] + origin[0], self.state[1] + origin[1]]
+    }
+
+    fn velocity(&self) -> Vector2<f64> {
+        self.state.fixed_view::<2, 1>(2, 0).into_owned()
+    }
+
+    /// Standard error of the speed, metres per second. Near zero no direction is known, so the worst one counts.
+    fn speed_error(&self) -> f64 {
+        let covariance: Matrix2<f64> = self.covariance.fixed_view::<2, 2>(2, 2).into_owned();
+        let worst = covariance.symmetric_eigenvalues().max();
+        let velocity = self.velocity();
+        let square = velocity.norm_squared();
+        let variance = if square > worst { velocity.dot(&(covariance * velocity)) / square } else { worst };
+        variance.max(0.0).sqrt()
+    }
+
+    /// Two models, each with a weight, as one normal distribution of the same mean and covariance.
+    fn mixed([a, b]: &[Self; 2], weights: [f64; 2]) -> Self {
+        let state = a.state * weights[0] + b.state * weights[1];
+        let around = |model: &Self| {
+            let off = model.state - state;
+            model.covariance + off * off.transpose()
+        };
+        Self { state, covariance: around(a) * weights[0] + around(b) * weights[1] }
+    }
+
+    fn predict_steady(&mut self, dt: f64) {
+        let (mut transition, mut noise) = (Covariance::identity(), Covariance::zeros());
+        for axis in 0..2 {
+            transition[(axis, axis + 2)] = dt;
+            transition[(axis + 4, axis + 4)] = 0.0;
+            noise[(axis, axis)] = STEADY_NOISE * dt.powi(3) / 3.0;
+            noise[(axis, axis + 2)] = STEADY_NOISE * dt.powi(2) / 2.0;
+            noise[(axis + 2, axis)] = STEADY_NOISE * dt.powi(2) / 2.0;
+            noise[(axis + 2, axis + 2)] = STEADY_NOISE * dt;
+        }
+        self.predict(&transition, &noise);
+    }
+
+    /// Singer's transition is exact; its noise is that of a white jerk, which it is over steps that are short beside
+    /// `ACCELERATION_LASTS_S`, and larger over long ones.
+    fn predict_manoeuvring(&mut self, dt: f64) {
+        let tau = ACCELERATION_LASTS_S;
+        let kept = (-dt / tau).exp();
+        let jerk = 2.0 * ACCELERATION * ACCELERATION / tau;
+        let by_order = [
+            [dt.powi(5) / 20.0, dt.powi(4) / 8.0, dt.powi(3) / 6.0],
+            [dt.powi(4) / 8.0, dt.powi(3) / 3.0, dt.powi(2) / 2.0],
+            [dt.powi(3) / 6.0, dt.powi(2) / 2.0, dt],
+        ];
+        let (mut transition, mut noise) = (Covariance::identity(), Covariance::zeros());
+        for axis in 0..2 {
+            transition[(axis, axis + 2)] = dt;
+            transition[(axis, axis + 4)] = tau * (dt - tau * (1.0 - kept));
+            transition[(axis + 2, axis + 4)] = tau * (1.0 - kept);
+            transition[(axis + 4, axis + 4)] = kept;
+            for (row, terms) in by_order.iter().enumerate() {
+                for (column, term) in terms.iter().enumerate() {
+                    noise[(axis + 2 * row, axis + 2 * column)] = jerk * term;
+                }
+            }
+        }
+        self.predict(&transition, &noise);
+    }
+
+    fn predict(&mut self, transition: &Covariance, noise: &Covariance) {
+        self.state = transition * self.state;
+        self.covariance = transition * self.covariance * transition.transpose() + noise;
+    }
+}
+
+/// A foot point as a model sees it.
+struct Seen {
+    /// Pixels.
+    innovation: Vector2<f64>,
+    measures: SMatrix<f64, 2, 6>,
+    /// Of the predicted foot point, pixels².
+    expected: Matrix2<f64>,
+}
+
+impl Seen {
+    /// None where the object is predicted to be out of the camera's sight.
+    fn by(model: &Model, foot: Foot, homography: &Homography, origin: [f64; 2]) -> Option<Self> {
+        let position = model.position(origin);
+        let mut measures = SMatrix::<f64, 2, 6>::zeros();
+        measures.fixed_view_mut::<2, 2>(0, 0).copy_from(&homography.image_by_ground(position)?);
+        let innovation = foot.point - Vector2::from(homography.image(position)?);
+        Some(Self { innovation, measures, expected: measures * model.covariance * measures.transpose() })
+    }
+
+    /// The squared Mahalanobis distance.
+    fn distance(&self, noise: &Matrix2<f64>) -> Option<f64> {
+        Some(self.innovation.dot(&(self.expected + noise).cholesky()?.solve(&self.innovation)))
+    }
+
+    /// Takes the foot point into the model; the logarithm of its likelihood. None where the numbers are exhausted.
+    fn update(&self, model: &mut Model, noise: &Matrix2<f64>) -> Option<f64> {
+        let expected = self.expected + noise;
+        let gain = model.covariance * self.measures.transpose() * expected.cholesky()?.inverse();
+        // Joseph's form: stays positive.
+        let kept = Covariance::identity() - gain * self.measures;
+        model.covariance = kept * model.covariance * kept.transpose() + gain * noise * gain.transpose();
+        model.state += gain * self.innovation;
+        Some(-0.5 * (self.distance(noise)? + expected.determinant().ln()))
     }
 }
 
 impl GroundFilter {
-    fn begin(media_time_us: i64, foot: Foot, homography: &Homography) -> Option<Self> {
-        let position = homography.ground(foot.point.into())?;
+    fn begin(
+        foot: Foot,
+        homography: &Homography,
+        position: [f64; 2],
+        origin: [f64; 2],
+        noise_factor: f64,
+    ) -> Option<Self> {
         let metres_by_pixel = homography.ground_by_image(foot.point.into())?;
-        let mut covariance = Matrix4::from_diagonal(&Vector4::repeat(FIRST_VELOCITY * FIRST_VELOCITY));
-        let known = metres_by_pixel * foot.variance() * metres_by_pixel.transpose();
-        covariance.fixed_view_mut::<2, 2>(0, 0).copy_from(&known);
-        let mut filter = Self {
-            position,
-            velocity: [0.0; 2],
-            covariance: [0.0; 10],
-            innovation: [0.0; 2],
-            noise_factor: 1.0,
-            motion: MOTION as f32,
-            first_us: media_time_us,
-            last_us: media_time_us,
-            seen: 1,
+        let known = metres_by_pixel * (foot.variance() * noise_factor) * metres_by_pixel.transpose();
+        let mut state = State::zeros();
+        [state[0], state[1]] = [position[0] - origin[0], position[1] - origin[1]];
+        let model = |acceleration: f64| {
+            let mut covariance = Covariance::zeros();
+            covariance.fixed_view_mut::<2, 2>(0, 0).copy_from(&known);
+            for axis in 0..2 {
+                covariance[(axis + 2, axis + 2)] = FIRST_VELOCITY * FIRST_VELOCITY;
+                covariance[(axis + 4, axis + 4)] = acceleration * acceleration;
+            }
+            Model { state, covariance }
         };
-        filter.set_covariance(&covariance);
-        (known.trace().sqrt() <= WORST_POSITION).then_some(filter)
+        let models = [model(0.0), model(ACCELERATION)];
+        let filter =
+            Self { models, steady: 0.5, believed: 0.5, noise_factor, age_s: 0.0, steady_s: 0.0, seen: 1 };
+        (known.trace().sqrt() <= WORST_POSITION).then(|| filter.rounded())
     }
 
-    /// Moves on to a time and takes in the foot point seen then. False where the filter makes no more sense.
-    fn advance(&mut self, media_time_us: i64, foot: Option<Foot>, homography: &Homography) -> bool {
-        self.predict(media_time_us);
+    /// What a checkpoint holds of it, so that a restored filter goes on alike.
+    fn rounded(self) -> Self {
+        Self::from(Checkpoint::from(self))
+    }
+
+    /// The filter after some seconds and the foot point seen then. None where it makes no more sense.
+    fn advance(
+        mut self,
+        dt: f64,
+        foot: Option<Foot>,
+        homography: &Homography,
+        origin: [f64; 2],
+    ) -> Option<Self> {
+        self.age_s += dt;
+        self.predict(dt);
         if let Some(foot) = foot {
-            if self.update(foot, homography).is_none() {
-                return false;
-            }
+            self.update(foot, homography, origin)?;
             self.seen = self.seen.saturating_add(1);
         }
-        self.position.iter().all(|v| v.is_finite())
-            && self.velocity.iter().chain(&self.covariance).chain(&self.innovation).all(|v| v.is_finite())
+        self.steady_s = if self.steady > 0.5 { self.steady_s + dt } else { 0.0 };
+        self.believed = self.steady.max(self.believed * (-dt / BELIEF_LASTS_S).exp());
+        let kept = self.rounded();
+        let finite =
+            |model: &Model| model.state.iter().chain(&model.covariance).all(|value| value.is_finite());
+        (kept.models.iter().all(finite) && kept.steady.is_finite()).then_some(kept)
     }
 
-    fn predict(&mut self, media_time_us: i64) {
-        let dt = media_time_us.saturating_sub(self.last_us).max(0) as f64 / 1e6;
-        self.last_us = media_time_us;
-        let mut transition = Matrix4::identity();
-        let mut noise = Matrix4::zeros();
-        let motion = f64::from(self.motion);
-        for axis in 0..2 {
-            transition[(axis, axis + 2)] = dt;
-            noise[(axis, axis)] = motion * dt.powi(3) / 3.0;
-            noise[(axis, axis + 2)] = motion * dt.powi(2) / 2.0;
-            noise[(axis + 2, axis)] = motion * dt.powi(2) / 2.0;
-            noise[(axis + 2, axis + 2)] = motion * dt;
-        }
-        let state = transition * self.state();
-        self.set_state(state);
-        self.set_covariance(&(transition * self.covariance() * transition.transpose() + noise));
+    fn predict(&mut self, dt: f64) {
+        let [stays, returns] = MODELS_LAST_S.map(|seconds| (-dt / seconds).exp());
+        let (steady, other) = (self.steady, 1.0 - self.steady);
+        // Each model goes on from where either was, as likely as it was and the change is.
+        let to_steady = [stays * steady, (1.0 - returns) * other];
+        let to_other = [(1.0 - stays) * steady, returns * other];
+        let share = |[a, b]: [f64; 2]| [a / (a + b), b / (a + b)];
+        self.steady = to_steady[0] + to_steady[1];
+        self.models = [to_steady, to_other].map(|weights| Model::mixed(&self.models, share(weights)));
+        self.models[0].predict_steady(dt);
+        self.models[1].predict_manoeuvring(dt);
     }
 
-    /// None where the object is predicted to be out of the camera's sight, or the numbers are exhausted.
-    fn update(&mut self, foot: Foot, homography: &Homography) -> Option<()> {
-        let pixels_by_metre = homography.image_by_ground(self.position)?;
-        let innovation = foot.point - Vector2::from(homography.image(self.position)?);
-        let mut measures = Matrix2x4::zeros();
-        measures.fixed_view_mut::<2, 2>(0, 0).copy_from(&pixels_by_metre);
-        let covariance = self.covariance();
-        let expected = measures * covariance * measures.transpose();
-        let mut noise = foot.variance() * f64::from(self.noise_factor);
-        let distance = innovation.dot(&((expected + noise).cholesky()?.solve(&innovation)));
-        if distance > GATE {
+    fn update(&mut self, foot: Foot, homography: &Homography, origin: [f64; 2]) -> Option<()> {
+        let mut noise = foot.variance() * self.noise_factor;
+        let seen = [0, 1].map(|index| Seen::by(&self.models[index], foot, homography, origin));
+        let [Some(by_steady), Some(by_other)] = seen else { return None };
+        let distances = [by_steady.distance(&noise)?, by_other.distance(&noise)?];
+        let nearest = distances[0].min(distances[1]);
+        if nearest > GATE {
             // An outlier pulls no harder than a point at the gate (Huber's weights).
-            noise *= distance / GATE;
+            noise *= nearest / GATE;
         }
-        let cholesky = (expected + noise).cholesky()?;
-        let gain = covariance * measures.transpose() * cholesky.inverse();
-        // Joseph's form: stays positive.
-        let kept = Matrix4::identity() - gain * measures;
-        self.set_covariance(&(kept * covariance * kept.transpose() + gain * noise * gain.transpose()));
-        self.set_state(self.state() + gain * innovation);
-        self.learn(cholesky.l().try_inverse()? * innovation);
+        let steady = by_steady.update(&mut self.models[0], &noise)?;
+        let other = by_other.update(&mut self.models[1], &noise)?;
+        let odds = self.steady / (1.0 - self.steady) * (steady - other).exp();
+        self.steady = (1.0 / (1.0 + 1.0 / odds)).clamp(LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY);
+        // The expected value of a squared distance is 2.
+        let learning = LEARNING.max(1.0 / (f64::from(self.seen) + 4.0));
+        let surprise = by_other.distance(&noise)? / 2.0 - 1.0;
+        let (least, most) = NOISE_FACTOR_BOUNDS;
+        self.noise_factor =
+            (self.noise_factor * (learning * surprise.clamp(-1.0, 3.0)).exp()).clamp(least, most);
         Some(())
     }
 
-    /// Learns the noises from an innovation, normalised so that its covariance should be the identity. How far it is
-    /// from the mean of the last ones scales the measurement noise; how far that mean is from zero, the motion noise.
-    fn learn(&mut self, innovation: Vector2<f64>) {
-        let mean = Vector2::from(self.innovation.map(f64::from));
-        let scatter = (innovation - mean).norm_squared() / (2.0 * (1.0 + MEAN_VARIANCE));
-        let mean = mean.lerp(&innovation, MEMORY);
-        self.innovation = [mean.x as f32, mean.y as f32];
-        let scaled = |value: f32, by: f64, (least, most): (f64, f64)| {
-            (f64::from(value) * (LEARNING * by.clamp(-1.0, 3.0)).exp()).clamp(least, most) as f32
-        };
-        self.noise_factor = scaled(self.noise_factor, scatter - 1.0, NOISE_FACTOR_BOUNDS);
-        self.motion = scaled(self.motion, trend(mean) - 1.0, MOTION_BOUNDS);
+    /// The model that speaks: 0 for the steady one, 1 for the manoeuvring one.
+    fn speaking(&self) -> usize {
+        let [steady, other] = &self.models;
+        let apart = (steady.velocity() - other.velocity()).norm();
+        usize::from(self.steady_s < STEADY_FOR_S || apart > MOST_APART * other.speed_error())
     }
 
-    /// The speed, where it is known well. A velocity that is shorter than its uncertainty is none; well above it,
-    /// its length stands. So what stands still has a speed near zero.
+    /// The speed, where it is known well: also the manoeuvring model must know it, or a manoeuvre would not show in time.
     fn speed(&self) -> Option<Speed> {
-        let velocity = Vector2::from(self.velocity.map(f64::from));
-        let covariance: Matrix2<f64> = self.covariance().fixed_view::<2, 2>(2, 2).into_owned();
-        let length = velocity.norm();
-        let along = if length > 0.0 {
-            (velocity / length).dot(&(covariance * (velocity / length)))
-        } else {
-            f64::MAX
-        };
-        let uncertainty = if length > 0.0 { covariance.trace() / (length * length) } else { f64::MAX };
-        let speed = length * (1.0 - uncertainty * uncertainty).max(0.0).sqrt();
-        // Near zero no direction is known, so the worst one counts.
-        let worst = covariance.symmetric_eigenvalues().max();
-        let std_error = if speed * speed > worst { along } else { worst }.max(0.0).sqrt();
-        let lasted = self.last_us.saturating_sub(self.first_us) >= LEAST_TIME_US && self.seen >= LEAST_SEEN;
-        let good = std_error <= GOOD_MPS.max(GOOD_SHARE * speed) && speed <= FASTEST_MPS;
-        let settled = trend(Vector2::from(self.innovation.map(f64::from))) < STRAYING;
+        let velocity = self.models[self.speaking()].velocity();
+        let speed = velocity.norm();
+        let [steady, manoeuvring] = [0, 1].map(|index| ERROR_SHARE[index] * self.models[index].speed_error());
+        let told = if self.speaking() == 0 { steady.max(UNNOTICED * manoeuvring) } else { manoeuvring };
+        let least = STANDING_ERROR - STANDING_ERROR_FALLS * speed;
+        let std_error = told.max(least);
+        let lasted = self.age_s >= LEAST_TIME_S - 1e-6 && self.seen >= LEAST_SEEN;
+        let good = std_error.max(manoeuvring) <= GOOD_MPS.max(GOOD_SHARE * speed) && speed <= FASTEST_MPS;
+        let settled = self.believed - self.steady < LOST_BELIEF;
         (lasted && good && settled).then(|| Speed {
             speed_mps: speed as f32,
             std_error_mps: std_error as f32,
             heading_rad: velocity.y.atan2(velocity.x) as f32,
         })
     }
+}
 
-    fn state(&self) -> Vector4<f64> {
-        Vector4::new(
-            self.position[0],
-            self.position[1],
-            f64::from(self.velocity[0]),
-            f64::from(self.velocity[1]),
-        )
-    }
+/// How many numbers of a state each model has: the steady one knows no acceleration.
+const KNOWN: [usize; 2] = [4, 6];
 
-    fn set_state(&mut self, state: Vector4<f64>) {
-        self.position = [state[0], state[1]];
-        self.velocity = [state[2] as f32, state[3] as f32];
-    }
+fn lower_triangle(size: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..size).flat_map(|row| (0..=row).map(move |column| (row, column)))
+}
 
-    fn covariance(&self) -> Matrix4<f64> {
-        let mut matrix = Matrix4::zeros();
-        for ((row, column), value) in upper_triangle().zip(&self.covariance) {
-            matrix[(row, column)] = f64::from(*value);
-            matrix[(column, row)] = f64::from(*value);
+impl From<GroundFilter> for Checkpoint {
+    fn from(filter: GroundFilter) -> Self {
+        let mut checkpoint = Self { numbers: [0.0; 13], rough: [0.0; 33], seen: filter.seen };
+        let states =
+            filter.models.iter().zip(KNOWN).flat_map(|(model, known)| model.state.iter().take(known));
+        let rest = [filter.steady, filter.noise_factor, filter.age_s];
+        for (slot, value) in checkpoint.numbers.iter_mut().zip(states.chain(&rest)) {
+            *slot = *value as f32;
         }
-        matrix
+        let factors = filter.models.iter().zip(KNOWN).flat_map(|(model, known)| {
+            // Not positive any more: not a number, so that the filter ends.
+            let factor = cholesky(&model.covariance, known).unwrap_or(Covariance::repeat(f64::NAN));
+            lower_triangle(known).map(move |at| factor[at])
+        });
+        let rest = [filter.believed, filter.steady_s];
+        for (slot, value) in checkpoint.rough.iter_mut().zip(factors.chain(rest)) {
+            *slot = value as f32;
+        }
+        crate::packed::halves::round(&mut checkpoint.rough);
+        checkpoint
     }
+}
 
-    fn set_covariance(&mut self, matrix: &Matrix4<f64>) {
-        for ((row, column), value) in upper_triangle().zip(&mut self.covariance) {
-            *value = matrix[(row, column)] as f32;
+impl From<Checkpoint> for GroundFilter {
+    fn from(Checkpoint { numbers, rough, seen }: Checkpoint) -> Self {
+        let mut numbers = numbers.iter().map(|number| f64::from(*number));
+        let mut rough = rough.iter().map(|number| f64::from(*number));
+        let models = KNOWN.map(|known| {
+            let mut model = Model { state: State::zeros(), covariance: Covariance::zeros() };
+            for (slot, number) in model.state.iter_mut().take(known).zip(&mut numbers) {
+                *slot = number;
+            }
+            let mut factor = Covariance::zeros();
+            for (at, number) in lower_triangle(known).zip(&mut rough) {
+                factor[at] = number;
+            }
+            model.covariance = factor * factor.transpose();
+            model
+        });
+        let mut next = || numbers.next().unwrap_or_default();
+        let mut next_rough = || rough.next().unwrap_or_default();
+        Self {
+            models,
+            steady: next(),
+            noise_factor: next(),
+            age_s: next(),
+            believed: next_rough(),
+            steady_s: next_rough(),
+            seen,
         }
     }
 }
 
-impl Foot {
-    fn variance(&self) -> Matrix2<f64> {
-        Matrix2::from_diagonal(&self.deviation.component_mul(&self.deviation))
+/// The lower triangular factor of the first `size` rows and columns.
+fn cholesky(matrix: &Covariance, size: usize) -> Option<Covariance> {
+    /// Half precision holds nothing smaller.
+    const LEAST: f64 = 1e-4;
+    let mut factor = Covariance::zeros();
+    for (row, column) in lower_triangle(size) {
+        let sum: f64 = (0..column).map(|k| factor[(row, k)] * factor[(column, k)]).sum();
+        let rest = matrix[(row, column)] - sum;
+        factor[(row, column)] =
+            if row == column { rest.max(LEAST * LEAST).sqrt() } else { rest / factor[(column, column)] };
     }
-}
-
-/// How far the mean of the last normalised innovations is from zero: 1 on average where they are unrelated.
-fn trend(mean: Vector2<f64>) -> f64 {
-    mean.norm_squared() / (2.0 * MEAN_VARIANCE)
-}
-
-fn upper_triangle() -> impl Iterator<Item = (usize, usize)> {
-    (0..4).flat_map(|row| (row..4).map(move |column| (row, column)))
+    factor.iter().all(|value| value.is_finite()).then_some(factor)
 }
 
 #[cfg(test)]
 mod tests {
     use peregrine_geometry::Calibration;
-    use peregrine_proto::{CalibrationConfig, CalibrationPoint, TrackState};
+    use peregrine_proto::{CalibrationConfig, CalibrationPoint};
     use proptest::prelude::*;
 
     use super::*;
@@ -420,7 +667,7 @@ mod tests {
     }
 
     #[test]
-    fn braking_is_shown_too_late_or_never() {
+    fn speed_returns_within_a_second_after_braking_and_its_error_holds() {
         // 10 m/s, then in two seconds down to 4, then steady again.
         let speed = |t: f64| 10.0 - 3.0 * (t - 2.0).clamp(0.0, 2.0);
         let way = |t: f64| {
@@ -432,9 +679,49 @@ mod tests {
             let error = (f64::from(shown.speed_mps) - speed(*time)).abs();
             assert!(error < 1.0, "{shown:?} at {time} is wrong by {error}");
         }
-        let (time, last) = speeds.last().unwrap();
-        let error = (f64::from(last.speed_mps) - 4.0).abs();
-        assert!(*time > 7.0 && error < 3.0 * f64::from(last.std_error_mps), "{last:?} at {time}");
+        let after = |(time, _): &&(f64, Speed)| *time >= 5.0;
+        let steady: Vec<&(f64, Speed)> = speeds.iter().filter(after).collect();
+        let held = |(_, s): &&&(f64, Speed)| (s.speed_mps - 4.0).abs() <= 3.0 * s.std_error_mps;
+        assert!(steady.len() > 70, "{} of 75", steady.len());
+        assert!(steady.iter().filter(held).count() > 70);
+    }
+
+    #[test]
+    fn speeds_of_schema_2_begin_anew() {
+        let packed = |numbers: &[f32]| {
+            serde_bytes::ByteBuf::from(numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>())
+        };
+        // 10 m/s along the road, known within 0.2 m and 0.1 m/s.
+        let covariance = [0.04, 0.0, 0.0, 0.0, 0.04, 0.0, 0.0, 0.01, 0.0, 0.01];
+        let (velocity, innovation) = ([0.0, 10.0], [0.0; 2]);
+        let filter = (
+            [1.0_f64, 20.0],
+            packed(&velocity),
+            packed(&covariance),
+            packed(&innovation),
+            1.0_f32,
+            0.5_f32,
+            0_i64,
+            2_000_000_i64,
+            50_u16,
+        );
+        let old = rmp_serde::to_vec(&(BTreeMap::from([(7_u32, filter)]),)).unwrap();
+        let mut estimator: SpeedEstimator = rmp_serde::from_slice(&old).unwrap();
+        let [x, y] = project([1.0, 20.4]);
+        let xyxy = [x - 30.0, y - 60.0, x + 30.0, y].map(|value| value as f32);
+        let detection = Detection { xyxy, confidence: 0.9, class_id: 0 };
+        let track = Tracked {
+            track_id: 7,
+            state: TrackState::Tracked,
+            xyxy,
+            confidence: 0.9,
+            class_id: 0,
+            class_share: 1.0,
+            detection: Some(0),
+        };
+        let found = estimator.update(2_040_000, &[track], &[detection], PICTURE, &homography());
+        let speed = found[0].speed.unwrap();
+        assert!((speed.speed_mps - 10.0).abs() < 0.2 && speed.std_error_mps < 0.2, "{speed:?}");
     }
 
     #[test]
@@ -454,7 +741,7 @@ mod tests {
         );
         assert!(!cut([100.0, 0.0, 200.0, 300.0]));
         let sky = Foot { point: Vector2::new(640.0, 20.0), deviation: Vector2::repeat(1.0) };
-        assert_eq!(GroundFilter::begin(0, sky, &homography()), None);
+        assert_eq!(SpeedEstimator::default().begin(sky, &homography()), None);
     }
 
     #[test]
@@ -485,8 +772,8 @@ mod tests {
                     prop_assert!((0.0..=FASTEST_MPS as f32).contains(&speed.speed_mps));
                     prop_assert!(speed.std_error_mps > 0.0 && speed.std_error_mps.is_finite());
                 }
-                for filter in whole.filters.values() {
-                    prop_assert!(filter.covariance().symmetric_eigenvalues().min() > -1e-3);
+                for model in whole.filters.values().flat_map(|filter| filter.models) {
+                    prop_assert!(model.covariance.symmetric_eigenvalues().min() > -1e-3);
                 }
             }
         }
