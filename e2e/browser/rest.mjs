@@ -16,14 +16,17 @@ export function startRest({ cameras, models, added, changed }) {
         role: "producer",
         seen_ms_ago: 310,
         cameras: cameras.map(({ id }) => id),
+        unfit: {},
       },
       {
         worker: "worker-1",
         role: "processor",
         seen_ms_ago: 640,
         cameras: cameras.filter(({ health }) => health === "live").map(({ id }) => id),
+        unfit: {},
       },
     ],
+    notices: [],
     ledger: cameras.map(({ id }, i) => ({
       camera: id,
       published: 18_240 + 37 * i,
@@ -65,7 +68,7 @@ export function startRest({ cameras, models, added, changed }) {
     const known = configs.get(id);
     switch (`${request.method} ${kind}`) {
       case "GET workers":
-        return say(200, { workers: rest.workers });
+        return say(200, { workers: rest.workers, notices: rest.notices });
       case "GET models":
         return say(200, { models }, { "cache-control": "no-cache", etag: '"1"' });
       case "GET ledger":

@@ -375,8 +375,12 @@ describe("setting up", () => {
     assert.match(await account.innerText(), /18.240 published =\s+17.930 processed\s+\+ 286 skipped \(286 too old\)/);
     Object.assign(place.mock.rest.ledger[0], { processed: 17_925, balanced: false });
     place.mock.rest.workers[1].seen_ms_ago = 9_000;
+    place.mock.rest.workers[1].unfit = { yard: "unknown key `analysis.later`" };
+    place.mock.rest.notices = ["processor old-1 is of the release before and gets no cameras any more: replace it"];
     await page.getByText("5 frames left the producer and ended nowhere").waitFor();
     await page.getByText("9.0 s ago").waitFor();
+    await page.getByText("processor old-1 is of the release before").waitFor();
+    await page.getByText("unknown key `analysis.later`").waitFor();
     place.mock.rest.refusing = 503;
     await page.getByText("What follows is old").first().waitFor();
     assert.match(await workers.innerText(), /producer-1/);

@@ -176,7 +176,8 @@ impl CameraAnalysis {
         if schema >= 3 {
             return self.state();
         }
-        let checkpoint = (self.tracker.state_for_schema_2(), &self.speeds, self.calibration_print());
+        let speeds = self.speeds.state_for_schema_2();
+        let checkpoint = (self.tracker.state_for_schema_2(), speeds, self.calibration_print());
         // As above.
         rmp_serde::to_vec(&checkpoint).unwrap_or_default()
     }

@@ -223,6 +223,11 @@ impl SpeedEstimator {
             .collect()
     }
 
+    /// The state as the release before reads it.
+    pub(crate) fn state_for_schema_2(&self) -> impl Serialize {
+        schema_2::Filters::of(self)
+    }
+
     fn begin(&mut self, foot: Foot, homography: &Homography) -> Option<GroundFilter> {
         let position = homography.ground(foot.point.into())?;
         let origin = *self.origin.get_or_insert(position);

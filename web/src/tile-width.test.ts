@@ -11,8 +11,8 @@ function laidOut(tiles: number, width: number, tile: number): { columns: number;
 test("25 cameras fill a 4K screen", () => {
   const [width, height] = [3800, 2040];
   const tile = tileWidth(25, width, height) ?? 0;
-  expect(laidOut(25, width, tile)).toEqual({ columns: 5, rows: 5 });
-  expect((5 * tile) / width).toBeGreaterThan(0.7);
+  expect(laidOut(25, width, tile)).toEqual({ columns: 6, rows: 5 });
+  expect((6 * tile) / width).toBeGreaterThan(0.9);
   expect(5 * (tile * (9 / 16) + 68) + 4 * 15).toBeLessThanOrEqual(height);
 });
 

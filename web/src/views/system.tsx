@@ -59,7 +59,9 @@ export function SystemView() {
       <section class="card" aria-labelledby="workers-title">
         <h2 id="workers-title">
           Workers
-          <span class="card-figure">{working.value === undefined ? "–" : plural(working.value.workers.length, "worker")}</span>
+          <span class="card-figure">
+            {working.value === undefined ? "–" : plural(working.value.workers.length, "worker")}
+          </span>
         </h2>
         <Failure polled={working} />
         {working.value?.notices.map((notice) => (
