@@ -143,7 +143,7 @@ mod tests {
     fn camera_is_described_otherwise_than_it_is_read() {
         let full: CameraConfig = serde_json::from_value(json!({
             "id": "a", "name": "A", "source": { "uri": "a.mp4", "fps": 1.0, "max_frames": 1, "damaged": "keep", "pixel_aspect": 2.0 },
-            "analysis": { "size": { "width": 640, "height": 480 }, "groups": { "boats": ["boat"] },
+            "analysis": { "size": { "width": 640, "height": 480 }, "track": { "doubtful": false }, "groups": { "boats": ["boat"] },
                           "region_drawn_on": { "width": 640, "height": 480, "pixel_aspect": 2.0 } },
             "calibration": { "points": [{ "image": [0, 0], "ground": [0, 0] }], "drawn_on": { "width": 640, "height": 480, "pixel_aspect": 2.0 } },
         }))

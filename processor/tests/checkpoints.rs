@@ -2,11 +2,12 @@
 //! scene). `UPDATE_GENERATED=1` writes this release's anew.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use peregrine_processor::camera_analysis::CameraAnalysis;
 use peregrine_proto::{CameraConfig, Detection, PictureShape, TrackState};
 use serde::{Deserialize, de::IgnoredAny};
+use serde_bytes::ByteBuf;
 
 const PICTURE: PictureShape = PictureShape { width: 768, height: 576, pixel_aspect: 1.0 };
 /// The checkpoint is the one after so many frames.
@@ -94,7 +95,18 @@ fn tracker_in(checkpoint: &[u8]) -> &[u8] {
     &checkpoint[..checkpoint.len() - rest.len()]
 }
 
-/// The speeds are those of another filter: only their form is the same.
+/// Metres per second, by track, as the release before reads them.
+fn velocities_in(checkpoint: &[u8]) -> BTreeMap<u32, [f32; 2]> {
+    type Filter = ([f64; 2], ByteBuf, ByteBuf, ByteBuf, f32, f32, i64, i64, u16);
+    type Checkpoint = (IgnoredAny, (BTreeMap<u32, Filter>,), IgnoredAny);
+    let (_, (filters,), _): Checkpoint = rmp_serde::from_slice(checkpoint).unwrap();
+    let velocity = |filter: Filter| {
+        let numbers = filter.1.as_chunks::<4>().0;
+        [0, 1].map(|axis| f32::from_le_bytes(numbers[axis]))
+    };
+    filters.into_iter().map(|(id, filter)| (id, velocity(filter))).collect()
+}
+
 #[test]
 fn release_before_would_have_written_another_checkpoint() {
     let old = bytes_of(2);
@@ -102,7 +114,12 @@ fn release_before_would_have_written_another_checkpoint() {
     restored.restore(&old).unwrap();
     let again = restored.state_for(2);
     assert_eq!(tracker_in(&again), tracker_in(&old));
-    assert_eq!(again.len(), old.len());
+    let (speeds, old) = (velocities_in(&again), velocities_in(&old));
+    assert!(old.len() >= 10 && speeds.keys().eq(old.keys()), "{speeds:?}");
+    for (id, velocity) in &speeds {
+        let apart = [0, 1].map(|axis| (velocity[axis] - old[id][axis]).abs());
+        assert!(apart.iter().all(|apart| *apart < 1e-3), "{id}: {velocity:?}, not {:?}", old[id]);
+    }
     // And after some frames, from the form of now.
     let mut whole = analysis();
     run(&mut whole, 0, FRAMES);

@@ -30,7 +30,9 @@ impl Layer {
             }
             around = key.rsplit_once('.').map(|(section, _)| section);
         }
-        None
+        let inside = format!("{key}.");
+        let (first, origin) = self.origins.range(inside.clone()..).next()?;
+        first.starts_with(&inside).then(|| origin.clone())
     }
 
     /// The text that was given for a key.

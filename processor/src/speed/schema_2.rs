@@ -15,7 +15,9 @@ const UPPER_TRIANGLE: [(usize, usize); 10] =
 
 /// All filters of a camera, as the release before reads them: in the only field of a struct.
 #[derive(Serialize)]
-pub(super) struct Filters(BTreeMap<u32, Filter>);
+pub(super) struct Filters {
+    filters: BTreeMap<u32, Filter>,
+}
 
 /// One object's motion over ground.
 #[derive(Serialize, Deserialize)]
@@ -59,7 +61,7 @@ impl Filters {
         let origin = estimator.origin.unwrap_or_default();
         let filter =
             |(id, filter): (&u32, &GroundFilter)| (*id, Filter::of(filter, origin, estimator.last_us));
-        Self(estimator.filters.iter().map(filter).collect())
+        Self { filters: estimator.filters.iter().map(filter).collect() }
     }
 }
 
