@@ -21,7 +21,9 @@ from prometheus import RULES, ROOT, Prometheus, Stack, dashboards, filled, panel
 RATE = "8s"
 
 # Expressions that return nothing here, and why. At most three.
-WITHOUT_DATA = {}
+WITHOUT_DATA = {
+    "rule PeregrineModelDoubted": "its models are simulated and never wrong; promtool fires it, the tests of the processor set its metric",
+}
 
 # How long something may take on a machine that is busy with other things; whoever waits goes on as soon as it is there.
 PATIENCE = 240
@@ -190,6 +192,8 @@ def problems_of_alerts(prometheus, start, end):
                 yield f"{rule['name']}: {rule.get('lastError')}"
             if rule["type"] == "alerting":
                 used = set(re.findall(r"\$labels\.(\w+)", json.dumps(rule["annotations"])))
+                if f"rule {rule['name']}" in WITHOUT_DATA:
+                    continue
                 if rule["name"] not in fired:
                     yield f"{rule['name']} did not fire"
                 elif missing := used - fired[rule["name"]].keys():
@@ -227,8 +231,9 @@ def main():
             problems.append(f"nothing is wrong yet, and these fire: {early}")
         try:
             provoke(stack, prometheus)
-            # Of a source that is not there, a client that never reads, and see above.
-            with Fault(prometheus, "what was wrong from the beginning", "PeregrineSourceDown", "PeregrineClientsSlow", *MOVED) as always:
+            # Of a source that is not there, a calibration of another picture, a client that never reads, and see above.
+            wrong = "PeregrineSourceDown", "PeregrineDrawnOff", "PeregrineClientsSlow", *MOVED
+            with Fault(prometheus, "what was wrong from the beginning", *wrong) as always:
                 always.since = start
         except TimeoutError as error:
             problems.append(str(error))
