@@ -9,8 +9,11 @@ use peregrine_proto::{CameraId, SCHEMA};
 use rand::seq::SliceRandom;
 
 use crate::{
-    Acquired, Grant, Lease, Redis, Renewed, Role, StreamError, WorkerId, agreement::FOR_GOOD, keys,
-    lease::name_of, value,
+    Acquired, Grant, Lease, Redis, Renewed, Role, StreamError, WorkerId,
+    agreement::FOR_GOOD,
+    keys,
+    lease::{latest_real_ms, name_of},
+    value,
 };
 
 /// How long a lease lasts unless told otherwise: within this and half a second a dead worker's cameras run again.
@@ -202,7 +205,8 @@ impl Balance {
         let mut commands = redis::pipe();
         commands.cmd("ZADD").arg(key).arg(now_ms).arg(&me);
         commands.cmd("ZREMRANGEBYSCORE").arg(key).arg("-inf").arg(ago(FORGOTTEN_AFTER));
-        commands.cmd("ZRANGEBYSCORE").arg(key).arg(ago(self.ttl)).arg("+inf").arg("WITHSCORES");
+        let newest = latest_real_ms(now_ms);
+        commands.cmd("ZRANGEBYSCORE").arg(key).arg(ago(self.ttl)).arg(newest).arg("WITHSCORES");
         let mut replies = self.redis.state.run_all(&commands).await?;
         let reply = replies.pop().unwrap_or_default();
         let is_new = replies.first().and_then(value::integer) == Some(1);
@@ -327,7 +331,11 @@ impl Redis {
         command.arg(key).arg(0).arg(-1).arg("WITHSCORES");
         let mut newest: BTreeMap<String, Duration> = BTreeMap::new();
         for (worker, beat) in value::pairs(self.state.run(&command).await?).unwrap_or_default() {
-            let since_ms = now_ms.saturating_sub(value::integer(&beat).unwrap_or(0)).max(0);
+            let beat_ms = value::integer(&beat).unwrap_or(0);
+            if beat_ms > latest_real_ms(now_ms) {
+                continue;
+            }
+            let since_ms = now_ms.saturating_sub(beat_ms).max(0);
             let seen_ago = Duration::from_millis(since_ms.unsigned_abs());
             // One that was started again under its name has an entry for each of its lives.
             let known = newest.entry(name_of(&worker).to_owned()).or_insert(seen_ago);
@@ -344,9 +352,10 @@ impl Redis {
     /// When the server does not answer.
     pub async fn live_workers(&self, role: Role, within: Duration) -> Result<Vec<String>, StreamError> {
         let key = keys::workers(role);
-        let since_ms = self.state.time_us(key).await? / 1000 - i64::try_from(within.as_millis()).unwrap_or(0);
+        let now_ms = self.state.time_us(key).await? / 1000;
+        let since_ms = now_ms - i64::try_from(within.as_millis()).unwrap_or(0);
         let mut command = redis::cmd("ZRANGEBYSCORE");
-        command.arg(key).arg(since_ms).arg("+inf");
+        command.arg(key).arg(since_ms).arg(latest_real_ms(now_ms));
         let reply = value::list(self.state.run(&command).await?).unwrap_or_default();
         let name = |worker: &redis::Value| value::text(worker).map(|w| name_of(w).to_owned());
         Ok(reply.iter().filter_map(name).collect())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use peregrine_proto::SCHEMA;
 
-use crate::{Redis, StreamError, keys, value};
+use crate::{Redis, StreamError, keys, lease::latest_real_ms, value};
 
 /// After this long without a sign of life a daemon is not listed any more.
 const LISTED: Duration = Duration::from_secs(15);
@@ -62,7 +62,7 @@ impl Redis {
     pub async fn daemons(&self) -> Result<Vec<RunningDaemon>, StreamError> {
         let now_ms = self.state.time_us(keys::DAEMONS).await? / 1000;
         let mut command = redis::cmd("ZRANGEBYSCORE");
-        command.arg(keys::DAEMONS).arg(ago(now_ms, LISTED)).arg("+inf");
+        command.arg(keys::DAEMONS).arg(ago(now_ms, LISTED)).arg(latest_real_ms(now_ms));
         let entries = value::list(self.state.run(&command).await?).unwrap_or_default();
         let mut entries: Vec<&str> = entries.iter().filter_map(value::text).collect();
         entries.sort_unstable();

@@ -11,6 +11,11 @@ use crate::{Checkpoint, Redis, StreamError, agreement::FOR_GOOD, keys, script, s
 /// For how long a released camera is kept for the worker that asked for it.
 const KEPT_FOR: Duration = Duration::from_millis(1500);
 
+/// The longest TTL that a worker can be given: that of a lease of the release before, which does not note its own.
+const LONGEST_TTL: Duration = Duration::from_secs(600);
+/// A moment that was noted lies no further beyond its span than this; further, the clock has gone back since.
+const REAL_WITHIN: Duration = Duration::from_secs(1);
+
 /// What a camera is held for. The same scripts serve both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -317,21 +322,38 @@ impl Redis {
     ) -> Result<Vec<Option<Owner>>, StreamError> {
         let mut commands = redis::pipe();
         for camera in cameras {
-            commands.cmd("HMGET").arg(keys::lease(role, camera)).arg(&["owner", "exp", "epoch", "want"]);
+            let fields = ["owner", "exp", "epoch", "want", "ttl", "ttlof", "fence"];
+            commands.cmd("HMGET").arg(keys::lease(role, camera)).arg(&fields);
         }
         let owner = |answer: Option<Answer>| {
             let Answer { now_us, value } = answer?;
             let parts = value::list(value).unwrap_or_default();
             let field = |at: usize| parts.get(at).and_then(value::unsigned).unwrap_or(0);
+            let text = |at: usize| parts.get(at).and_then(value::text);
+            let ttl = match text(5) == text(6) {
+                true => Duration::from_millis(field(4)),
+                false => LONGEST_TTL,
+            };
             Some(Owner {
-                worker: parts.first().and_then(value::text).unwrap_or_default().to_owned(),
-                left: Duration::from_millis(field(1).saturating_sub(now_us.unsigned_abs() / 1000)),
+                worker: text(0).unwrap_or_default().to_owned(),
+                left: left(field(1), ttl, now_us),
                 epoch: field(2),
-                reserved: parts.get(3).and_then(value::text) == Some(script::RESERVED),
+                reserved: text(3) == Some(script::RESERVED),
             })
         };
         Ok(self.state.survey(&commands).await?.into_iter().map(owner).collect())
     }
+}
+
+/// How long until a moment, milliseconds of the server's clock, that was noted so far ahead: as in common.lua.
+pub(crate) fn left(moment_ms: u64, span: Duration, now_us: i64) -> Duration {
+    let left = Duration::from_millis(moment_ms.saturating_sub(now_us.unsigned_abs() / 1000));
+    if left > span + REAL_WITHIN { Duration::ZERO } else { left }
+}
+
+/// A sign of life that is noted later than this was noted before the clock went back: nothing says that it is recent.
+pub(crate) fn latest_real_ms(now_ms: i64) -> i64 {
+    now_ms.saturating_add(i64::try_from(REAL_WITHIN.as_millis()).unwrap_or(0))
 }
 
 /// A lease as it stands in Redis.

@@ -55,7 +55,7 @@ pub use registry::{Cameras, ModelAnnouncement, SourceHealth, SourceState, Stored
 pub use results::{ResultEntry, ResultReader};
 pub use round_trip::{Operation, observe_round_trips};
 #[doc(hidden)]
-pub use script::commit_script;
+pub use script::script_text;
 pub use steps::{KnownStream, NewStep, STEPS_KEPT, STREAM_KEPT, StepEntry, StepReader};
 pub use trouble::{Trouble, observe_trouble};
 pub use unfit::{Reasons, Unfit};

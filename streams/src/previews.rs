@@ -5,7 +5,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use peregrine_proto::{CameraId, FrameId, Size};
 
-use crate::{Redis, StreamError, Waker, follow::Follower, keys, lease::millis, servers::Answer, value};
+use crate::{
+    Redis, StreamError, Waker,
+    follow::Follower,
+    keys,
+    lease::{left, millis},
+    servers::Answer,
+    value,
+};
+
+/// Nobody says for longer at once that somebody watches.
+const LONGEST_WATCH: Duration = Duration::from_secs(10);
 
 /// A picture of a frame.
 #[derive(Debug, Clone)]
@@ -32,7 +42,7 @@ impl PreviewEntry {
 }
 
 impl Redis {
-    /// Says that somebody watches a camera at this picture width, for so long.
+    /// Says that somebody watches a camera at this picture width, for so long, 10 s at most.
     ///
     /// # Errors
     /// When the server does not answer or is full.
@@ -44,7 +54,7 @@ impl Redis {
     ) -> Result<(), StreamError> {
         let key = keys::viewers(camera);
         let until_ms = self.state.time_us(&key).await? / 1000
-            + i64::try_from(stands_for.as_millis()).unwrap_or(i64::MAX / 2);
+            + i64::try_from(stands_for.min(LONGEST_WATCH).as_millis()).unwrap_or(0);
         let mut commands = redis::pipe();
         commands.cmd("HSET").arg(&key).arg(width).arg(until_ms);
         // The longest anybody asks for wins; the hash goes by itself when nobody does any more.
@@ -73,10 +83,10 @@ impl Redis {
         }
         let widths = |answer: Option<Answer>| {
             let Some(Answer { now_us, value }) = answer else { return Vec::new() };
-            let now_ms = now_us / 1000;
             let pairs = value::pairs(value).unwrap_or_default();
-            let live =
-                pairs.into_iter().filter(|(_, until)| value::integer(until).is_some_and(|ms| ms > now_ms));
+            let live = pairs.into_iter().filter(|(_, until)| {
+                value::unsigned(until).is_some_and(|until| !left(until, LONGEST_WATCH, now_us).is_zero())
+            });
             live.filter_map(|(width, _)| width.parse().ok()).collect()
         };
         Ok(self.state.survey(&commands).await?.into_iter().map(widths).collect())

@@ -20,6 +20,15 @@ macro_rules! scripts {
             })*
             Operation::State
         }
+
+        /// A script as it is sent, by its file's name: for a run that swaps it, and a test that moves its clock.
+        #[doc(hidden)]
+        pub fn script_text(file: &str) -> Option<&'static str> {
+            $(if file == $file {
+                return Some(&$name.code);
+            })*
+            None
+        }
     };
 }
 
@@ -48,12 +57,6 @@ scripts! {
     WANT = "want.lua", Lease;
 }
 
-/// The script of commits as it is sent: for a run that swaps it.
-#[doc(hidden)]
-pub fn commit_script() -> &'static str {
-    &COMMIT.code
-}
-
 pub(crate) struct Script {
     code: String,
     hash: String,
@@ -61,7 +64,8 @@ pub(crate) struct Script {
 
 impl Script {
     fn new(code: &str) -> Self {
-        let code = code.replacen('\n', &format!("\nlocal RESERVED = '{RESERVED}'\n"), 1);
+        let common = include_str!("scripts/common.lua");
+        let code = code.replacen('\n', &format!("\nlocal RESERVED = '{RESERVED}'\n{common}"), 1);
         Self { hash: redis::Script::new(&code).get_hash().to_owned(), code }
     }
 

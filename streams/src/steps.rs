@@ -6,7 +6,13 @@ use bytes::Bytes;
 use peregrine_proto::{DecodeError, FrameId, Step, StreamId};
 use redis::Value;
 
-use crate::{Redis, StreamError, Waker, follow::Follower, keys, lease::millis, value};
+use crate::{
+    Redis, StreamError, Waker,
+    follow::Follower,
+    keys,
+    lease::{latest_real_ms, millis},
+    value,
+};
 
 /// About so many steps of a stream stay: 20 s at 50 a second.
 pub const STEPS_KEPT: usize = 1000;
@@ -127,6 +133,9 @@ impl Redis {
         let mut streams = Vec::new();
         for (name, seen) in value::pairs(self.state.run(&range).await?).unwrap_or_default() {
             let (Ok(stream), Some(seen_ms)) = (StreamId::new(&name), value::integer(&seen)) else { continue };
+            if seen_ms > latest_real_ms(now_ms) {
+                continue;
+            }
             let silent = Duration::from_millis((now_ms - seen_ms).max(0).unsigned_abs());
             if silent < STREAM_KEPT {
                 streams.push(KnownStream { stream, silent });

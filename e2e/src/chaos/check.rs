@@ -199,7 +199,7 @@ fn identities(result: &FrameResult) -> (u32, BTreeSet<(u32, u16)>) {
 /// Teaches the stack's Redis a COMMIT that checks nothing: whoever calls it writes, under an id of its own. Gives which
 /// script is to be replaced by which.
 pub(super) fn commit_without_checks(stack: &Stack) -> Result<(Hash, Hash)> {
-    let commit = peregrine_streams::commit_script();
+    let commit = peregrine_streams::script_text("commit.lua").context("there is no such script")?;
     let mut unchecked = commit.to_owned();
     for (check, instead) in [
         ("if v[1] ~= ARGV[1] then return {'FENCED', v[1] or ''} end", ""),

@@ -4,11 +4,11 @@
 -- ARGV: the newest schema, ms after which a sign of life is too old, when to raise the version: '' for never, 'new'
 --       where there is no camera yet, or the SHA-1 of all cameras' names in order, which are reserved by now
 -- {version or 0, entry, entry …}
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local now = clock()
 local found = {tonumber(redis.call('GET', KEYS[1]) or '0') or 0}
 for at = 2, 4 do
-  local entries = redis.call('ZRANGEBYSCORE', KEYS[at], string.format('%.0f', now - ARGV[2]), '+inf')
+  local entries = redis.call('ZRANGEBYSCORE', KEYS[at], string.format('%.0f', now - ARGV[2]),
+    string.format('%.0f', now + 1000))
   for _, entry in ipairs(entries) do
     local reads = tonumber(string.match(entry, ' (%d+)$') or '0')
     if reads < tonumber(ARGV[1]) then found[#found + 1] = ({'', 'processor ', 'producer ', ''})[at] .. entry end

@@ -11,14 +11,13 @@
 -- {'DUP', wanted}    a result of this or a later frame exists although the checkpoint is older: the checkpoint was
 --                    lost. It is advanced, the result is not written twice, and the event is counted.
 -- {'OK', wanted}
-local v = redis.call('HMGET', KEYS[1], 'fence', 'want', 'wantexp', 'asked', 'askedexp')
+local v = redis.call('HMGET', KEYS[1], 'fence', 'want', 'wantexp', 'asked', 'askedexp', 'wantttl', 'askedttl')
 if v[1] ~= ARGV[1] then return {'FENCED', v[1] or ''} end
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local want, till = v[2], v[3]
-if want == RESERVED then want, till = v[4], v[5] end
+local now = clock()
+local want, till, span = v[2], v[3], v[6]
+if want == RESERVED then want, till, span = v[4], v[5], v[7] end
 local wanted = ''
-if want and want ~= '' and (tonumber(till or '0') or 0) > now then wanted = want end
+if want and want ~= '' and left(till, span, now) > 0 then wanted = want end
 local current = redis.call('HGET', KEYS[4], 'id') or '0-0'
 if current == ARGV[2] then return {'DONE', wanted} end
 if current ~= ARGV[3] then return {'STALE', current} end

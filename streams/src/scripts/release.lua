@@ -5,10 +5,9 @@
 -- 1, or 0 when the lease was somebody else's.
 local v = redis.call('HMGET', KEYS[1], 'fence', 'want')
 if v[1] ~= ARGV[1] then return 0 end
-local kept = 'wantexp'
-if v[2] == RESERVED then kept = 'askedexp' end
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local kept = 'want'
+if v[2] == RESERVED then kept = 'asked' end
+local now = clock()
 redis.call('HSET', KEYS[1], 'owner', '', 'fence', '', 'exp', 0, 'acq_id', '', 'tries', 0,
-  kept, string.format('%.0f', now + ARGV[2]))
+  kept .. 'exp', string.format('%.0f', now + ARGV[2]), kept .. 'ttl', ARGV[2])
 return 1

@@ -5,9 +5,8 @@
 -- The worker of the release before that held it and has lost it by this, or ''.
 -- A worker of this release notes its fence as `reader` when it takes a lease, so that any other fence is one of theirs.
 local LASTS = 2e15
-local v = redis.call('HMGET', KEYS[1], 'owner', 'fence', 'reader', 'want', 'wantexp')
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local v = redis.call('HMGET', KEYS[1], 'owner', 'fence', 'reader', 'want', 'wantexp', 'wantttl')
+local now = clock()
 local till = tonumber(v[5] or '0') or 0
 if ARGV[1] == '0' then
   if v[4] == RESERVED and till < LASTS then redis.call('HSET', KEYS[1], 'want', '', 'wantexp', 0) end
@@ -16,7 +15,7 @@ end
 if v[4] == RESERVED then
   till = math.max(till, now + ARGV[1])
 else
-  redis.call('HSET', KEYS[1], 'asked', v[4] or '', 'askedexp', v[5] or 0)
+  redis.call('HSET', KEYS[1], 'asked', v[4] or '', 'askedexp', v[5] or 0, 'askedttl', v[6] or '')
   till = now + ARGV[1]
 end
 redis.call('HSET', KEYS[1], 'want', RESERVED, 'wantexp', string.format('%.0f', till))

@@ -132,3 +132,42 @@ async fn epoch_rises_above_the_checkpoint_when_the_lease_was_lost() -> Result<()
     assert_eq!((grant.checkpoint.n, grant.checkpoint.id), (9, FrameId { ms: 5, seq: 0 }));
     Ok(())
 }
+
+#[tokio::test]
+async fn lease_of_a_worker_that_died_before_the_clock_went_back_has_run_out() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let (camera, dead) = (cam("c"), WorkerId::new("dead"));
+    let held = grant(&redis, Role::Processor, &camera, &dead, TTL).await?;
+    redis.want(Role::Processor, &camera, &dead.to_string(), &WorkerId::new("dead too"), TTL).await?;
+    let key = "peregrine:{c}:owner";
+    for field in ["exp", "askedexp"] {
+        let () = server.command(&["HINCRBY", key, field, "3600000"]).await?;
+    }
+    assert_eq!(redis.holders(Role::Processor, std::slice::from_ref(&camera)).await?, [None]);
+    let next = redis.acquire(Role::Processor, &camera, &WorkerId::new("next"), TTL).await?;
+    let Acquired::Granted(next) = next else { panic!("{next:?}") };
+    assert_eq!(next.silent_for, None, "nobody knows for how long");
+    assert_eq!(redis.renew(&held.lease).await?, Renewed::Fenced);
+    Ok(())
+}
+
+#[tokio::test]
+async fn lease_of_the_release_before_lasts_as_long_as_its_own_ttl() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let (camera, key) = (cam("c"), "peregrine:{c}:owner");
+    let first =
+        grant(&redis, Role::Processor, &camera, &WorkerId::new("new"), Duration::from_secs(1)).await?;
+    redis.release(&first.lease).await?;
+    // As its script takes a lease: it knows of no `ttl` and leaves that of the holder before.
+    let exp = (peregrine_streams::wall_clock_us() / 1000 + 300_000).to_string();
+    let () = server
+        .command(&["HSET", key, "owner", "old.1", "fence", "2:old.1", "epoch", "2", "exp", &exp])
+        .await?;
+    let refused = redis.acquire(Role::Processor, &camera, &WorkerId::new("new"), TTL).await?;
+    assert!(matches!(refused, Acquired::Refused { holder, .. } if holder == "old"));
+    let holders = redis.holders(Role::Processor, std::slice::from_ref(&camera)).await?;
+    assert_eq!(holders.into_iter().flatten().map(|holder| holder.worker).collect::<Vec<_>>(), ["old"]);
+    Ok(())
+}
