@@ -31,6 +31,7 @@ mod round_trip;
 mod script;
 mod sentinel;
 mod servers;
+mod settings;
 mod steps;
 mod trouble;
 mod unfit;
@@ -56,6 +57,7 @@ pub use results::{ResultEntry, ResultReader};
 pub use round_trip::{Operation, observe_round_trips};
 #[doc(hidden)]
 pub use script::commit_script;
+pub use settings::{Danger, DangerKind, ServerRole};
 pub use steps::{KnownStream, NewStep, STEPS_KEPT, STREAM_KEPT, StepEntry, StepReader};
 pub use trouble::{Trouble, observe_trouble};
 pub use unfit::{Reasons, Unfit};
