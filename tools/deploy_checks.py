@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -118,6 +119,42 @@ def test_autoscaler_asks_for_an_unknown_metric():
     (scaled,) = of_kind("example", "ScaledObject")
     asked = {name for trigger in scaled["spec"]["triggers"] for name in re.findall(r"peregrine_\w+", trigger["metadata"]["query"])}
     assert asked and asked <= known
+
+
+def test_redis_password_stands_among_the_arguments_or_in_the_environment(tmp_path):
+    (redis,) = (each for each in of_kind("example", "StatefulSet") if each["metadata"]["name"] == "redis")
+    (container,) = redis["spec"]["template"]["spec"]["containers"]
+    assert "secretKeyRef" not in json.dumps(container)
+    password = r"""pass "quoted" \ word"""
+    (tmp_path / "password").write_text(password)
+    # As in the pod, but for where the files lie.
+    shell, flag, script = container["args"]
+    script = script.replace("/run/secrets/redis", str(tmp_path)).replace("redis-server -", f"redis-server - --port 0 --dir {tmp_path} --unixsocket {tmp_path}/s")
+    server = subprocess.Popen([shell, flag, script], stdout=subprocess.DEVNULL)
+    try:
+        ping = container["readinessProbe"]["exec"]["command"]
+        ping[-1] = ping[-1].replace("/run/secrets/redis", str(tmp_path)).replace("redis-cli", f"redis-cli -s {tmp_path}/s")
+        deadline = time.monotonic() + 30
+        while subprocess.run(ping, stderr=subprocess.DEVNULL).returncode != 0:
+            assert server.poll() is None and time.monotonic() < deadline, "Redis does not answer to its password"
+            time.sleep(0.1)
+        refused = run("redis-cli", "-s", f"{tmp_path}/s", "ping")
+        assert "NOAUTH" in refused
+        for seen in ("cmdline", "environ"):
+            assert b"quoted" not in Path(f"/proc/{server.pid}/{seen}").read_bytes()
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_cameras_over_ipv6_are_out_of_reach():
+    (policy,) = (each for each in of_kind("base", "NetworkPolicy") if each["metadata"]["name"] == "to-cameras")
+    (rule,) = policy["spec"]["egress"]
+    assert {to["ipBlock"]["cidr"] for to in rule["to"]} == {"0.0.0.0/0", "::/0"}
+
+
+def test_dockerfile_names_one_processor_architecture():
+    assert not re.findall(r"x86_64|amd64|aarch64|arm64", (ROOT / "deploy/Dockerfile").read_text())
 
 
 def test_dockerfile_builds_with_other_packages_than_dev():

@@ -8,7 +8,7 @@ use std::{
 use peregrine_streams::{Redis, RunningDaemon, StreamError};
 use tracing::debug;
 
-use crate::{RedisSection, Shutdown, host};
+use crate::{RedisSection, Shutdown, host, redis_settings::RedisSettings};
 
 /// Between two signs of life; a daemon counts as gone after three that are missing.
 const EVERY: Duration = Duration::from_secs(5);
@@ -16,9 +16,13 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Announces a daemon until its shutdown. Redis may come and go: whoever needs it for the work says so.
 pub(crate) async fn keep(section: RedisSection, daemon: RunningDaemon, shutdown: Shutdown) {
     let mut redis = None;
+    let mut settings = RedisSettings::default();
     loop {
         if let Err(error) = announce(&mut redis, &section, &daemon).await {
             debug!(%error, "where the metrics are could not be written");
+        }
+        if let Some(redis) = &redis {
+            settings.look(redis).await;
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}

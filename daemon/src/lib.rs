@@ -11,6 +11,7 @@ mod config;
 mod host;
 pub mod metrics;
 mod profile;
+mod redis_settings;
 mod shutdown;
 pub mod spans;
 mod telemetry;

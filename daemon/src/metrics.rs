@@ -181,6 +181,9 @@ metrics! {
     RedisErrors = "peregrine_redis_errors_total", Kind::Counter, ["kind"];
     /// Connections to Redis made again after one was lost.
     RedisReconnects = "peregrine_redis_reconnects_total", Kind::Counter, [];
+    /// 1 where a setting of Redis endangers data: `evicts` (a `maxmemory-policy` other than `noeviction`), `no_limit` (no
+    /// `maxmemory`), `not_kept` (no append-only file). Looked at once a minute.
+    RedisDanger = "peregrine_redis_danger", Kind::Gauge, ["server", "danger"];
     /// From a command or script being sent to its reply, by what it is for; reads that block are left out.
     RedisRoundTrip = "peregrine_redis_round_trip_seconds", Kind::Histogram(ROUND_TRIP_SECONDS), ["operation"];
     /// Spans that were made and not taken by the collector.

@@ -37,8 +37,9 @@ fn metric_name_breaks_the_rules() {
 
 #[test]
 fn label_is_unbounded() {
-    const BOUNDED: [&str; 15] = [
+    const BOUNDED: [&str; 17] = [
         "camera",
+        "danger",
         "daemon",
         "end",
         "head",
@@ -50,6 +51,7 @@ fn label_is_unbounded() {
         "reason",
         "role",
         "route",
+        "server",
         "stage",
         "status",
         "what",

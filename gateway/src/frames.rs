@@ -19,6 +19,7 @@ use peregrine_daemon::{
     metrics::{CameraSeries, Counter},
 };
 use peregrine_proto::{CameraHealth, CameraId, FrameAnswer};
+use peregrine_streams::Offered;
 use tokio::time::timeout;
 use tokio_tungstenite::{
     WebSocketStream,
@@ -101,6 +102,8 @@ struct Bringer {
     frames: u64,
     skipped: u64,
     mistakes: u32,
+    /// Why the producer could not use the last frame that it took.
+    refused: Option<String>,
     counted: [Counter; 2],
     _series: CameraSeries,
 }
@@ -110,7 +113,17 @@ impl Bringer {
         let series = CameraSeries::hold(camera.as_str());
         let counted =
             ["skipped", "taken"].map(|outcome| Metric::FramesIngested.counter([camera.as_str(), outcome]));
-        Self { app, camera, socket, frames: 0, skipped: 0, mistakes: 0, counted, _series: series }
+        Self {
+            app,
+            camera,
+            socket,
+            frames: 0,
+            skipped: 0,
+            mistakes: 0,
+            refused: None,
+            counted,
+            _series: series,
+        }
     }
 
     async fn serve(&mut self) -> SessionEnd {
@@ -178,9 +191,14 @@ impl Bringer {
         }
         let redis = &self.app.redis;
         match timeout(SOON, redis.offer_frame(&self.camera, &newest)).await {
-            Ok(Ok(taken)) => {
-                let problem = if taken { None } else { self.what_is_missing().await };
-                self.answer(taken, problem).await
+            Ok(Ok(Offered::Taken { refused })) => {
+                self.refused = refused;
+                self.answer(true, self.refused.clone()).await
+            }
+            // Until a frame is taken again, what was wrong with the last one stands.
+            Ok(Ok(Offered::NotAsked)) => {
+                let missing = self.what_is_missing().await;
+                self.answer(false, missing.or_else(|| self.refused.clone())).await
             }
             Ok(Err(error)) => self.answer(false, Some(error.to_string())).await,
             Err(_) => {

@@ -7,13 +7,14 @@ mod stand;
 
 use std::time::{Duration, Instant};
 
+use futures_util::{SinkExt, StreamExt};
 use peregrine_daemon::{Health, Shell, Shutdown};
 use peregrine_gateway::Gateway;
 use peregrine_proto::{
     CameraHealth, CameraId, CameraState, ClientMessage, FrameId, Missed, Painted, Ping, ResultStatus, SCHEMA,
     ServerMessage, Unsubscribe, encode,
 };
-use peregrine_streams::SourceHealth;
+use peregrine_streams::{IngestReader, SourceHealth};
 use stand::*;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -693,4 +694,39 @@ async fn who_asks_for_much_at_once_is_cut_off() {
             .await;
         assert_eq!(pong.client_time_us, n);
     }
+}
+
+#[tokio::test]
+async fn who_brings_a_frame_that_cannot_be_decoded_is_not_told() {
+    let stand = Stand::start().await;
+    let (redis, phone) = (stand.redis.connect().await, CameraId::new("phone").unwrap());
+    let config = serde_json::json!({ "id": "phone", "source": { "uri": "ingest:" } });
+    redis.put_camera(&serde_json::from_value(config).unwrap()).await.unwrap();
+    let stream = tokio::net::TcpStream::connect(stand.address).await.unwrap();
+    let address = format!("ws://{}/ws/ingest/phone", stand.address);
+    let (mut socket, _) = tokio_tungstenite::client_async(address, stream).await.unwrap();
+    let mut bring = async || {
+        socket.send(Message::Binary(vec![0xff, 0xd8, 0xff, 0xd9].into())).await.unwrap();
+        loop {
+            // Others ask for a sign of life.
+            if let Message::Text(answer) = socket.next().await.unwrap().unwrap() {
+                return serde_json::from_str::<serde_json::Value>(&answer).unwrap();
+            }
+        }
+    };
+    let mut producer = IngestReader::new(&redis, &phone, Duration::from_millis(20));
+    producer.next().await.unwrap();
+    let first = bring().await;
+    assert_eq!((&first["taken"], &first["problem"]), (&true.into(), &serde_json::Value::Null));
+    producer.next().await.unwrap().expect("a frame");
+    producer.refuse("the frame before could not be decoded".into());
+    producer.next().await.unwrap();
+    let second = bring().await;
+    assert_eq!(
+        (&second["taken"], &second["problem"]),
+        (&true.into(), &"the frame before could not be decoded".into())
+    );
+    producer.next().await.unwrap().expect("a frame");
+    producer.next().await.unwrap();
+    assert_eq!(bring().await["problem"], serde_json::Value::Null, "the second could be decoded");
 }

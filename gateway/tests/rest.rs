@@ -376,6 +376,24 @@ async fn pages_of_results_repeat_or_leave_out_some() {
 }
 
 #[tokio::test]
+async fn setting_of_redis_that_endangers_data_is_not_said() {
+    let stand = Stand::start().await;
+    let set =
+        |name: &str, value: &str| assert_eq!(stand.redis.cli(&["CONFIG", "SET", name, value]).trim(), "OK");
+    let notices = async || stand.get("/api/workers").await.json()["notices"].clone();
+    assert_eq!(notices().await, json!([]));
+    set("maxmemory-policy", "volatile-lru");
+    let said = notices().await;
+    assert!(
+        said[0].as_str().is_some_and(|said| said.contains("set its `maxmemory-policy` to `noeviction`")),
+        "{said}"
+    );
+    set("maxmemory", "0");
+    set("appendonly", "no");
+    assert_eq!(notices().await.as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
 async fn workers_and_ledger_are_not_what_streams_say() {
     let stand = Stand::start().await;
     let mut yard = stand.camera("yard").await;

@@ -131,7 +131,7 @@ impl Camera {
     /// Opens the source and publishes its frames: the frame's journey through this process.
     fn session(&self, report: &mut Report) -> SessionEnd {
         let Shared { redis, config, runtime, .. } = &*self.shared;
-        let mut source = match self.open_source() {
+        let mut source = match self.open_source(report) {
             Ok(source) => source,
             Err(end) => return end,
         };
@@ -267,7 +267,7 @@ impl Camera {
         left_out
     }
 
-    fn open_source(&self) -> Result<Box<dyn Source>, SessionEnd> {
+    fn open_source(&self, report: &Report) -> Result<Box<dyn Source>, SessionEnd> {
         let config = &self.shared.config;
         let options = OpenOptions {
             timeout: config.source_timeout,
@@ -277,7 +277,8 @@ impl Camera {
         let source = &self.config.source;
         let opened = if source.uri.is_ingest() {
             let Shared { redis, runtime, .. } = &*self.shared;
-            IngestSource::open(redis, runtime, &self.config.id, options).map(|source| Box::new(source) as _)
+            IngestSource::open(redis, runtime, &self.config.id, options, report.sender())
+                .map(|source| Box::new(source) as _)
         } else {
             peregrine_media::open(source, &config.allow, &options)
         };

@@ -8,8 +8,8 @@ use std::{
 
 use peregrine_media::{Captured, JpegDecoder, OpenOptions, Source, SourceCounts, SourceError, SourceInfo};
 use peregrine_proto::{CameraId, INGEST_URI, Size};
-use peregrine_streams::{IngestReader, IngestedFrame, Redis, StreamError, wall_clock_us};
-use tokio::runtime::Handle;
+use peregrine_streams::{IngestReader, IngestedFrame, Redis, SourceState, StreamError, wall_clock_us};
+use tokio::{runtime::Handle, sync::watch};
 use tracing::debug;
 
 /// How long one read waits; between two of them it is seen whether to stop.
@@ -27,6 +27,9 @@ pub(crate) struct IngestSource {
     reader: IngestReader,
     decoder: JpegDecoder,
     options: OpenOptions,
+    state: watch::Sender<SourceState>,
+    /// Why the last frame could not be decoded; none where it could.
+    undecodable: Option<String>,
     info: SourceInfo,
     /// The frame that told the size.
     first: Option<Captured>,
@@ -36,7 +39,8 @@ pub(crate) struct IngestSource {
 }
 
 impl IngestSource {
-    /// Waits until a client brings a frame, however long that takes.
+    /// Waits until a client brings a frame that is a picture, however long that takes; `state` says what is wrong with
+    /// those that are none.
     ///
     /// # Errors
     /// When Redis does not answer, or stopping was asked for.
@@ -45,6 +49,7 @@ impl IngestSource {
         runtime: &Handle,
         camera: &CameraId,
         options: OpenOptions,
+        state: watch::Sender<SourceState>,
     ) -> Result<Self, SourceError> {
         let decoder = JpegDecoder::new()
             .map_err(|error| SourceError::Unusable { uri: INGEST_URI.into(), why: error.to_string() })?;
@@ -56,6 +61,8 @@ impl IngestSource {
             reader: IngestReader::new(redis, camera, BLOCK),
             decoder,
             options,
+            state,
+            undecodable: None,
             info,
             first: None,
             frames: 0,
@@ -78,6 +85,9 @@ impl IngestSource {
             self.frames += 1;
             match self.decoder.decode(&frame.jpeg) {
                 Ok(picture) => {
+                    if self.undecodable.take().is_some() {
+                        self.state.send_modify(|state| state.error.clear());
+                    }
                     let captured_at_us = i64::try_from(frame.id.ms).unwrap_or(i64::MAX / 1000) * 1000;
                     self.last_us = captured_at_us.max(self.last_us + 1);
                     return Ok(Captured {
@@ -95,6 +105,10 @@ impl IngestSource {
                 Err(error) => {
                     self.counts.undecodable += 1;
                     debug!(camera = %self.camera, %error, "frame of a client left out");
+                    self.reader.refuse(format!("the frame before could not be decoded: {error}"));
+                    let why = format!("a client brings frames that cannot be decoded: {error}");
+                    self.undecodable = Some(why.clone());
+                    self.state.send_modify(|state| state.error = why);
                 }
             }
         }
@@ -106,7 +120,8 @@ impl IngestSource {
                 return Err(SourceError::Stopped { uri: INGEST_URI.into() });
             }
             if longest.is_some_and(|longest| began.elapsed() > longest) {
-                return Err(lost("no client brings frames: open the page of the device again"));
+                let nobody = "no client brings frames: open the page of the device again";
+                return Err(lost(self.undecodable.as_deref().unwrap_or(nobody)));
             }
             let waiting = self.runtime.block_on(self.redis.backlog(&self.camera)).map_err(away)?;
             if waiting > MOST_WAITING {

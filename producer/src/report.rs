@@ -127,6 +127,11 @@ impl Report {
         self.state.send_modify(change);
     }
 
+    /// For a source that says itself what is wrong with it.
+    pub(crate) fn sender(&self) -> watch::Sender<SourceState> {
+        self.state.clone()
+    }
+
     /// The state now.
     pub(crate) fn state(&self) -> SourceState {
         self.state.borrow().clone()

@@ -12,7 +12,7 @@ wire_struct! {
         pub taken: bool,
         /// Frames of this connection that were not taken.
         pub skipped: u64,
-        /// What is wrong with the frame, or with the pipeline, where something is.
+        /// What is wrong with the frame, with the last one that was taken, or with the pipeline, where something is.
         pub problem: Option<String>,
     }
 }

@@ -1,7 +1,7 @@
 //! The nodes of a cluster: which of them serves a key, also while that changes.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -85,6 +85,24 @@ impl Cluster {
         let mut answers = self.watch(link.send_all(commands).await)?;
         for (command, answer) in commands.cmd_iter().zip(&mut answers) {
             *answer = self.follow(node.clone(), command, std::mem::take(answer)).await?;
+        }
+        Ok(answers)
+    }
+
+    /// Sends a command to each node that serves slots and answers.
+    pub(crate) async fn each(&self, command: &Cmd) -> Result<Vec<Value>, StreamError> {
+        self.link_of(crate::keys::CAMERAS.as_bytes()).await?;
+        let mut answers = Vec::new();
+        for node in self.topology.nodes() {
+            let link = self.links.get(&node)?;
+            if link.is_down() {
+                continue;
+            }
+            match self.watch(link.send(command).await) {
+                Ok(answer) => answers.push(answer),
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(answers)
     }
@@ -249,6 +267,11 @@ impl Topology {
     fn owner(&self, slot: u16) -> Option<Node> {
         let owners = self.owners.read().unwrap_or_else(PoisonError::into_inner);
         owners.iter().find(|o| (o.first..=o.last).contains(&slot)).map(|o| o.node.clone())
+    }
+
+    fn nodes(&self) -> HashSet<Node> {
+        let owners = self.owners.read().unwrap_or_else(PoisonError::into_inner);
+        owners.iter().map(|owner| owner.node.clone()).collect()
     }
 
     fn suspect(&self) {

@@ -14,6 +14,21 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// A frame that nobody fetched for so long is too old.
 const KEPT_FOR: Duration = Duration::from_secs(3);
 
+/// What a question holds where nothing was wrong with the frame before.
+const NOTHING_WRONG: &str = "1";
+
+/// What became of a frame that was offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Offered {
+    /// The producer has not asked for one: the frame is not taken.
+    NotAsked,
+    /// It goes to the producer.
+    Taken {
+        /// Why the producer could not use the frame before this one, if so.
+        refused: Option<String>,
+    },
+}
+
 /// A frame as a client brought it.
 #[derive(Debug, Clone)]
 pub struct IngestedFrame {
@@ -24,22 +39,21 @@ pub struct IngestedFrame {
 }
 
 impl Redis {
-    /// Offers a frame of a camera to its producer. False where it has not asked for one: the frame is not taken.
+    /// Offers a frame of a camera to its producer.
     ///
     /// # Errors
     /// When the server does not answer or is full.
-    pub async fn offer_frame(&self, camera: &CameraId, jpeg: &[u8]) -> Result<bool, StreamError> {
-        let asked = self.frames.run(redis::cmd("DEL").arg(keys::ingest_asked(camera))).await?;
-        if value::integer(&asked) != Some(1) {
-            return Ok(false);
-        }
+    pub async fn offer_frame(&self, camera: &CameraId, jpeg: &[u8]) -> Result<Offered, StreamError> {
+        let asked = self.frames.run(redis::cmd("GETDEL").arg(keys::ingest_asked(camera))).await?;
+        let Some(asked) = value::text(&asked) else { return Ok(Offered::NotAsked) };
+        let refused = (asked != NOTHING_WRONG).then(|| asked.to_owned());
         let key = keys::ingest(camera);
         let mut commands = redis::pipe();
         commands.cmd("XADD").arg(&key).arg("MAXLEN").arg(1).arg("*").arg("jpeg").arg(jpeg);
         commands.cmd("PEXPIRE").arg(&key).arg(millis(KEPT_FOR));
         match self.frames.run_all(&commands).await?.into_iter().next() {
             Some(Value::ServerError(error)) => Err(self.frames.refusal(error, "XADD".into())),
-            _ => Ok(true),
+            _ => Ok(Offered::Taken { refused }),
         }
     }
 }
@@ -50,13 +64,20 @@ pub struct IngestReader {
     block: Duration,
     camera: CameraId,
     after: FrameId,
+    /// Why the last frame could not be used; told to whoever brings the next.
+    refused: Option<String>,
 }
 
 impl IngestReader {
     /// A reader whose reads block up to `block`.
     pub fn new(redis: &Redis, camera: &CameraId, block: Duration) -> Self {
         let servers = redis.frames.blocking(block);
-        Self { servers, block, camera: camera.clone(), after: FrameId::ZERO }
+        Self { servers, block, camera: camera.clone(), after: FrameId::ZERO, refused: None }
+    }
+
+    /// The last frame cannot be used, and why: the next question says so.
+    pub fn refuse(&mut self, why: String) {
+        self.refused = Some(why);
     }
 
     /// Asks for a frame and waits for it; none where none came in time.
@@ -65,7 +86,8 @@ impl IngestReader {
     /// When the server does not answer.
     pub async fn next(&mut self) -> Result<Option<IngestedFrame>, StreamError> {
         let mut ask = redis::cmd("SET");
-        ask.arg(keys::ingest_asked(&self.camera)).arg(1).arg("PX").arg(millis(self.block + MARGIN));
+        let refused = self.refused.as_deref().unwrap_or(NOTHING_WRONG);
+        ask.arg(keys::ingest_asked(&self.camera)).arg(refused).arg("PX").arg(millis(self.block + MARGIN));
         self.servers.run(&ask).await?;
         let mut read = redis::cmd("XREAD");
         read.arg("COUNT").arg(1).arg("BLOCK").arg(millis(self.block));
@@ -74,7 +96,7 @@ impl IngestReader {
         let Some(mut entry) = streams.into_iter().flat_map(|(_, entries)| entries).next() else {
             return Ok(None);
         };
-        self.after = entry.id;
+        (self.after, self.refused) = (entry.id, None);
         Ok(entry.take("jpeg").map(|jpeg| IngestedFrame { id: entry.id, jpeg }))
     }
 }

@@ -101,7 +101,7 @@ pub fn ingest(camera: &CameraId) -> String {
     format!("peregrine:{{{camera}}}:ingest")
 }
 
-/// String: there while the camera's producer wants a frame of a client.
+/// String: there while the camera's producer wants a frame of a client; why it could not use the last one, else 1.
 pub fn ingest_asked(camera: &CameraId) -> String {
     format!("peregrine:{{{camera}}}:asked")
 }

@@ -68,6 +68,19 @@ impl Servers {
         }
     }
 
+    /// What the server, or each node of a cluster that is there, says of its memory and persistence.
+    pub(crate) async fn infos(&self) -> Result<Vec<String>, StreamError> {
+        let mut command = redis::cmd("INFO");
+        command.arg("memory").arg("persistence");
+        let replies = match &self.kind {
+            Kind::One(_) => vec![self.run(&command).await?],
+            Kind::Cluster(cluster) => cluster.each(&command).await?,
+        };
+        let text =
+            |reply| value::text(reply).map(str::to_owned).ok_or_else(|| value::unexpected("INFO", reply));
+        replies.iter().map(text).collect()
+    }
+
     /// Connections of their own to the same servers, for commands that block up to `block`.
     pub(crate) fn blocking(&self, block: Duration) -> Self {
         let kind = match &self.kind {

@@ -1035,7 +1035,7 @@ export interface FrameAnswer {
   taken: boolean;
   /** Frames of this connection that were not taken. */
   skipped: number;
-  /** What is wrong with the frame, or with the pipeline, where something is. */
+  /** What is wrong with the frame, with the last one that was taken, or with the pipeline, where something is. */
   problem: string | null;
 }
 export function readFrameAnswer(value: unknown): FrameAnswer {

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
+use peregrine_daemon::Metric;
 use peregrine_proto::Stage;
+use peregrine_streams::Danger;
 use serde::Serialize;
 
 use super::{
@@ -25,6 +27,8 @@ pub(crate) struct Report {
     seconds: f64,
     /// The worst first.
     findings: Vec<Finding>,
+    /// Settings of Redis that endanger data, a sentence each.
+    dangers: Vec<String>,
     cameras: Vec<CameraRow>,
     stages: Vec<StageRow>,
     workers: Vec<WorkerRow>,
@@ -81,6 +85,15 @@ struct WorkerRow {
     redis_round_trip_ms: Option<f64>,
 }
 
+/// What any daemon saw of it.
+fn dangers(daemons: &[Observed]) -> Vec<String> {
+    let is_seen = |danger: &Danger| {
+        let labels = [("server", danger.server.as_str()), ("danger", danger.kind.as_str())];
+        daemons.iter().any(|daemon| daemon.gauge(Metric::RedisDanger, &labels).is_some_and(|on| on > 0.0))
+    };
+    Danger::all().filter(is_seen).map(|danger| danger.to_string()).collect()
+}
+
 impl Report {
     /// What two looks at each daemon tell.
     pub(crate) fn of(daemons: &[Observed]) -> Self {
@@ -94,6 +107,7 @@ impl Report {
             healthy: findings.is_empty(),
             seconds: daemons.iter().map(|daemon| daemon.seconds).fold(0.0, f64::max),
             findings,
+            dangers: dangers(daemons),
             cameras,
             stages: stage_rows(&system),
             workers: system.workers.iter().map(worker_row).collect(),
@@ -108,6 +122,9 @@ impl Report {
         }
         for finding in &self.findings {
             text += &told(finding);
+        }
+        for danger in &self.dangers {
+            let _ = writeln!(text, "Data is in danger: {danger}.");
         }
         text + &self.camera_table() + &self.stage_table() + &self.worker_table()
     }

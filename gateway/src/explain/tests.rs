@@ -253,3 +253,12 @@ fn file_read_as_fast_as_there_is_room_is_found_ill() {
     assert_eq!(report["healthy"], true, "{text}");
     assert!(text.contains("infer 99%"), "{text}");
 }
+
+#[test]
+fn setting_of_redis_that_endangers_data_is_not_told() {
+    let danger = |kind, on| plain(&format!("redis_danger{{server=\"state\",danger=\"{kind}\"}}"), on);
+    let gateway = daemon("gateway", "g", &[], &[danger("evicts", 1.0), danger("not_kept", 0.0)]);
+    let (report, text) = said(&[gateway]);
+    assert_eq!(report["dangers"].as_array().unwrap().len(), 1, "{text}");
+    assert!(text.contains("Data is in danger: the Redis of redis.url evicts keys"), "{text}");
+}

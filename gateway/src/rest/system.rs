@@ -62,7 +62,7 @@ struct Worker {
 }
 
 /// `GET /api/workers`: who gave a sign of life within the last minute, which cameras they hold, and what is to be known of
-/// their releases.
+/// their releases and of Redis.
 pub(crate) async fn workers(State(app): State<Arc<App>>) -> Result<Response, Refused> {
     let cameras: Vec<CameraId> = overview(&app).await?.cameras.keys().cloned().collect();
     let redis = &app.redis;
@@ -70,12 +70,15 @@ pub(crate) async fn workers(State(app): State<Arc<App>>) -> Result<Response, Ref
         tokio::try_join!(
             of_role(redis, Role::Producer, &cameras),
             of_role(redis, Role::Processor, &cameras),
-            redis.schema_state()
+            redis.schema_state(),
+            redis.dangers()
         )
     };
-    let (mut workers, processors, schema) = in_time(all).await??;
+    let (mut workers, processors, schema, dangers) = in_time(all).await??;
     workers.extend(processors);
-    Ok(([LIVE], Json(json!({ "workers": workers, "notices": schema.notices() }))).into_response())
+    let mut notices = schema.notices();
+    notices.extend(dangers.iter().map(ToString::to_string));
+    Ok(([LIVE], Json(json!({ "workers": workers, "notices": notices }))).into_response())
 }
 
 async fn of_role(redis: &Redis, role: Role, cameras: &[CameraId]) -> Result<Vec<Worker>, StreamError> {

@@ -96,7 +96,18 @@ impl Drop for RedisServer {
 
 fn spawn_redis(folder: &Path) -> Child {
     Command::new("redis-server")
-        .args(["--port", "0", "--save", "", "--appendonly", "yes", "--appendfsync", "always"])
+        .args([
+            "--port",
+            "0",
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--maxmemory",
+            "1gb",
+        ])
         .arg("--unixsocket")
         .arg(folder.join("redis.sock"))
         .arg("--dir")

@@ -6,7 +6,7 @@ use peregrine_media::{
     synthetic::{Scene, SceneConfig},
 };
 use peregrine_proto::{CameraConfig, LossCount, LossReason, Size};
-use peregrine_streams::SourceHealth;
+use peregrine_streams::{Offered, SourceHealth};
 
 use crate::{
     server::Server,
@@ -152,22 +152,35 @@ async fn frames_of_a_client_are_queued_while_the_processor_is_busy() -> Result<(
     let scene = Scene::new(SceneConfig::parse("road?w=160&h=96").map_err(anyhow::Error::msg)?)
         .map_err(anyhow::Error::msg)?;
     let mut jpeg = Jpeg::new()?;
-    let mut bring = async |n: u64| -> Result<()> {
-        let encoded = jpeg.encode(&scene.render(n), 160, 80)?.bytes;
-        until("the producer asks", || async { Ok(redis.offer_frame(&phone, &encoded).await?) }).await
-    };
-    bring(0).await?;
-    // This one is undecodable, and counted.
-    until("the producer asks", || async { Ok(redis.offer_frame(&phone, b"\xff\xd8 no more").await?) })
+    let offer = async |jpeg: &[u8]| -> Result<Option<String>> {
+        let refused = std::cell::Cell::default();
+        until("the producer asks", || async {
+            let Offered::Taken { refused: before } = redis.offer_frame(&phone, jpeg).await? else {
+                return Ok(false);
+            };
+            refused.set(before);
+            Ok(true)
+        })
         .await?;
-    bring(1).await?;
+        Ok(refused.into_inner())
+    };
+    let mut bring = async |n: u64| -> Result<Option<String>> {
+        offer(&jpeg.encode(&scene.render(n), 160, 80)?.bytes).await
+    };
+    assert_eq!(bring(0).await?, None);
+    // This one is undecodable: counted, and said of the camera and to whoever brings the next.
+    assert_eq!(offer(b"\xff\xd8 no more").await?, None);
+    source_state(&redis, &phone, |state| state.error.contains("frames that cannot be decoded")).await?;
+    let refused = bring(1).await?;
+    assert!(refused.is_some_and(|why| why.contains("could not be decoded")));
+    source_state(&redis, &phone, |state| state.error.is_empty()).await?;
     // Two wait for the processor now, so no third is asked for.
     until("both wait", || async { Ok(redis.backlog(&phone).await? == 2) }).await?;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(!redis.offer_frame(&phone, b"too early").await?);
+    assert_eq!(redis.offer_frame(&phone, b"too early").await?, Offered::NotAsked);
     let mut consumer = Consumer::take(&redis, &phone).await?;
     let mut frames = consumer.next(2).await?;
-    bring(2).await?;
+    assert_eq!(bring(2).await?, None);
     frames.extend(consumer.next(1).await?);
     assert_eq!(positions(&frames), [0, 2, 3]);
     assert!(frames.iter().all(|frame| frame.header.source == Size { width: 160, height: 96 }));

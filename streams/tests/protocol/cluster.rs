@@ -11,8 +11,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use peregrine_proto::{CameraConfig, CameraId, FrameId};
 use peregrine_streams::{
-    Arrival, Balance, CommitOutcome, Flow, FrameReader, PreviewReader, Published, Redis, RedisUrls,
-    ResultReader, Role, SourceState, StreamError, Wake, WorkerId, keys,
+    Arrival, Balance, CommitOutcome, Danger, DangerKind, Flow, FrameReader, PreviewReader, Published, Redis,
+    RedisUrls, ResultReader, Role, ServerRole, SourceState, StreamError, Wake, WorkerId, keys,
 };
 
 use crate::{
@@ -417,6 +417,22 @@ async fn node_that_does_not_know_all_slots_is_believed() -> Result<()> {
     for camera in cluster.cameras(1).await? {
         redis.put_source_state(&camera, &SourceState::default()).await?;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn setting_of_one_node_is_not_looked_at() -> Result<()> {
+    let cluster = Cluster::start(3).await?;
+    let redis = cluster.redis().await?;
+    let evicts = Danger { server: ServerRole::State, kind: DangerKind::Evicts };
+    assert!(!redis.dangers().await?.contains(&evicts));
+    for node in &cluster.masters {
+        let set = async |policy| node.server.command(&["CONFIG", "SET", "maxmemory-policy", policy]).await;
+        let () = set("allkeys-lru").await?;
+        assert!(redis.dangers().await?.contains(&evicts));
+        let () = set("noeviction").await?;
+    }
+    assert!(!redis.dangers().await?.contains(&evicts));
     Ok(())
 }
 

@@ -5,8 +5,8 @@ use peregrine_proto::{
     CameraConfig, CameraId, FrameId, FrameResult, LossCount, LossReason, ResultStatus, SCHEMA, Size,
 };
 use peregrine_streams::{
-    Account, Balance, Flow, ModelAnnouncement, PreviewReader, ResultReader, Role, RunningDaemon,
-    SourceHealth, SourceState, Wake, WorkerId, keys,
+    Account, Balance, Danger, DangerKind, Flow, ModelAnnouncement, PreviewReader, Redis, RedisUrls,
+    ResultReader, Role, RunningDaemon, ServerRole, SourceHealth, SourceState, Wake, WorkerId, keys,
 };
 
 use crate::{
@@ -35,6 +35,36 @@ async fn cameras_are_kept_and_changes_wake() -> Result<()> {
     assert!(redis.remove_camera(&cam("a")).await?);
     assert!(!redis.remove_camera(&cam("a")).await?);
     assert_eq!(redis.cameras().await?.cameras.len(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn setting_that_endangers_data_is_not_found() -> Result<()> {
+    let (server, frames) = (Server::start().await?, Server::start().await?);
+    let urls = RedisUrls { state: server.url(), frames: Some(frames.url()) };
+    let redis = Redis::open(&urls).await?;
+    let set = async |server: &Server, name, value| -> Result<()> {
+        let () = server.command(&["CONFIG", "SET", name, value]).await?;
+        Ok(())
+    };
+    for server in [&server, &frames] {
+        set(server, "maxmemory", "100mb").await?;
+        set(server, "maxmemory-policy", "noeviction").await?;
+        set(server, "appendonly", "no").await?;
+    }
+    let state = |kind| Danger { server: ServerRole::State, kind };
+    assert_eq!(redis.dangers().await?, [state(DangerKind::NotKept)].into(), "frames need not be kept");
+    set(&server, "appendonly", "yes").await?;
+    assert_eq!(redis.dangers().await?, [].into());
+    for policy in ["allkeys-lru", "volatile-lru", "volatile-ttl", "allkeys-random"] {
+        set(&server, "maxmemory-policy", policy).await?;
+        set(&frames, "maxmemory-policy", policy).await?;
+        let evicts = Danger { server: ServerRole::Frames, kind: DangerKind::Evicts };
+        assert_eq!(redis.dangers().await?, [state(DangerKind::Evicts), evicts].into(), "{policy}");
+    }
+    set(&server, "maxmemory-policy", "noeviction").await?;
+    set(&server, "maxmemory", "0").await?;
+    assert!(redis.dangers().await?.contains(&state(DangerKind::NoLimit)));
     Ok(())
 }
 

@@ -65,7 +65,7 @@ export function SystemView() {
         </h2>
         <Failure polled={working} />
         {working.value?.notices.map((notice) => (
-          <p key={notice} class="state warn wraps" data-testid="release-notice">
+          <p key={notice} class="state warn wraps" data-testid="system-notice">
             <Mark shape="triangle" />
             <span>{notice}</span>
           </p>
