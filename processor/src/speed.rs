@@ -73,6 +73,10 @@ const UNNOTICED: f64 = 0.15;
 /// of its speed.
 const STANDING_ERROR: f64 = 0.36;
 const STANDING_ERROR_FALLS: f64 = 0.37;
+/// Grids that boxes of some detectors lie on, pixels, and the error of a speed for each metre of a grid's step, m/s.
+/// A box on a grid stands for a while and then hops: no filter can tell the hop of a standing object from its start.
+const GRIDS: [f64; 3] = [4.0, 2.0, 1.0];
+const GRID_ERROR: f64 = 0.6;
 
 /// A speed is reported after this many foot points over this much time, …
 const LEAST_SEEN: u8 = 5;
@@ -182,6 +186,8 @@ struct Checkpoint {
 struct Foot {
     point: Vector2<f64>,
     deviation: Vector2<f64>,
+    /// The step of the grid that the box's edges lie on, pixels. 0 where they lie on none.
+    grid: f64,
 }
 
 impl SpeedEstimator {
@@ -217,7 +223,7 @@ impl SpeedEstimator {
                 }
                 OnGround {
                     position_m: Some(filter.models[filter.speaking()].position(origin)),
-                    speed: filter.speed(),
+                    speed: filter.speed(foot.map_or(0.0, |foot| foot.grid_m(homography))),
                 }
             })
             .collect()
@@ -251,7 +257,15 @@ impl Foot {
         let edges = [right - left, bottom - top].map(|size| (EDGE_NOISE * size).max(1.0));
         // The middle between two edges is known better than one.
         let deviation = Vector2::new(edges[0] / std::f64::consts::SQRT_2, edges[1]);
-        whole.then(|| Self { point: Vector2::from(foot_point(xyxy)), deviation })
+        let on_grid = |step: &f64| xyxy.iter().all(|edge| f64::from(*edge) % step == 0.0);
+        let grid = GRIDS.into_iter().find(on_grid).unwrap_or_default();
+        whole.then(|| Self { point: Vector2::from(foot_point(xyxy)), deviation, grid })
+    }
+
+    /// The step of its grid on the ground, metres.
+    fn grid_m(&self, homography: &Homography) -> f64 {
+        let metres_by_pixel = homography.ground_by_image(self.point.into());
+        metres_by_pixel.map_or(0.0, |metres| self.grid * metres.norm())
     }
 
     fn variance(&self) -> Matrix2<f64> {
@@ -467,19 +481,20 @@ impl GroundFilter {
     }
 
     /// The speed, where it is known well: also the manoeuvring model must know it, or a manoeuvre would not show in time.
-    fn speed(&self) -> Option<Speed> {
+    /// `grid_m` is the step of the grid on the ground that the box lies on, metres.
+    fn speed(&self, grid_m: f64) -> Option<Speed> {
         let velocity = self.models[self.speaking()].velocity();
         let speed = velocity.norm();
         let [steady, manoeuvring] = [0, 1].map(|index| ERROR_SHARE[index] * self.models[index].speed_error());
         let told = if self.speaking() == 0 { steady.max(UNNOTICED * manoeuvring) } else { manoeuvring };
         let least = STANDING_ERROR - STANDING_ERROR_FALLS * speed;
-        let std_error = told.max(least);
+        let known = told.max(least);
         let lasted = self.age_s >= LEAST_TIME_S - 1e-6 && self.seen >= LEAST_SEEN;
-        let good = std_error.max(manoeuvring) <= GOOD_MPS.max(GOOD_SHARE * speed) && speed <= FASTEST_MPS;
+        let good = known.max(manoeuvring) <= GOOD_MPS.max(GOOD_SHARE * speed) && speed <= FASTEST_MPS;
         let settled = self.believed - self.steady < LOST_BELIEF;
         (lasted && good && settled).then(|| Speed {
             speed_mps: speed as f32,
-            std_error_mps: std_error as f32,
+            std_error_mps: known.hypot(GRID_ERROR * grid_m) as f32,
             heading_rad: velocity.y.atan2(velocity.x) as f32,
         })
     }
@@ -604,13 +619,25 @@ mod tests {
         jitter_px: f64,
         missing: f64,
     ) -> Vec<(f64, Speed)> {
+        follow_boxes(at, fps, frames, jitter_px, missing, |edge| edge)
+    }
+
+    /// The same with boxes whose edges are changed by `placed`.
+    fn follow_boxes(
+        at: impl Fn(f64) -> [f64; 2],
+        fps: f64,
+        frames: u32,
+        jitter_px: f64,
+        missing: f64,
+        placed: impl Fn(f64) -> f64,
+    ) -> Vec<(f64, Speed)> {
         let (homography, mut estimator, mut noise) = (homography(), SpeedEstimator::default(), Noise(3));
         let mut speeds = Vec::new();
         for frame in 0..frames {
             let time = f64::from(frame) / fps;
             let [x, y] = project(at(time));
             let (x, y) = (x + jitter_px * noise.normal(), y + jitter_px * noise.normal());
-            let xyxy = [x - 30.0, y - 60.0, x + 30.0, y].map(|value| value as f32);
+            let xyxy = [x - 30.0, y - 60.0, x + 30.0, y].map(|value| placed(value) as f32);
             let detection = Detection { xyxy, confidence: 0.9, class_id: 0 };
             let seen = noise.uniform() >= missing;
             let track = Tracked {
@@ -692,6 +719,30 @@ mod tests {
     }
 
     #[test]
+    fn error_of_boxes_on_a_grid_holds_while_an_object_stops_creeps_and_starts() {
+        // 8 m/s towards the camera, braked with 3 m/s², six seconds of 5 cm/s, then started with 2 m/s².
+        let (brakes, creeps, starts) = (1.5, 1.5 + 7.95 / 3.0, 1.5 + 7.95 / 3.0 + 6.0);
+        let speed = |t: f64| match t {
+            t if t < brakes => 8.0,
+            t if t < creeps => 8.0 - 3.0 * (t - brakes),
+            t if t < starts => 0.05,
+            t => 0.05 + 2.0 * (t - starts),
+        };
+        let way =
+            |t: f64| (0..(t * 1000.0) as u32).map(|ms| speed(f64::from(ms) / 1000.0) / 1000.0).sum::<f64>();
+        for (grid, begin) in [(1.0, 58.0), (2.0, 62.0), (2.0, 55.0), (4.0, 50.0)] {
+            let on_grid = |edge: f64| (edge / grid).round() * grid;
+            let speeds = follow_boxes(|t| [1.0, begin - way(t)], 25.0, 300, 0.0, 0.0, on_grid);
+            let wrong = |(time, s): &&(f64, Speed)| {
+                (f64::from(s.speed_mps) - speed(*time)).abs() > 3.0 * f64::from(s.std_error_mps)
+            };
+            let wrong = speeds.iter().filter(wrong).count();
+            assert!(speeds.len() >= 150, "grid {grid}: {} of 300", speeds.len());
+            assert!(wrong * 50 <= speeds.len(), "grid {grid}: {wrong} of {} are wrong", speeds.len());
+        }
+    }
+
+    #[test]
     fn speeds_of_schema_2_begin_anew() {
         let packed = |numbers: &[f32]| {
             serde_bytes::ByteBuf::from(numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>())
@@ -745,7 +796,7 @@ mod tests {
                 && cut([1200.0, 100.0, 1279.0, 300.0])
         );
         assert!(!cut([100.0, 0.0, 200.0, 300.0]));
-        let sky = Foot { point: Vector2::new(640.0, 20.0), deviation: Vector2::repeat(1.0) };
+        let sky = Foot { point: Vector2::new(640.0, 20.0), deviation: Vector2::repeat(1.0), grid: 0.0 };
         assert_eq!(SpeedEstimator::default().begin(sky, &homography()), None);
     }
 
