@@ -12,7 +12,7 @@ use crate::{Redis, StreamError, keys, lease::millis, servers::Servers, value};
 /// A producer's question stands for so long after its read has ended.
 const MARGIN: Duration = Duration::from_secs(1);
 /// A frame that nobody fetched for so long is too old.
-const KEPT_FOR: Duration = Duration::from_secs(3);
+pub const INGESTED_KEPT_FOR: Duration = Duration::from_secs(3);
 
 /// A frame as a client brought it.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ impl Redis {
         let key = keys::ingest(camera);
         let mut commands = redis::pipe();
         commands.cmd("XADD").arg(&key).arg("MAXLEN").arg(1).arg("*").arg("jpeg").arg(jpeg);
-        commands.cmd("PEXPIRE").arg(&key).arg(millis(KEPT_FOR));
+        commands.cmd("PEXPIRE").arg(&key).arg(millis(INGESTED_KEPT_FOR));
         match self.frames.run_all(&commands).await?.into_iter().next() {
             Some(Value::ServerError(error)) => Err(self.frames.refusal(error, "XADD".into())),
             _ => Ok(true),
@@ -49,14 +49,15 @@ pub struct IngestReader {
     servers: Servers,
     block: Duration,
     camera: CameraId,
-    after: FrameId,
+    /// Read, and to be removed. The next one is whichever is there then: its id may be smaller where the clock went back.
+    read: Option<FrameId>,
 }
 
 impl IngestReader {
     /// A reader whose reads block up to `block`.
     pub fn new(redis: &Redis, camera: &CameraId, block: Duration) -> Self {
         let servers = redis.frames.blocking(block);
-        Self { servers, block, camera: camera.clone(), after: FrameId::ZERO }
+        Self { servers, block, camera: camera.clone(), read: None }
     }
 
     /// Asks for a frame and waits for it; none where none came in time.
@@ -64,17 +65,22 @@ impl IngestReader {
     /// # Errors
     /// When the server does not answer.
     pub async fn next(&mut self) -> Result<Option<IngestedFrame>, StreamError> {
+        let key = keys::ingest(&self.camera);
+        if let Some(read) = self.read {
+            self.servers.run(redis::cmd("XDEL").arg(&key).arg(read.to_string())).await?;
+            self.read = None;
+        }
         let mut ask = redis::cmd("SET");
         ask.arg(keys::ingest_asked(&self.camera)).arg(1).arg("PX").arg(millis(self.block + MARGIN));
         self.servers.run(&ask).await?;
         let mut read = redis::cmd("XREAD");
         read.arg("COUNT").arg(1).arg("BLOCK").arg(millis(self.block));
-        read.arg("STREAMS").arg(keys::ingest(&self.camera)).arg(self.after.to_string());
+        read.arg("STREAMS").arg(key).arg(FrameId::ZERO.to_string());
         let streams = value::streams(self.servers.run(&read).await?).unwrap_or_default();
         let Some(mut entry) = streams.into_iter().flat_map(|(_, entries)| entries).next() else {
             return Ok(None);
         };
-        self.after = entry.id;
+        self.read = Some(entry.id);
         Ok(entry.take("jpeg").map(|jpeg| IngestedFrame { id: entry.id, jpeg }))
     }
 }
