@@ -9,6 +9,7 @@
 mod address;
 mod agreement;
 mod balance;
+mod clock;
 mod cluster;
 mod commit;
 mod connection;

@@ -250,6 +250,10 @@ async fn models_are_announced_newest_first() -> Result<()> {
     redis.announce_model(&model("old", 1)).await?;
     redis.announce_model(&model("new", 2)).await?;
     assert_eq!(redis.models().await?, [model("new", 2), model("old", 1)]);
+    // By a clock that is a day ahead, or before it was set back.
+    let tomorrow = model("of tomorrow", peregrine_streams::wall_clock_us() + 86_400_000_000);
+    redis.announce_model(&tomorrow).await?;
+    assert_eq!(redis.models().await?, [model("new", 2), model("old", 1), tomorrow]);
     Ok(())
 }
 
