@@ -116,7 +116,7 @@ metrics! {
 
     /// How long a stage took for one frame, by a monotonic clock. Stages are named in the order of a frame's journey.
     StageDuration = "peregrine_stage_duration_seconds", Kind::Histogram(STAGE_SECONDS), ["stage", "camera"];
-    /// From a frame's capture to its committed result, by the wall clocks of the two machines.
+    /// From a frame's capture to its committed result, by the wall clocks of the two machines; by Redis' where the processor's is wrong.
     ResultAge = "peregrine_result_age_seconds", Kind::Histogram(AGE_SECONDS), ["camera"];
 
     /// Frames taken from the source, before any was left out.

@@ -11,7 +11,7 @@ use peregrine_proto::{
     CameraConfig, CameraHealth, CameraId, CameraState, Cameras, PictureShape, Problem, ServerMessage, mask,
 };
 use peregrine_streams::{
-    Holder, Progress, Reasons, Redis, Role, SourceHealth, SourceState, StreamError, wall_clock_us,
+    Holder, MAX_CLOCK_SKEW, Progress, Reasons, Redis, Role, SourceHealth, SourceState, StreamError,
 };
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
@@ -98,7 +98,7 @@ impl States {
         shutdown: Shutdown,
     ) {
         let mut members = hub.members();
-        let mut looks = Looks::default();
+        let mut looks = Looks::new();
         let mut was_unreachable = false;
         while !shutdown.is_requested() {
             let wanted = *members.borrow_and_update() > 0 || self.asked_within(INTEREST);
@@ -220,8 +220,11 @@ fn unfit_for(camera: &CameraId, workers: &BTreeMap<String, Reasons>) -> Vec<Stri
 }
 
 /// What only several looks tell: rates of counts, and whether a camera is only changing hands.
-#[derive(Debug, Default)]
-struct Looks(BTreeMap<CameraId, CameraLooks>);
+#[derive(Debug)]
+struct Looks {
+    began: Instant,
+    cameras: BTreeMap<CameraId, CameraLooks>,
+}
 
 #[derive(Debug, Default)]
 struct CameraLooks {
@@ -234,17 +237,21 @@ struct CameraLooks {
 }
 
 impl Looks {
+    fn new() -> Self {
+        Self { began: Instant::now(), cameras: BTreeMap::new() }
+    }
+
     fn describe(&mut self, observed: Vec<Observed>) -> BTreeMap<CameraId, Known> {
-        let now = wall_clock_us();
-        self.0.retain(|camera, _| observed.iter().any(|o| o.camera == *camera));
+        let now_us = i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX);
+        self.cameras.retain(|camera, _| observed.iter().any(|o| o.camera == *camera));
         observed
             .into_iter()
             .map(|observed| {
-                let looks = self.0.entry(observed.camera.clone()).or_default();
-                let fps_out = looks.results.rate(now, observed.progress.results);
+                let looks = self.cameras.entry(observed.camera.clone()).or_default();
+                let fps_out = looks.results.rate(now_us, now_us, observed.progress.results);
                 let source = observed.source.as_ref();
-                let fps_in =
-                    source.map_or(0.0, |source| looks.published.rate(source.updated_us, source.published));
+                let fps_in = source
+                    .map_or(0.0, |source| looks.published.rate(source.updated_us, now_us, source.published));
                 if observed.owner.is_some() {
                     looks.owned = Some(Instant::now());
                 }
@@ -257,22 +264,32 @@ impl Looks {
 
 /// A count at some moments.
 #[derive(Debug, Default)]
-struct Counted(VecDeque<(i64, u64)>);
+struct Counted {
+    counts: VecDeque<(i64, u64)>,
+    /// When the last one was seen.
+    seen_us: i64,
+}
 
 impl Counted {
-    /// The rate per second over the last seconds, or since the last time that anybody asked.
-    fn rate(&mut self, at_us: i64, count: u64) -> f32 {
-        if self.0.back().is_some_and(|&(before, last)| count < last || at_us < before) {
-            self.0.clear();
+    /// The rate per second over the last seconds, or since the last time that anybody asked, of a count at a moment of the
+    /// clock of whoever counts, seen now by our monotonic one. It begins anew where the count did, and where that clock was set.
+    fn rate(&mut self, at_us: i64, now_us: i64, count: u64) -> f32 {
+        let was_set = |before: i64| {
+            let (theirs, ours) = (at_us.saturating_sub(before), now_us - self.seen_us);
+            theirs < 0 || theirs > 0 && theirs.abs_diff(ours) > MAX_CLOCK_SKEW.as_micros() as u64
+        };
+        if self.counts.back().is_some_and(|&(before, last)| count < last || was_set(before)) {
+            self.counts.clear();
         }
-        if self.0.back().is_none_or(|&(before, _)| at_us > before) {
-            self.0.push_back((at_us, count));
+        if self.counts.back().is_none_or(|&(before, _)| at_us > before) {
+            self.counts.push_back((at_us, count));
+            self.seen_us = now_us;
         }
         let over = i64::try_from(RATE_OVER.as_micros()).unwrap_or(i64::MAX);
-        while self.0.len() > 2 && self.0.get(1).is_some_and(|&(second, _)| at_us - second >= over) {
-            self.0.pop_front();
+        while self.counts.len() > 2 && self.counts.get(1).is_some_and(|&(second, _)| at_us - second >= over) {
+            self.counts.pop_front();
         }
-        match (self.0.front(), self.0.back()) {
+        match (self.counts.front(), self.counts.back()) {
             (Some(&(from, first)), Some(&(to, last))) if to > from => {
                 ((last - first) as f64 * 1e6 / (to - from) as f64) as f32
             }
@@ -430,7 +447,7 @@ mod tests {
             let known = looks.describe(vec![observed(Some(SourceHealth::Live), true, owner, 8, 9)]);
             known.into_values().next().unwrap().state.health
         };
-        let mut looks = Looks::default();
+        let mut looks = Looks::new();
         assert_eq!(look(&mut looks, false), CameraHealth::NoOwner, "nobody has been seen");
         assert_eq!(look(&mut looks, true), CameraHealth::Live);
         assert_eq!(look(&mut looks, false), CameraHealth::Live);
@@ -470,19 +487,33 @@ mod tests {
     #[test]
     fn rate_is_not_that_of_the_last_seconds() {
         let mut counted = Counted::default();
+        let mut rate = |at_us: i64, count: u64| counted.rate(at_us, at_us, count);
         let second = 1_000_000;
-        assert_eq!(counted.rate(0, 100), 0.0);
-        assert_eq!(counted.rate(second, 107), 7.0);
+        assert_eq!(rate(0, 100), 0.0);
+        assert_eq!(rate(second, 107), 7.0);
         for s in 2..=10 {
-            counted.rate(s * second, 100 + 7 * s as u64);
+            rate(s * second, 100 + 7 * s as u64);
         }
-        assert_eq!(counted.rate(10 * second, 170), 7.0, "the same sample again changes nothing");
+        assert_eq!(rate(10 * second, 170), 7.0, "the same sample again changes nothing");
         for s in 11..=16 {
-            counted.rate(s * second, 170);
+            rate(s * second, 170);
         }
-        assert_eq!(counted.rate(16 * second, 170), 0.0);
-        assert_eq!(counted.rate(76 * second, 770), 10.0, "after a pause, since the last question");
-        assert_eq!(counted.rate(77 * second, 3), 0.0, "a counter that began anew");
-        assert_eq!(counted.rate(78 * second, 8), 5.0);
+        assert_eq!(rate(16 * second, 170), 0.0);
+        assert_eq!(rate(76 * second, 770), 10.0, "after a pause, since the last question");
+        assert_eq!(rate(77 * second, 3), 0.0, "a counter that began anew");
+        assert_eq!(rate(78 * second, 8), 5.0);
+    }
+
+    #[test]
+    fn rate_after_a_clock_was_set_is_of_one_clock() {
+        let second = 1_000_000;
+        let hour = 3600 * second;
+        for jump in [hour, -hour] {
+            let mut counted = Counted::default();
+            assert_eq!(counted.rate(hour, 0, 100), 0.0);
+            assert_eq!(counted.rate(hour + second, second, 107), 7.0);
+            assert_eq!(counted.rate(hour + jump + 2 * second, 2 * second, 114), 0.0);
+            assert_eq!(counted.rate(hour + jump + 3 * second, 3 * second, 121), 7.0);
+        }
     }
 }

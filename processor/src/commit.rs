@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Weak},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use peregrine_daemon::{
@@ -71,7 +71,7 @@ impl Commits {
             }
             match self.commit(&finished).await {
                 Some(CommitOutcome::Committed { wanted_by } | CommitOutcome::AlreadyDone { wanted_by }) => {
-                    metrics.count(&finished);
+                    metrics.count(&finished, self.redis.since(finished.result.captured_at_us));
                     camera.note_commit(finished.lossless, wanted_by.is_some());
                     self.progress.note();
                 }
@@ -158,7 +158,8 @@ impl CameraMetrics {
         self.of.as_ptr() == Arc::as_ptr(camera)
     }
 
-    fn count(&mut self, finished: &Finished) {
+    /// Counts a frame that was committed at this age.
+    fn count(&mut self, finished: &Finished, age: Duration) {
         let result = &finished.result;
         match (result.status, result.reason) {
             (ResultStatus::Ok, _) => {
@@ -173,9 +174,7 @@ impl CameraMetrics {
                     let laps = finished.clock.laps().iter().copied();
                     spans.stages(laps.chain([(Stage::Commit, commit)]), SystemTime::now());
                 }
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                let captured = Duration::from_micros(result.captured_at_us.try_into().unwrap_or(0));
-                self.age.observe(now.saturating_sub(captured).as_secs_f64());
+                self.age.observe(age.as_secs_f64());
                 let this = (result.track_epoch, result.media_time_us);
                 if let Some((_, last_us)) = self.last.replace(this).filter(|(epoch, _)| *epoch == this.0) {
                     self.media.inc_by((this.1 - last_us).max(0) as f64 / 1e6);

@@ -13,7 +13,7 @@
 use std::{
     sync::mpsc as blocking,
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -184,10 +184,10 @@ pub(crate) fn start(
     let spawn = |stage: Stage, work: Box<dyn FnOnce() + Send>| {
         thread::Builder::new().name(stage.as_str().into()).spawn(work).map(drop)
     };
-    spawn(
-        Stage::Preprocess,
-        Box::new(move || preprocess(preprocessor, from_read, to_infer, &spare, deadline)),
-    )?;
+    let clock = redis.clone();
+    let is_stale = move |header: &FrameHeader| clock.since(header.captured_at_us) > deadline;
+    let preprocess = move || preprocess(preprocessor, from_read, to_infer, &spare, is_stale);
+    spawn(Stage::Preprocess, Box::new(preprocess))?;
     spawn(Stage::Infer, Box::new(move || infer(session, &from_preprocess, &to_analyse, &give_back)))?;
     let analyse = move || analyse(postprocessor, from_infer, &to_commit, &redis, &worker);
     spawn(Stage::Postprocess, Box::new(analyse))?;
@@ -200,7 +200,7 @@ fn preprocess(
     mut frames: mpsc::Receiver<InHand<Bytes>>,
     to_infer: blocking::SyncSender<InHand<ModelInput>>,
     spare: &blocking::Receiver<ModelInput>,
-    deadline: Duration,
+    is_stale: impl Fn(&FrameHeader) -> bool,
 ) {
     while let Some(in_hand) = frames.blocking_recv() {
         if in_hand.whose.is_lost() {
@@ -208,7 +208,7 @@ fn preprocess(
         }
         let prepared = in_hand.through(Stage::Preprocess, |whose, frame, i420| {
             let header = frame.header.as_ref().ok_or(LossReason::Malformed)?;
-            if !header.lossless && age(header) > deadline {
+            if !header.lossless && is_stale(header) {
                 return Err(LossReason::TooOld);
             }
             let mut input = spare.try_recv().unwrap_or_else(|_| preprocessor.new_input());
@@ -348,11 +348,6 @@ fn detect(postprocessor: &mut Postprocessor, in_hand: InHand<Inferred>) -> InHan
             })
         }
     }
-}
-
-fn age(header: &FrameHeader) -> Duration {
-    let captured = UNIX_EPOCH + Duration::from_micros(header.captured_at_us.try_into().unwrap_or(0));
-    SystemTime::now().duration_since(captured).unwrap_or_default()
 }
 
 /// Notes what each stage of one frame took: consecutive laps of one monotonic clock, so that nothing goes unnamed.

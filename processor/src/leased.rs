@@ -6,7 +6,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use peregrine_daemon::{
@@ -24,7 +23,6 @@ use crate::{
     journey::{Detected, NotAnalysed, StageClock},
     model::Wanted,
     offload::Room,
-    run::age_of,
 };
 
 /// Frames of a live camera in hand at once: the one that is inferred, and the next. More would only age.
@@ -217,9 +215,9 @@ impl LeasedCamera {
         &self.lost_before
     }
 
-    /// The age of the oldest frame in hand; none where nothing is in hand.
-    pub(crate) fn oldest_age(&self) -> Option<Duration> {
-        self.waiting().first_key_value().map(|(_, id)| age_of(*id))
+    /// The oldest frame in hand; none where nothing is in hand.
+    pub(crate) fn oldest(&self) -> Option<FrameId> {
+        self.waiting().first_key_value().map(|(_, id)| *id)
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, FrameId>> {

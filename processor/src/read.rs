@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -113,7 +113,7 @@ impl Reader {
         let camera = Arc::clone(camera);
         let mut clock = StageClock::new(header.as_ref().map(|h| h.stages.clone()).unwrap_or_default(), woke);
         if let Some(header) = &header {
-            clock.add(Stage::Queue, queued(header, woke));
+            clock.add(Stage::Queue, queued(header, self.redis.since(header.captured_at_us), woke));
         }
         // What came with it was sent on first.
         clock.lap(Stage::Wait);
@@ -177,11 +177,9 @@ async fn nothing_in_hand(followed: &HashMap<CameraId, Followed>) {
     }
 }
 
-/// What lies between capture and this read and was not spent in a stage of the producer: by the wall clocks of both.
-fn queued(header: &FrameHeader, woke: Instant) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(woke.elapsed());
-    let captured = Duration::from_micros(header.captured_at_us.try_into().unwrap_or(0));
+/// What lies between capture and this read and was not spent in a stage of the producer, of a frame of this age.
+fn queued(header: &FrameHeader, age: Duration, woke: Instant) -> Duration {
     let stages =
         header.stages.iter().filter(|time| time.stage != Stage::Capture).map(|time| u64::from(time.us));
-    now.saturating_sub(captured).saturating_sub(Duration::from_micros(stages.sum()))
+    age.saturating_sub(woke.elapsed()).saturating_sub(Duration::from_micros(stages.sum()))
 }

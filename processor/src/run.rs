@@ -3,12 +3,12 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 use peregrine_daemon::{Metric, Shell};
-use peregrine_proto::{CameraConfig, CameraId, FrameId};
+use peregrine_proto::{CameraConfig, CameraId};
 use peregrine_streams::{
     Balance, Cameras, FrameReader, Grant, ModelAnnouncement, Redis, Role, StreamError, Unfit, WorkerId,
 };
@@ -141,24 +141,19 @@ pub async fn run(config: Config, shell: Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long ago a frame was captured.
-pub(crate) fn age_of(id: FrameId) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.saturating_sub(Duration::from_millis(id.ms))
-}
-
 /// How often the frames that wait are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// Makes the model known, so that producers fit their pictures to its input.
 async fn announce(redis: &Redis, model: &ModelInfo) -> Result<(), StreamError> {
+    redis.look_at_clock().await?;
     redis
         .announce_model(&ModelAnnouncement {
             name: model.name.clone(),
             input: model.input,
             classes: model.classes.clone(),
             default: true,
-            announced_at_us: peregrine_streams::wall_clock_us(),
+            announced_at_us: redis.now_us(),
         })
         .await
 }
@@ -247,14 +242,16 @@ impl Leases {
         let cameras: Vec<CameraId> = self.held.keys().cloned().collect();
         // Where Redis does not answer, the next tick says so.
         let Ok(backlogs) = self.redis.backlogs(&cameras).await else { return };
+        let Ok(()) = self.redis.look_at_clock().await else { return };
         for (id, waiting) in cameras.iter().zip(backlogs) {
             let (Some(waiting), Some(camera)) = (waiting, self.held.get(id)) else { continue };
             Metric::BacklogFrames.gauge([id.as_str()]).set(waiting as f64);
-            let oldest = match camera.oldest_age() {
-                None if waiting > 0 => self.redis.oldest_waiting(id).await.ok().flatten().map(age_of),
+            let oldest = match camera.oldest() {
+                None if waiting > 0 => self.redis.oldest_waiting(id).await.ok().flatten(),
                 oldest => oldest,
             };
-            Metric::BacklogAge.gauge([id.as_str()]).set(oldest.unwrap_or_default().as_secs_f64());
+            let age = oldest.map(|id| self.redis.since(i64::try_from(id.ms).unwrap_or(0) * 1000));
+            Metric::BacklogAge.gauge([id.as_str()]).set(age.unwrap_or_default().as_secs_f64());
         }
     }
 

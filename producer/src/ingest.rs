@@ -8,7 +8,9 @@ use std::{
 
 use peregrine_media::{Captured, JpegDecoder, OpenOptions, Source, SourceCounts, SourceError, SourceInfo};
 use peregrine_proto::{CameraId, INGEST_URI, Size};
-use peregrine_streams::{IngestReader, IngestedFrame, Redis, SourceState, StreamError, wall_clock_us};
+use peregrine_streams::{
+    INGESTED_KEPT_FOR, IngestReader, IngestedFrame, Redis, SourceState, StreamError, wall_clock_us,
+};
 use tokio::{runtime::Handle, sync::watch};
 use tracing::debug;
 
@@ -133,11 +135,12 @@ impl IngestSource {
     }
 }
 
-/// The moment of a wall clock time that lies behind, by the monotonic clock.
+/// The moment of a wall clock time that lies behind, by the monotonic clock. No frame lies for longer than it is kept: where it
+/// seems so, the clocks are apart.
 fn long_ago(wall_us: i64) -> Instant {
     let now = Instant::now();
     let ago = Duration::from_micros(wall_clock_us().saturating_sub(wall_us).max(0).unsigned_abs());
-    now.checked_sub(ago).unwrap_or(now)
+    now.checked_sub(ago.min(INGESTED_KEPT_FOR)).unwrap_or(now)
 }
 
 impl Source for IngestSource {

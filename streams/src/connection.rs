@@ -2,13 +2,13 @@
 
 use std::{
     fmt,
-    sync::{Arc, atomic::AtomicU16},
+    sync::{Arc, Mutex, atomic::AtomicU16},
     time::Duration,
 };
 
 use peregrine_proto::{CameraId, SCHEMA};
 
-use crate::{StreamError, address::masked, keys, servers::Servers, value};
+use crate::{StreamError, address::masked, clock::Look, keys, servers::Servers, value};
 
 /// The most that this machine's clock may differ from the server's.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
@@ -60,6 +60,8 @@ pub struct Redis {
     pub(crate) split: bool,
     /// The schema version that is written.
     pub(crate) writes: Arc<AtomicU16>,
+    /// The last look at the clock of the server where frames go.
+    pub(crate) look: Arc<Mutex<Option<Look>>>,
 }
 
 impl Redis {
@@ -76,7 +78,7 @@ impl Redis {
         if split {
             frames.check().await?;
         }
-        Ok(Self { state, frames, split, writes: Arc::new(AtomicU16::new(SCHEMA)) })
+        Ok(Self { state, frames, split, writes: Arc::new(AtomicU16::new(SCHEMA)), look: Arc::default() })
     }
 
     /// Asks the state server for an answer: the proof of health behind `/readyz`.

@@ -12,7 +12,7 @@ use crate::{Redis, StreamError, keys, lease::millis, servers::Servers, value};
 /// A producer's question stands for so long after its read has ended.
 const MARGIN: Duration = Duration::from_secs(1);
 /// A frame that nobody fetched for so long is too old.
-const KEPT_FOR: Duration = Duration::from_secs(3);
+pub const INGESTED_KEPT_FOR: Duration = Duration::from_secs(3);
 
 /// What a question holds where nothing was wrong with the frame before.
 const NOTHING_WRONG: &str = "1";
@@ -50,7 +50,7 @@ impl Redis {
         let key = keys::ingest(camera);
         let mut commands = redis::pipe();
         commands.cmd("XADD").arg(&key).arg("MAXLEN").arg(1).arg("*").arg("jpeg").arg(jpeg);
-        commands.cmd("PEXPIRE").arg(&key).arg(millis(KEPT_FOR));
+        commands.cmd("PEXPIRE").arg(&key).arg(millis(INGESTED_KEPT_FOR));
         match self.frames.run_all(&commands).await?.into_iter().next() {
             Some(Value::ServerError(error)) => Err(self.frames.refusal(error, "XADD".into())),
             _ => Ok(Offered::Taken { refused }),
@@ -63,7 +63,8 @@ pub struct IngestReader {
     servers: Servers,
     block: Duration,
     camera: CameraId,
-    after: FrameId,
+    /// Read, and to be removed. The next one is whichever is there then: its id may be smaller where the clock went back.
+    read: Option<FrameId>,
     /// Why the last frame could not be used; told to whoever brings the next.
     refused: Option<String>,
 }
@@ -72,7 +73,7 @@ impl IngestReader {
     /// A reader whose reads block up to `block`.
     pub fn new(redis: &Redis, camera: &CameraId, block: Duration) -> Self {
         let servers = redis.frames.blocking(block);
-        Self { servers, block, camera: camera.clone(), after: FrameId::ZERO, refused: None }
+        Self { servers, block, camera: camera.clone(), read: None, refused: None }
     }
 
     /// The last frame cannot be used, and why: the next question says so.
@@ -85,18 +86,23 @@ impl IngestReader {
     /// # Errors
     /// When the server does not answer.
     pub async fn next(&mut self) -> Result<Option<IngestedFrame>, StreamError> {
+        let key = keys::ingest(&self.camera);
+        if let Some(read) = self.read {
+            self.servers.run(redis::cmd("XDEL").arg(&key).arg(read.to_string())).await?;
+            self.read = None;
+        }
         let mut ask = redis::cmd("SET");
         let refused = self.refused.as_deref().unwrap_or(NOTHING_WRONG);
         ask.arg(keys::ingest_asked(&self.camera)).arg(refused).arg("PX").arg(millis(self.block + MARGIN));
         self.servers.run(&ask).await?;
         let mut read = redis::cmd("XREAD");
         read.arg("COUNT").arg(1).arg("BLOCK").arg(millis(self.block));
-        read.arg("STREAMS").arg(keys::ingest(&self.camera)).arg(self.after.to_string());
+        read.arg("STREAMS").arg(key).arg(FrameId::ZERO.to_string());
         let streams = value::streams(self.servers.run(&read).await?).unwrap_or_default();
         let Some(mut entry) = streams.into_iter().flat_map(|(_, entries)| entries).next() else {
             return Ok(None);
         };
-        (self.after, self.refused) = (entry.id, None);
+        (self.read, self.refused) = (Some(entry.id), None);
         Ok(entry.take("jpeg").map(|jpeg| IngestedFrame { id: entry.id, jpeg }))
     }
 }

@@ -9,6 +9,7 @@
 mod address;
 mod agreement;
 mod balance;
+mod clock;
 mod cluster;
 mod commit;
 mod connection;
@@ -46,7 +47,7 @@ pub use daemons::RunningDaemon;
 pub use error::StreamError;
 pub use follow::{LONGEST_BLOCK, Waker};
 pub use frames::{Arrival, Flow, Frame, FrameReader, FrameWriter, LastFrame, Published};
-pub use ingest::{IngestReader, IngestedFrame, Offered};
+pub use ingest::{INGESTED_KEPT_FOR, IngestReader, IngestedFrame, Offered};
 pub use lease::{Acquired, Attempt, Grant, Holder, Lease, MOST_ATTEMPTS, Renewed, Role, WorkerId};
 pub use ledger::Account;
 pub use offload::DetectQueue;

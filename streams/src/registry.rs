@@ -13,7 +13,7 @@ use ring::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Redis, StreamError, Wake, keys, script, servers::Answer, value};
+use crate::{Redis, StreamError, Wake, keys, lease::latest_real_ms, script, servers::Answer, value};
 
 /// What a producer knows of a camera's source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
@@ -330,15 +330,20 @@ impl Redis {
         Ok(())
     }
 
-    /// The announced models, the one announced last first.
+    /// The announced models, the one announced last first. One that was announced in the future, by a clock that was wrong
+    /// or has been set back since, comes last.
     ///
     /// # Errors
     /// When the server does not answer.
     pub async fn models(&self) -> Result<Vec<ModelAnnouncement>, StreamError> {
+        let latest_ms = latest_real_ms(self.state.time_us(keys::MODELS).await? / 1000);
         let reply = self.state.run(redis::cmd("HGETALL").arg(keys::MODELS)).await?;
         let mut models: Vec<ModelAnnouncement> =
             value::pairs(reply).unwrap_or_default().iter().filter_map(|(_, json)| parse_json(json)).collect();
-        models.sort_by_key(|model| std::cmp::Reverse(model.announced_at_us));
+        let announced = |model: &ModelAnnouncement| {
+            Some(model.announced_at_us).filter(|announced_us| announced_us / 1000 <= latest_ms)
+        };
+        models.sort_by_key(|model| std::cmp::Reverse(announced(model)));
         Ok(models)
     }
 }

@@ -9,13 +9,16 @@ use anyhow::{Context, Result};
 use peregrine_stack::{Builder, Daemon};
 
 /// The clocks of the daemons' machines.
-pub(super) struct Clocks {
+pub struct Clocks {
     folder: PathBuf,
 }
 
 impl Clocks {
-    /// Clocks that are right, for now.
-    pub(super) fn new(folder: &Path) -> Result<Self> {
+    /// Clocks that are right, for now; files in the folder say so.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn new(folder: &Path) -> Result<Self> {
         let clocks = Self { folder: folder.to_owned() };
         clocks.set(Daemon::Producer, 0.0)?;
         clocks.set(Daemon::Processor, 0.0)?;
@@ -23,7 +26,10 @@ impl Clocks {
     }
 
     /// Gives the daemons these clocks.
-    pub(super) fn give(&self, stack: Builder) -> Result<Builder> {
+    ///
+    /// # Errors
+    /// When libfaketime is missing.
+    pub fn give(&self, stack: Builder) -> Result<Builder> {
         let library = library()?.display().to_string();
         Ok([Daemon::Producer, Daemon::Processor].into_iter().fold(stack, |stack, daemon| {
             stack
@@ -37,7 +43,10 @@ impl Clocks {
     }
 
     /// From now on a daemon's clock is wrong by so many seconds.
-    pub(super) fn set(&self, daemon: Daemon, seconds: f64) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn set(&self, daemon: Daemon, seconds: f64) -> Result<()> {
         let file = self.file(daemon);
         // Renamed, so that nobody reads half of it.
         let new = file.with_extension("new");

@@ -5,8 +5,9 @@ use peregrine_proto::{
     CameraConfig, CameraId, FrameId, FrameResult, LossCount, LossReason, ResultStatus, SCHEMA, Size,
 };
 use peregrine_streams::{
-    Account, Balance, Danger, DangerKind, Flow, ModelAnnouncement, PreviewReader, Redis, RedisUrls,
-    ResultReader, Role, RunningDaemon, ServerRole, SourceHealth, SourceState, Wake, WorkerId, keys,
+    Account, Balance, Danger, DangerKind, Flow, IngestReader, ModelAnnouncement, PreviewReader, Redis,
+    RedisUrls, ResultReader, Role, RunningDaemon, ServerRole, SourceHealth, SourceState, Wake, WorkerId,
+    keys,
 };
 
 use crate::{
@@ -280,6 +281,28 @@ async fn models_are_announced_newest_first() -> Result<()> {
     redis.announce_model(&model("old", 1)).await?;
     redis.announce_model(&model("new", 2)).await?;
     assert_eq!(redis.models().await?, [model("new", 2), model("old", 1)]);
+    // By a clock that is a day ahead, or before it was set back.
+    let tomorrow = model("of tomorrow", peregrine_streams::wall_clock_us() + 86_400_000_000);
+    redis.announce_model(&tomorrow).await?;
+    assert_eq!(redis.models().await?, [model("new", 2), model("old", 1), tomorrow]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn frame_that_a_client_brings_after_the_clock_went_back_is_read() -> Result<()> {
+    let server = Server::start().await?;
+    let redis = server.redis().await?;
+    let camera = cam("a");
+    let mut reader = IngestReader::new(&redis, &camera, Duration::from_millis(1));
+    let key = "peregrine:{a}:ingest";
+    let () = server.command(&["XADD", key, "1700000000000-0", "jpeg", "first"]).await?;
+    assert_eq!(reader.next().await?.map(|frame| frame.jpeg), Some("first".into()));
+    assert!(reader.next().await?.is_none(), "it was read");
+    // It expires, and the clock stands where it stood in 2001 when the next one comes.
+    let () = server.command(&["DEL", key]).await?;
+    let () = server.command(&["XADD", key, "1000000000000-0", "jpeg", "second"]).await?;
+    assert_eq!(reader.next().await?.map(|frame| frame.jpeg), Some("second".into()));
+    assert!(reader.next().await?.is_none(), "it was read");
     Ok(())
 }
 
