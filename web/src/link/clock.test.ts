@@ -27,6 +27,13 @@ it("follows a drifting clock once the old answers are gone", () => {
   expect(clock.best()?.offsetMs).toBe(50);
 });
 
+it("follows a clock that was set at once, however long that answer took", () => {
+  const clock = new ClockOffset();
+  clock.add(0, 5_002, 4);
+  clock.add(1_000, 3_606_100, 1_200);
+  expect(clock.best()).toEqual({ offsetMs: 3_605_000, roundTripMs: 200 });
+});
+
 it("ignores an answer from before its question", () => {
   const clock = new ClockOffset();
   clock.add(10, 0, 5);

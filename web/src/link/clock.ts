@@ -12,13 +12,21 @@ export const browserNow = (): number => performance.timeOrigin + performance.now
  */
 export class ClockOffset {
   private static readonly kept = 8;
-  private readonly samples: Sample[] = [];
+  /** What clocks may drift apart between two answers, milliseconds. */
+  private static readonly drift = 100;
+  private samples: Sample[] = [];
 
   /** A ping sent at `sentMs` came back at `receivedMs` (browser clock) with the gateway's time on it. */
   add(sentMs: number, serverMs: number, receivedMs: number): void {
     const roundTripMs = receivedMs - sentMs;
     if (!Number.isFinite(roundTripMs) || roundTripMs < 0 || !Number.isFinite(serverMs)) return;
-    this.samples.push({ offsetMs: serverMs - (sentMs + receivedMs) / 2, roundTripMs });
+    const sample = { offsetMs: serverMs - (sentMs + receivedMs) / 2, roundTripMs };
+    // Answers that cannot both be true: one of the clocks was set in between.
+    this.samples = this.samples.filter(
+      (before) =>
+        Math.abs(before.offsetMs - sample.offsetMs) <= (before.roundTripMs + roundTripMs) / 2 + ClockOffset.drift,
+    );
+    this.samples.push(sample);
     if (this.samples.length > ClockOffset.kept) this.samples.shift();
   }
 
@@ -33,6 +41,6 @@ export class ClockOffset {
 
   /** Forgets everything: after a reconnect another host may answer. */
   clear(): void {
-    this.samples.length = 0;
+    this.samples = [];
   }
 }
